@@ -1,0 +1,3 @@
+module github.com/nettrace/nettrace
+
+go 1.26.0
