@@ -248,7 +248,7 @@ func writeWhole(name string, r io.Reader) error {
 	}
 	defer func() { _ = os.Remove(f.Name()) }() // gone already when all went well
 	_, err = io.Copy(f, r)
-	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
+	if err := errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), name)
