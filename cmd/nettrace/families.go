@@ -67,4 +67,3 @@ func appendFamilies(families []string, words string) ([]string, error) {
 	}
 	return families, nil
 }
-
