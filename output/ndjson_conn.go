@@ -30,11 +30,11 @@ func (w *NDJSON) Conn(at time.Time, c *tracer.Conn) {
 	w.beginAt("socket", at)
 	w.conn(c)
 	w.source()
-	w.state("state", c.State)
+	w.state(`,"state":`, c.State)
 	w.owner(c)
 	w.queues(&c.Row)
 	if c.Inode != 0 {
-		w.uint("inode", c.Inode)
+		w.uint(`,"inode":`, c.Inode)
 	}
 	w.paths(c.Owner.Process)
 	w.end()
@@ -42,8 +42,8 @@ func (w *NDJSON) Conn(at time.Time, c *tracer.Conn) {
 
 func (w *NDJSON) tcpState(c *tracer.Change) {
 	w.beginChange("tcp_state", c)
-	w.state("old_state", c.Old)
-	w.state("new_state", c.New)
+	w.state(`,"old_state":`, c.Old)
+	w.state(`,"new_state":`, c.New)
 	w.owner(c.Conn)
 	w.paths(c.Conn.Owner.Process)
 	w.end()
@@ -70,60 +70,56 @@ func (w *NDJSON) tcpClose(c *tracer.Change) {
 func (w *NDJSON) beginChange(event string, c *tracer.Change) {
 	w.begin(event, w.wall(c.Time))
 	if !c.Inferred && !w.opts.Poll { // otherwise no event of the kernel stands behind it
-		w.uint("mono_ns", c.Time)
+		w.uint(`,"mono_ns":`, c.Time)
 	}
 	w.conn(c.Conn)
 	w.source()
 	if c.Inferred {
-		w.flag("inferred", true)
+		w.flag(`,"inferred":`, true)
 	}
 }
 
 func (w *NDJSON) source() {
 	if w.opts.Poll {
-		w.word("source", "poll")
+		w.word(`,"source":`, "poll")
 	}
 }
 
 // conn adds what identifies a connection.
 func (w *NDJSON) conn(c *tracer.Conn) {
-	w.key("conn_id")
+	w.key(`,"conn_id":`)
 	w.buf = append(w.buf, '"')
 	w.buf = appendHex64(w.buf, c.ID)
 	w.buf = append(w.buf, '"')
-	w.word("transport", c.Row.Protocol.String())
+	w.word(`,"transport":`, c.Row.Protocol.String())
 	w.addresses(c.Local, c.Remote)
 	switch c.Direction {
 	case tracer.Outgoing:
-		w.word("direction", "outgoing")
+		w.word(`,"direction":`, "outgoing")
 	case tracer.Incoming:
-		w.word("direction", "incoming")
+		w.word(`,"direction":`, "incoming")
 	}
 	if c.Netns != 0 {
-		w.uint("netns", uint64(c.Netns))
+		w.uint(`,"netns":`, uint64(c.Netns))
 	}
 }
 
 func (w *NDJSON) addresses(local, remote netip.AddrPort) {
-	switch addr := local.Addr(); {
-	case addr.Is4():
-		w.word("family", "ipv4")
-	case addr.Is6():
-		w.word("family", "ipv6")
+	if local.Addr().Is4() {
+		w.word(`,"family":`, "ipv4")
+	} else { // the addresses of an IPv6 socket that are IPv4 ones, too
+		w.word(`,"family":`, "ipv6")
 	}
-	w.addr("local_addr", local.Addr())
-	w.port("local_port", local.Port())
-	w.addr("remote_addr", remote.Addr())
-	w.port("remote_port", remote.Port())
+	w.addr(`,"local_addr":`, local.Addr())
+	w.port(`,"local_port":`, local.Port())
+	w.addr(`,"remote_addr":`, remote.Addr())
+	w.port(`,"remote_port":`, remote.Port())
 }
 
 // addr adds an address as RFC 5952 spells it. A zone is the name of an
 // interface, which may hold any byte but a slash, a colon and white space
 // (dev_valid_name in net/core/dev.c, 6.12).
 func (w *NDJSON) addr(key string, a netip.Addr) {
-	if !a.IsValid() {
-		return
-	}
 	w.key(key)
 	w.buf = append(w.buf, '"')
 	if zone := a.Zone(); zone == "" {
@@ -158,23 +154,23 @@ func (w *NDJSON) owner(c *tracer.Conn) {
 		w.user(c.UID)
 	}
 	if p != nil {
-		w.uint("pid", uint64(p.PID))
+		w.uint(`,"pid":`, uint64(p.PID))
 		if c.Owner.TID != 0 {
-			w.uint("tid", uint64(c.Owner.TID))
+			w.uint(`,"tid":`, uint64(c.Owner.TID))
 		}
-		w.str("comm", p.Comm, nameMax)
+		w.str(`,"comm":`, p.Comm, nameMax)
 		w.thread(&c.Owner.Thread)
 		w.ownerSource(c.Owner.Source)
 	}
 	if c.CgroupID != 0 {
-		w.id("cgroup_id", c.CgroupID)
+		w.id(`,"cgroup_id":`, c.CgroupID)
 	}
 }
 
 func (w *NDJSON) user(uid uint32) {
-	w.uint("uid", uint64(uid))
+	w.uint(`,"uid":`, uint64(uid))
 	if w.opts.UserName != nil {
-		w.str("user", w.opts.UserName(uid), textMax)
+		w.str(`,"user":`, w.opts.UserName(uid), textMax)
 	}
 }
 
@@ -183,19 +179,19 @@ func (w *NDJSON) thread(name *[16]byte) {
 	if n < 0 {
 		n = len(name)
 	}
-	w.str("thread", string(name[:n]), nameMax)
+	w.str(`,"thread":`, string(name[:n]), nameMax)
 }
 
 func (w *NDJSON) ownerSource(s tracer.OwnerSource) {
 	switch s {
 	case tracer.OwnerSocket:
-		w.word("owner_src", "socket")
+		w.word(`,"owner_src":`, "socket")
 	case tracer.OwnerFiles:
-		w.word("owner_src", "files")
+		w.word(`,"owner_src":`, "files")
 	case tracer.OwnerListener:
-		w.word("owner_src", "listener")
+		w.word(`,"owner_src":`, "listener")
 	case tracer.OwnerContext:
-		w.word("owner_src", "context")
+		w.word(`,"owner_src":`, "context")
 	}
 }
 
@@ -205,7 +201,7 @@ func (w *NDJSON) paths(p *tracer.Process) {
 	if p == nil {
 		return
 	}
-	w.str("exe", p.Exe, pathMax)
+	w.str(`,"exe":`, p.Exe, pathMax)
 	if w.opts.Cmdline {
 		w.cmdline(p.Cmdline)
 	}
@@ -218,7 +214,7 @@ func (w *NDJSON) cmdline(args string) {
 	if args == "" {
 		return
 	}
-	w.key("cmdline")
+	w.key(`,"cmdline":`)
 	w.buf = append(w.buf, '"')
 	for more := true; more; {
 		var arg string
@@ -232,20 +228,20 @@ func (w *NDJSON) cmdline(args string) {
 
 // queues adds the columns of netstat's table that are numbers of the socket.
 func (w *NDJSON) queues(s *snapshot.Socket) {
-	w.uint("recv_q", s.RecvQ)
-	w.uint("send_q", s.SendQ)
+	w.uint(`,"recv_q":`, s.RecvQ)
+	w.uint(`,"send_q":`, s.SendQ)
 	if s.Timer != 0 {
 		w.timer(s)
 	}
-	w.uint("retransmits", uint64(s.Retrans))
-	w.uint("probes", uint64(s.Timeout))
+	w.uint(`,"retransmits":`, uint64(s.Retrans))
+	w.uint(`,"probes":`, uint64(s.Timeout))
 }
 
 // timer adds the running timer under netstat's name for it. A tick of USER_HZ
 // is 10 ms.
 func (w *NDJSON) timer(s *snapshot.Socket) {
 	names := [...]string{1: "on", "keepalive", "timewait", "probe"}
-	w.key("timer")
+	w.key(`,"timer":`)
 	w.buf = append(w.buf, '"')
 	if int(s.Timer) < len(names) && s.Protocol == snapshot.TCP {
 		w.buf = append(w.buf, names[s.Timer]...)
@@ -254,19 +250,19 @@ func (w *NDJSON) timer(s *snapshot.Socket) {
 		w.buf = strconv.AppendUint(w.buf, uint64(s.Timer), 10)
 	}
 	w.buf = append(w.buf, '"')
-	w.uint("timer_ms", min(s.Expires, math.MaxUint64/10)*10)
+	w.uint(`,"timer_ms":`, min(s.Expires, math.MaxUint64/10)*10)
 }
 
 // life adds when a connection began and how long it and its handshake took.
 func (w *NDJSON) life(c *tracer.Change) {
 	conn := c.Conn
-	w.time("start", w.wall(conn.Start))
+	w.time(`,"start":`, w.wall(conn.Start))
 	if !conn.StartKnown {
-		w.flag("start_known", false)
+		w.flag(`,"start_known":`, false)
 	}
-	w.uint("duration_ns", since(conn.Start, c.Time))
+	w.uint(`,"duration_ns":`, since(conn.Start, c.Time))
 	if conn.StartKnown && conn.Established != 0 {
-		w.uint("established_ns", since(conn.Start, conn.Established))
+		w.uint(`,"established_ns":`, since(conn.Start, conn.Established))
 	}
 }
 
@@ -299,19 +295,19 @@ func (w *NDJSON) ending(c *tracer.Closed) {
 	if int(c.Outcome) < len(outcomes) {
 		outcome = outcomes[c.Outcome]
 	}
-	w.word("outcome", outcome)
+	w.word(`,"outcome":`, outcome)
 	if c.Errno != 0 {
 		if name := unix.ErrnoName(c.Errno); name != "" {
-			w.word("errno", name)
+			w.word(`,"errno":`, name)
 		} else { // the kernel has numbers of its own (include/linux/errno.h)
-			w.id("errno", uint64(c.Errno))
+			w.id(`,"errno":`, uint64(c.Errno))
 		}
 	}
 	switch c.ClosedBy {
 	case tracer.Local:
-		w.word("closed_by", "local")
+		w.word(`,"closed_by":`, "local")
 	case tracer.Remote:
-		w.word("closed_by", "remote")
+		w.word(`,"closed_by":`, "remote")
 	}
 }
 
@@ -321,7 +317,7 @@ func (w *NDJSON) history(h *tracer.History) {
 	if len(states) == 0 {
 		return
 	}
-	w.key("history")
+	w.key(`,"history":`)
 	w.buf = append(w.buf, '"')
 	for i, s := range states {
 		if i > 0 {
@@ -335,15 +331,15 @@ func (w *NDJSON) history(h *tracer.History) {
 // counters adds the kernel's statistics of the connection. A round-trip time
 // that was not measured is left out.
 func (w *NDJSON) counters(c *tracer.Closed) {
-	w.uint("bytes_sent", c.BytesSent)
-	w.uint("bytes_received", c.BytesReceived)
-	w.uint("segs_out", uint64(c.SegsOut))
-	w.uint("segs_in", uint64(c.SegsIn))
-	w.uint("retrans", uint64(c.Retrans))
+	w.uint(`,"bytes_sent":`, c.BytesSent)
+	w.uint(`,"bytes_received":`, c.BytesReceived)
+	w.uint(`,"segs_out":`, uint64(c.SegsOut))
+	w.uint(`,"segs_in":`, uint64(c.SegsIn))
+	w.uint(`,"retrans":`, uint64(c.Retrans))
 	if c.RTT != 0 {
-		w.uint("rtt_us", uint64(c.RTT))
+		w.uint(`,"rtt_us":`, uint64(c.RTT))
 	}
 	if c.MinRTT != math.MaxUint32 {
-		w.uint("rtt_min_us", uint64(c.MinRTT))
+		w.uint(`,"rtt_min_us":`, uint64(c.MinRTT))
 	}
 }

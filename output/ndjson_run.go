@@ -41,18 +41,18 @@ type Totals struct {
 // Start appends the "start" record, the first of every file.
 func (w *NDJSON) Start(at time.Time, s *Start) {
 	w.beginAt("start", at)
-	w.str("version", s.Version, nameMax)
-	w.str("commit", s.Commit, nameMax)
-	w.str("kernel", s.Kernel, textMax)
-	w.str("arch", s.Arch, nameMax)
-	w.str("boot_id", s.BootID, nameMax)
-	w.word("clock", "CLOCK_MONOTONIC")
-	w.str("mode", s.Mode, nameMax)
-	w.str("reason", s.Reason, nameMax)
-	w.uint("file_seq", s.FileSeq)
-	w.list("hooks", s.Hooks, pathMax)
-	w.list("inexact", s.Inexact, pathMax)
-	w.str("filter", s.Filter, lineMax)
+	w.str(`,"version":`, s.Version, nameMax)
+	w.str(`,"commit":`, s.Commit, nameMax)
+	w.str(`,"kernel":`, s.Kernel, textMax)
+	w.str(`,"arch":`, s.Arch, nameMax)
+	w.str(`,"boot_id":`, s.BootID, nameMax)
+	w.word(`,"clock":`, "CLOCK_MONOTONIC")
+	w.str(`,"mode":`, s.Mode, nameMax)
+	w.str(`,"reason":`, s.Reason, nameMax)
+	w.uint(`,"file_seq":`, s.FileSeq)
+	w.list(`,"hooks":`, s.Hooks, pathMax)
+	w.list(`,"inexact":`, s.Inexact, pathMax)
+	w.str(`,"filter":`, s.Filter, lineMax)
 	w.end()
 }
 
@@ -60,19 +60,19 @@ func (w *NDJSON) Start(at time.Time, s *Start) {
 // before it, and reading them took took.
 func (w *NDJSON) SnapshotEnd(at time.Time, rows int, took time.Duration) {
 	w.beginAt("snapshot_end", at)
-	w.uint("rows", uint64(max(rows, 0)))
-	w.uint("took_ns", uint64(max(took, 0)))
+	w.uint(`,"rows":`, uint64(max(rows, 0)))
+	w.uint(`,"took_ns":`, uint64(max(took, 0)))
 	w.end()
 }
 
 // Lost appends a "lost" record.
 func (w *NDJSON) Lost(at time.Time, l *tracer.Lost) {
 	w.beginAt("lost", at)
-	w.str("stage", l.Stage, nameMax)
-	w.uint("lost", l.Count)
-	w.uint("lost_total", l.Total)
+	w.str(`,"stage":`, l.Stage, nameMax)
+	w.uint(`,"lost":`, l.Count)
+	w.uint(`,"lost_total":`, l.Total)
 	if l.Since != 0 {
-		w.time("since", w.wall(l.Since))
+		w.time(`,"since":`, w.wall(l.Since))
 	}
 	w.end()
 }
@@ -81,9 +81,9 @@ func (w *NDJSON) Lost(at time.Time, l *tracer.Lost) {
 // connections were added to it, removed from it and changed in it.
 func (w *NDJSON) Resync(at time.Time, added, removed, changed int) {
 	w.beginAt("resync", at)
-	w.uint("added", uint64(max(added, 0)))
-	w.uint("removed", uint64(max(removed, 0)))
-	w.uint("changed", uint64(max(changed, 0)))
+	w.uint(`,"added":`, uint64(max(added, 0)))
+	w.uint(`,"removed":`, uint64(max(removed, 0)))
+	w.uint(`,"changed":`, uint64(max(changed, 0)))
 	w.end()
 }
 
@@ -98,22 +98,22 @@ func (w *NDJSON) Stats(at time.Time, t *Totals) {
 // "signal", "duration", "count", "epipe" and "error".
 func (w *NDJSON) Stop(at time.Time, t *Totals, reason string) {
 	w.beginAt("stop", at)
-	w.str("reason", reason, nameMax)
+	w.str(`,"reason":`, reason, nameMax)
 	w.totals(t)
 	w.end()
 }
 
 func (w *NDJSON) totals(t *Totals) {
-	w.uint("events_in", t.EventsIn)
-	w.uint("events_out", t.EventsOut)
-	w.uint("filtered", t.Filtered)
-	w.uint("lost_ringbuf", t.LostRingbuf)
-	w.uint("lost_queue", t.LostQueue)
-	w.uint("lost_output", t.LostOutput)
-	w.uint("open", t.Open)
-	w.uint("opened", t.Opened)
-	w.uint("closed", t.Closed)
-	w.uint("failed", t.Failed)
-	w.uint("queue_bytes", t.QueueBytes)
-	w.uint("memory_bytes", t.MemoryBytes)
+	w.uint(`,"events_in":`, t.EventsIn)
+	w.uint(`,"events_out":`, t.EventsOut)
+	w.uint(`,"filtered":`, t.Filtered)
+	w.uint(`,"lost_ringbuf":`, t.LostRingbuf)
+	w.uint(`,"lost_queue":`, t.LostQueue)
+	w.uint(`,"lost_output":`, t.LostOutput)
+	w.uint(`,"open":`, t.Open)
+	w.uint(`,"opened":`, t.Opened)
+	w.uint(`,"closed":`, t.Closed)
+	w.uint(`,"failed":`, t.Failed)
+	w.uint(`,"queue_bytes":`, t.QueueBytes)
+	w.uint(`,"memory_bytes":`, t.MemoryBytes)
 }

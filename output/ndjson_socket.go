@@ -11,21 +11,21 @@ import (
 // it was at the time at.
 func (w *NDJSON) Socket(at time.Time, s *snapshot.Socket) {
 	w.beginAt("socket", at)
-	w.word("transport", s.Protocol.String())
+	w.word(`,"transport":`, s.Protocol.String())
 	w.endpoints(s)
 	// Only TCP has states; of the others a socket is connected or it is not.
 	if s.Protocol == snapshot.TCP || s.State == snapshot.Established {
-		w.state("state", s.State)
+		w.state(`,"state":`, s.State)
 	}
 	if s.Netns != 0 {
-		w.uint("netns", uint64(s.Netns))
+		w.uint(`,"netns":`, uint64(s.Netns))
 	}
 	if s.UID != 0 || s.Inode != 0 { // see owner
 		w.user(s.UID)
 	}
 	w.queues(s)
 	if s.Inode != 0 {
-		w.uint("inode", s.Inode)
+		w.uint(`,"inode":`, s.Inode)
 	}
 	w.end()
 }
@@ -38,5 +38,5 @@ func (w *NDJSON) endpoints(s *snapshot.Socket) {
 		return
 	}
 	w.addresses(netip.AddrPortFrom(s.Local.Addr(), 0), s.Remote)
-	w.uint("ip_protocol", uint64(s.Local.Port()))
+	w.uint(`,"ip_protocol":`, uint64(s.Local.Port()))
 }

@@ -139,19 +139,22 @@ func TestNDJSONLines(t *testing.T) {
 
 		{"close of what was there before, not measured", NDJSONOptions{}, func(w *NDJSON) {
 			w.Change(&tracer.Change{Kind: tracer.ChangeClose, Time: noonMono + 1000,
-				Conn: &tracer.Conn{ID: 1, Start: noonMono - 1_000_000, Established: noonMono, Inode: 3},
+				Conn: &tracer.Conn{ID: 1, Start: noonMono - 1_000_000, Established: noonMono, Inode: 3,
+					Local: netip.MustParseAddrPort("0.0.0.0:80"), Remote: netip.MustParseAddrPort("0.0.0.0:0")},
 				Close: &tracer.Closed{Outcome: tracer.ResetRemote, Errno: unix.ECONNRESET,
 					ClosedBy: tracer.Remote, HasStats: true, MinRTT: ^uint32(0)}})
 		}, envelope("000001", "tcp_close") + `,"mono_ns":5000001000,"conn_id":"0000000000000001","transport":"tcp",` +
-			`"uid":0,"start":"2026-11-24T11:59:59.999000Z","start_known":false,"duration_ns":1001000,` +
+			`"family":"ipv4","local_addr":"0.0.0.0","local_port":80,"remote_addr":"0.0.0.0","uid":0,"start":"2026-11-24T11:59:59.999000Z","start_known":false,"duration_ns":1001000,` +
 			`"outcome":"reset_remote","errno":"ECONNRESET","closed_by":"remote",` +
 			`"bytes_sent":0,"bytes_received":0,"segs_out":0,"segs_in":0,"retrans":0}`},
 
 		{"close of which nothing is known, clocks of two CPUs", NDJSONOptions{}, func(w *NDJSON) {
 			w.Change(&tracer.Change{Kind: tracer.ChangeClose, Time: noonMono,
-				Conn: &tracer.Conn{ID: 1, Start: noonMono + 5, StartKnown: true}, Close: &tracer.Closed{Errno: 512}})
+				Conn: &tracer.Conn{ID: 1, Start: noonMono + 5, StartKnown: true,
+					Local: netip.MustParseAddrPort("0.0.0.0:80"), Remote: netip.MustParseAddrPort("0.0.0.0:0")},
+				Close: &tracer.Closed{Errno: 512}})
 		}, envelope("000000", "tcp_close") + `,"mono_ns":5000000000,"conn_id":"0000000000000001","transport":"tcp",` +
-			`"start":"2026-11-24T12:00:00.000000Z","duration_ns":0,"outcome":"unknown","errno":"512"}`},
+			`"family":"ipv4","local_addr":"0.0.0.0","local_port":80,"remote_addr":"0.0.0.0","start":"2026-11-24T12:00:00.000000Z","duration_ns":0,"outcome":"unknown","errno":"512"}`},
 
 		{"socket of the stream", NDJSONOptions{}, func(w *NDJSON) { w.Conn(noon, listener()) },
 			envelope("000000", "socket") + `,"conn_id":"fedcba9876543210","transport":"tcp","family":"ipv6",` +
@@ -327,7 +330,7 @@ func TestNDJSONFlushShort(t *testing.T) {
 func TestNDJSONSetClock(t *testing.T) {
 	var out bytes.Buffer
 	w := newWriter(&out, NDJSONOptions{})
-	change := tracer.Change{Time: noonMono, New: snapshot.Close, Conn: &tracer.Conn{}}
+	change := tracer.Change{Time: noonMono, New: snapshot.Close, Conn: outgoing()}
 	w.Change(&change)
 	w.SetClock(noonMono, noon.Add(-90*time.Minute))
 	w.Change(&change)
