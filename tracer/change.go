@@ -60,6 +60,14 @@ type History struct {
 // States gives the states in order. The slice aliases the history.
 func (h *History) States() []snapshot.State { return h.states[:h.n] }
 
+// Add appends a state. A history that is full keeps its beginning.
+func (h *History) Add(s snapshot.State) {
+	if int(h.n) < len(h.states) {
+		h.states[h.n] = s
+		h.n++
+	}
+}
+
 // Conn is one connection or listener: a row of the table. Times are nanoseconds
 // of CLOCK_MONOTONIC.
 type Conn struct {
