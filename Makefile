@@ -23,7 +23,7 @@ all: # build a static bin/nettrace; needs Go alone
 	$(call say,BUILD,bin/nettrace)
 	$(Q)go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/nettrace ./cmd/nettrace
 
-run: all ## build and stream
+run: all # build and stream
 	$(Q)$(SUDO) bin/nettrace -c $(ARGS)
 
 test: # all tests that this machine and user can run

@@ -80,8 +80,9 @@ func TestGuestNamespace(t *testing.T) {
 	name := fmt.Sprintf("nt-%d", os.Getpid())
 	command(t, "ip", "netns", "add", name)
 	t.Cleanup(func() { command(t, "ip", "netns", "delete", name) })
-	if links := command(t, "ip", "-n", name, "-o", "link"); !strings.Contains(links, "lo:") {
-		t.Errorf("no lo in a new namespace: %s", links)
+	command(t, "ip", "link", "add", name, "type", "veth", "peer", "name", "peer", "netns", name)
+	if links := command(t, "ip", "-n", name, "-o", "link"); !strings.Contains(links, "peer@") {
+		t.Errorf("a veth did not reach the new namespace: %s", links)
 	}
 }
 
@@ -97,6 +98,15 @@ func TestGuestNetstat(t *testing.T) {
 	}
 	if version := command(t, "netstat", "--version"); !strings.HasPrefix(version, "net-tools 2.10") {
 		t.Errorf("netstat is not that of net-tools 2.10: %s", version)
+	}
+}
+
+func TestGuestModules(t *testing.T) {
+	inGuest(t)
+	for _, name := range guestModules {
+		if _, err := os.Stat("/sys/module/" + name); err != nil {
+			t.Errorf("module not loaded: %v", err)
+		}
 	}
 }
 

@@ -23,6 +23,9 @@ mount -t tmpfs tmpfs /tmp
 mount -t tmpfs tmpfs /run
 chmod 1777 /tmp
 ip link set lo up
+while read -r module; do
+	insmod "/modules/$module.ko"
+done </modules/order
 
 while read -r package timeout run; do
 	echo "vmtest: begin $package"

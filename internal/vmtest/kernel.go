@@ -1,14 +1,11 @@
 package main
 
 import (
-	"archive/tar"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -22,14 +19,32 @@ type kernel struct {
 	name    string // the series, as -kernels takes it
 	suite   string // the Debian suite that carries it
 	pattern string // of the package's name
-	image   string // of the image inside the package (path.Match)
 }
 
 var kernels = []kernel{
-	{"5.10", "bullseye", `^linux-image-5\.10\.0-[0-9]+-cloud-amd64-unsigned$`, "boot/vmlinuz-*"},
-	{"6.1", "bookworm", `^linux-image-6\.1\.0-[0-9]+-cloud-amd64-unsigned$`, "boot/vmlinuz-*"},
-	{"6.12", "trixie", `^linux-image-6\.12\.[0-9]+\+deb13-cloud-amd64-unsigned$`, "boot/vmlinuz-*"},
-	{"7.2", "forky", `^linux-binary-7\.2[0-9.]*\+deb14-cloud-amd64$`, "usr/lib/modules/*/vmlinuz"},
+	{"5.10", "bullseye", `^linux-image-5\.10\.0-[0-9]+-cloud-amd64-unsigned$`},
+	{"6.1", "bookworm", `^linux-image-6\.1\.0-[0-9]+-cloud-amd64-unsigned$`},
+	{"6.12", "trixie", `^linux-image-6\.12\.[0-9]+\+deb13-cloud-amd64-unsigned$`},
+	{"7.2", "forky", `^linux-binary-7\.2[0-9.]*\+deb14-cloud-amd64$`},
+}
+
+// packages gives all that a kernel is made of: since 7.0 Debian puts the modules
+// into a package of their own.
+func packages(name string) []string {
+	if rest, ok := strings.CutPrefix(name, "linux-binary-"); ok {
+		return []string{name, "linux-modules-" + rest}
+	}
+	return []string{name}
+}
+
+// image gives the path of the kernel image among unpacked packages.
+func image(tree string) (string, error) {
+	for _, pattern := range []string{"boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz"} {
+		if files, err := filepath.Glob(filepath.Join(tree, pattern)); err == nil && len(files) == 1 {
+			return files[0], nil
+		}
+	}
+	return "", fmt.Errorf("no kernel image in %s; remove it to have it fetched again", tree)
 }
 
 // selectKernels gives the kernels of a comma-separated list of series.
@@ -66,8 +81,8 @@ func cacheDir() (string, error) {
 	return filepath.Join(dir, "nettrace"), nil
 }
 
-// cached gives the path of the newest image of the kernel in the cache. An
-// image bears the name of its package.
+// cached gives the directory of the newest version of the kernel in the cache.
+// It bears the name of the package.
 func (k kernel) cached(dir string) (string, bool) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -103,8 +118,9 @@ func numbers(s string) []int {
 	return ns
 }
 
-// fetch downloads the newest image of the kernel into dir and gives its path.
-// It uses an APT configuration of its own: the machine's stays as it is.
+// fetch downloads the newest version of the kernel and unpacks it into a
+// directory below dir, which it gives. It uses an APT configuration of its own:
+// the machine's stays as it is.
 func (k kernel) fetch(ctx context.Context, mirror, dir string) (string, error) {
 	apt, err := newApt(ctx, mirror, k.suite)
 	if err != nil {
@@ -125,18 +141,7 @@ func (k kernel) fetch(ctx context.Context, mirror, dir string) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("the suite %s has no package %s", k.suite, k.pattern)
 	}
-	if _, err := apt.run(ctx, "apt-get", "download", "-qq", name); err != nil {
-		return "", err
-	}
-	debs, err := filepath.Glob(filepath.Join(apt.dir, "*.deb"))
-	if err != nil || len(debs) != 1 {
-		return "", fmt.Errorf("download %s: want one package file, have %d", name, len(debs))
-	}
-	image := filepath.Join(dir, name)
-	if err := unpack(ctx, debs[0], k.image, image); err != nil {
-		return "", fmt.Errorf("%s: %w", name, err)
-	}
-	return image, nil
+	return apt.unpack(ctx, packages(name), filepath.Join(dir, name))
 }
 
 // apt is a private APT configuration for one suite, in a directory of its own.
@@ -212,46 +217,33 @@ func debianMirror(ctx context.Context) (string, error) {
 	return mirror, nil
 }
 
-// unpack writes to target the one file of a Debian package whose path matches
-// pattern.
-func unpack(ctx context.Context, deb, pattern, target string) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // the rest of the package is of no use
-	cmd := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", deb)
-	pipe, err := cmd.StdoutPipe()
+// unpack downloads packages and unpacks them into the directory tree, which
+// appears only when it is whole.
+func (a *apt) unpack(ctx context.Context, names []string, tree string) (string, error) {
+	if _, err := a.run(ctx, "apt-get", slices.Concat([]string{"download", "-qq"}, names)...); err != nil {
+		return "", err
+	}
+	debs, err := filepath.Glob(filepath.Join(a.dir, "*.deb"))
 	if err != nil {
-		return err
+		return "", err
 	}
-	if err := cmd.Start(); err != nil {
-		return err
+	if err := os.MkdirAll(filepath.Dir(tree), 0o755); err != nil {
+		return "", err
 	}
-	defer func() { cancel(); _ = cmd.Wait() }()
-	for files := tar.NewReader(pipe); ; {
-		h, err := files.Next()
-		if err != nil {
-			return fmt.Errorf("no %s in the package: %w", pattern, err)
-		}
-		if ok, _ := path.Match(pattern, strings.TrimPrefix(h.Name, "./")); ok && h.Typeflag == tar.TypeReg {
-			return writeWhole(target, files)
-		}
-	}
-}
-
-// writeWhole writes a file so that its name never stands for half of it.
-func writeWhole(name string, r io.Reader) error {
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(name), ".part-")
+	part, err := os.MkdirTemp(filepath.Dir(tree), ".part-")
 	if err != nil {
-		return err
+		return "", err
 	}
-	defer func() { _ = os.Remove(f.Name()) }() // gone already when all went well
-	_, err = io.Copy(f, r)
-	if err := errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
-		return err
+	defer func() { _ = os.RemoveAll(part) }() // gone already when all went well
+	for _, deb := range debs {
+		if _, err := exec.CommandContext(ctx, "dpkg-deb", "-x", deb, part).Output(); err != nil {
+			return "", commandError("dpkg-deb -x "+filepath.Base(deb), err)
+		}
 	}
-	return os.Rename(f.Name(), name)
+	if err := os.RemoveAll(tree); err != nil { // an older unpacking, or that of another run
+		return "", err
+	}
+	return tree, os.Rename(part, tree)
 }
 
 // commandError says which command failed and what it wrote to stderr.

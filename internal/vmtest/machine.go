@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -47,7 +48,8 @@ func (m machine) boot(ctx context.Context, out io.Writer) error {
 	}, emulator...)
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", args...)
 	cmd.Stdout = out
-	cmd.Stderr = out
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // never outlive the harness
 	cmd.WaitDelay = 5 * time.Second
 	err := cmd.Run()
@@ -56,7 +58,7 @@ func (m machine) boot(ctx context.Context, out io.Writer) error {
 	case ctx.Err() != nil:
 		return fmt.Errorf("stopped by the harness: %w\n%s", context.Cause(ctx), text)
 	case err != nil:
-		return fmt.Errorf("qemu-system-x86_64: %w\n%s", err, text)
+		return fmt.Errorf("qemu-system-x86_64: %w: %s\n%s", err, stderr.Bytes(), text)
 	case strings.Contains(text, "Kernel panic"): // which QEMU takes for an ordinary end
 		return fmt.Errorf("the kernel panicked\n%s", text)
 	}

@@ -59,8 +59,12 @@ func cachedImage(t *testing.T) string {
 		t.Skip(err)
 	}
 	for _, k := range kernels {
-		if image, ok := k.cached(filepath.Join(cache, "kernels")); ok {
-			return image
+		if tree, ok := k.cached(filepath.Join(cache, "kernels")); ok {
+			file, err := image(tree)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return file
 		}
 	}
 	t.Skip("no kernel in the cache: make test-kernels fetches them")

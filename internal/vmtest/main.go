@@ -138,7 +138,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 
 // runKernel runs on one kernel what the options choose, and prints how it went.
 func runKernel(ctx context.Context, o options, b build, k kernel, p *printer) error {
-	image, err := o.image(ctx, k)
+	tree, err := o.tree(ctx, k)
 	if err != nil && o.skipMissing {
 		p.line(k, "SKIPPED, not fetched: %v", err)
 		return nil
@@ -150,23 +150,23 @@ func runKernel(ctx context.Context, o options, b build, k kernel, p *printer) er
 	chosen := slices.DeleteFunc(slices.Clone(o.suites), func(s suite) bool {
 		return s.kernels != nil && !slices.Contains(s.kernels, k.name)
 	})
-	rep, err := b.run(ctx, image, k, chosen, o.timeout, p)
+	rep, err := b.run(ctx, tree, k, chosen, o.timeout, p)
 	if err == nil {
 		err = rep.check(chosen, o.filtered)
 	}
-	p.report(k, filepath.Base(image), rep, err)
+	p.report(k, filepath.Base(tree), rep, err)
 	return err
 }
 
-// image gives the path of a kernel's image, fetched if it is not cached.
-func (o options) image(ctx context.Context, k kernel) (string, error) {
+// tree gives the directory of an unpacked kernel, fetched if it is not cached.
+func (o options) tree(ctx context.Context, k kernel) (string, error) {
 	cache, err := cacheDir()
 	if err != nil {
 		return "", err
 	}
 	dir := filepath.Join(cache, "kernels")
-	if image, ok := k.cached(dir); ok && !o.update {
-		return image, nil
+	if tree, ok := k.cached(dir); ok && !o.update {
+		return tree, nil
 	}
 	return k.fetch(ctx, o.mirror, dir)
 }

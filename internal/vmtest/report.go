@@ -43,6 +43,7 @@ func (o outcome) String() string {
 type report struct {
 	boot   time.Duration
 	suites []outcome
+	stray  []string // what was said outside of a suite: init's own troubles
 }
 
 // check tells what is wrong with a report on the given suites. A suite that ran
@@ -50,6 +51,9 @@ type report struct {
 // some, not all, have none that match.
 func (rep report) check(chosen []suite, filtered bool) error {
 	var errs []error
+	for _, line := range rep.stray {
+		errs = append(errs, fmt.Errorf("init: %s", line))
+	}
 	total := 0
 	for i, s := range chosen {
 		if i >= len(rep.suites) {
@@ -95,6 +99,8 @@ func readReport(r io.Reader, echo func(line string)) report {
 			open = nil
 		} else if open != nil {
 			open.add(line)
+		} else if line != "" {
+			rep.stray = append(rep.stray, line)
 		}
 	}
 }

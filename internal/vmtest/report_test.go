@@ -16,6 +16,11 @@ func TestReport(t *testing.T) {
 	}{
 		{name: "passes", text: "vmtest: begin a\n" + pass + "vmtest: begin b\n" + pass},
 		{name: "carriage returns", text: strings.ReplaceAll("vmtest: begin a\n"+pass+"vmtest: begin b\n"+pass, "\n", "\r\n")},
+		{
+			name:    "init has trouble",
+			text:    "insmod: no veth\nvmtest: begin a\n" + pass + "vmtest: begin b\n" + pass,
+			problem: "init: insmod: no veth",
+		},
 		{name: "nothing", problem: "a: never began"},
 		{name: "second never began", text: "vmtest: begin a\n" + pass, problem: "b: never began"},
 		{

@@ -17,16 +17,23 @@ import (
 
 // suite is a package whose tests run in the machines.
 type suite struct {
-	pkg      string   // directory from the module's root
+	pkg      string   // directory from the source tree's root
 	run      string   // which tests, as -test.run takes it; empty: all
 	kernels  []string // on which kernels; empty: all
 	programs []string // of the host, put in with their shared libraries
-	files    []string // of the module, beside the package's testdata
+	files    []string // of the source tree, beside the package's testdata
+	modules  []string // of the kernel, loaded before the tests
 }
+
+// guestModules are a link, and others that stand on modules of their own.
+var guestModules = []string{"veth", "sctp", "tcp_diag", "iptable_nat", "sch_netem"}
 
 // suites is what make test-kernels runs.
 var suites = []suite{
-	{pkg: "internal/vmtest", run: "^TestGuest", programs: []string{"ip", "netstat"}},
+	{
+		pkg: "internal/vmtest", run: "^TestGuest",
+		programs: []string{"ip", "netstat"}, modules: guestModules,
+	},
 }
 
 // hostFiles are what the C library of copied programs reads names from.
@@ -41,11 +48,11 @@ var initScript []byte
 
 // build is where the compiled parts of an initramfs lie.
 type build struct {
-	root string // of the module
+	root string // of the source tree
 	dir  string // for binaries and archives
 }
 
-// static is how everything that runs in a machine is compiled.
+// compile runs a go command whose result is a static program for the machines.
 func (b build) compile(ctx context.Context, out string, args ...string) error {
 	args = slices.Concat([]string{args[0], "-ldflags=-s -w", "-o", out}, args[1:])
 	cmd := exec.CommandContext(ctx, "go", args...)
@@ -63,7 +70,7 @@ func (b build) compile(ctx context.Context, out string, args ...string) error {
 func (b build) binary(s suite) string { return filepath.Join(b.dir, path.Base(s.pkg)+".test") }
 
 // initramfs writes the archive that runs the given suites one after another.
-func (b build) initramfs(file string, chosen []suite, limit time.Duration) error {
+func (b build) initramfs(file, tree string, chosen []suite, limit time.Duration) error {
 	f, err := os.Create(file)
 	if err != nil {
 		return err
@@ -82,15 +89,20 @@ func (b build) initramfs(file string, chosen []suite, limit time.Duration) error
 	a.symlink("/var/run", "/run")
 	a.copy("/usr/bin/nettrace", filepath.Join(b.dir, "nettrace"))
 	var list []byte
+	var modules []string
 	for _, s := range chosen {
 		b.addSuite(a, s)
 		list = fmt.Appendf(list, "%s %s %s\n", s.pkg, limit, s.run)
+		modules = append(modules, s.modules...)
 	}
 	a.data("/suites", list)
+	if err := addModules(a, tree, modules); err != nil {
+		return errors.Join(err, f.Close())
+	}
 	return errors.Join(a.close(), f.Close())
 }
 
-// addSuite puts a suite where it lies in the module, with what it reads.
+// addSuite puts a suite where it lies in the source tree, with what it reads.
 func (b build) addSuite(a *archive, s suite) {
 	a.copy(path.Join("/src", s.pkg, "suite.test"), b.binary(s))
 	files := s.files
@@ -135,14 +147,18 @@ func (b build) compileAll(ctx context.Context, chosen []suite) error {
 }
 
 // run boots a kernel with the suites in its initramfs and reads what they say.
-func (b build) run(ctx context.Context, image string, k kernel, chosen []suite, limit time.Duration, p *printer) (report, error) {
+func (b build) run(ctx context.Context, tree string, k kernel, chosen []suite, limit time.Duration, p *printer) (report, error) {
 	dir := filepath.Join(b.dir, k.name)
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return report{}, err
 	}
+	image, err := image(tree)
+	if err != nil {
+		return report{}, err
+	}
 	m := machine{series: k.name, kernel: image, initrd: filepath.Join(dir, "initrd"), dir: dir}
 	// A test binary stops itself first: its goroutines tell more than the console.
-	if err := b.initramfs(m.initrd, chosen, limit*9/10); err != nil {
+	if err := b.initramfs(m.initrd, tree, chosen, limit*9/10); err != nil {
 		return report{}, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done after %s", limit))
