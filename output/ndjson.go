@@ -134,6 +134,19 @@ func (w *NDJSON) uint(key string, v uint64) {
 	w.buf = strconv.AppendUint(w.buf, v, 10)
 }
 
+// int adds a number that may be negative.
+func (w *NDJSON) int(key string, v int64) {
+	w.key(key)
+	w.buf = strconv.AppendInt(w.buf, v, 10)
+}
+
+// positive adds a number of which 0 says that there is none.
+func (w *NDJSON) positive(key string, v int32) {
+	if v > 0 {
+		w.int(key, int64(v))
+	}
+}
+
 // id adds a 64-bit identifier. It is a string, because readers that keep numbers
 // as doubles cannot tell identifiers beyond 2^53 apart.
 func (w *NDJSON) id(key string, v uint64) {

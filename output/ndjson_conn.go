@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"math"
 	"net/netip"
-	"strconv"
 	"strings"
 	"time"
 
@@ -32,7 +31,8 @@ func (w *NDJSON) Conn(at time.Time, c *tracer.Conn) {
 	w.source()
 	w.state(`,"state":`, c.State)
 	w.owner(c)
-	w.queues(&c.Row)
+	w.uint(`,"recv_q":`, uint64(c.RecvQ))
+	w.uint(`,"send_q":`, uint64(c.SendQ))
 	if c.Inode != 0 {
 		w.uint(`,"inode":`, c.Inode)
 	}
@@ -91,7 +91,7 @@ func (w *NDJSON) conn(c *tracer.Conn) {
 	w.buf = append(w.buf, '"')
 	w.buf = appendHex64(w.buf, c.ID)
 	w.buf = append(w.buf, '"')
-	w.word(`,"transport":`, c.Row.Protocol.String())
+	w.word(`,"transport":`, "tcp")
 	w.addresses(c.Local, c.Remote)
 	switch c.Direction {
 	case tracer.Outgoing:
@@ -105,15 +105,23 @@ func (w *NDJSON) conn(c *tracer.Conn) {
 }
 
 func (w *NDJSON) addresses(local, remote netip.AddrPort) {
-	if local.Addr().Is4() {
+	w.family(local.Addr())
+	w.endpoint(`,"local_addr":`, `,"local_port":`, local)
+	w.endpoint(`,"remote_addr":`, `,"remote_port":`, remote)
+}
+
+// family adds the family of an address. A v4-mapped one is of an IPv6 socket.
+func (w *NDJSON) family(a netip.Addr) {
+	if a.Is4() {
 		w.word(`,"family":`, "ipv4")
-	} else { // the addresses of an IPv6 socket that are IPv4 ones, too
+	} else {
 		w.word(`,"family":`, "ipv6")
 	}
-	w.addr(`,"local_addr":`, local.Addr())
-	w.port(`,"local_port":`, local.Port())
-	w.addr(`,"remote_addr":`, remote.Addr())
-	w.port(`,"remote_port":`, remote.Port())
+}
+
+func (w *NDJSON) endpoint(addrKey, portKey string, a netip.AddrPort) {
+	w.addr(addrKey, a.Addr())
+	w.port(portKey, a.Port())
 }
 
 // addr adds an address as RFC 5952 spells it. A zone is the name of an
@@ -224,33 +232,6 @@ func (w *NDJSON) cmdline(args string) {
 		}
 	}
 	w.buf = append(w.buf, '"')
-}
-
-// queues adds the columns of netstat's table that are numbers of the socket.
-func (w *NDJSON) queues(s *snapshot.Socket) {
-	w.uint(`,"recv_q":`, s.RecvQ)
-	w.uint(`,"send_q":`, s.SendQ)
-	if s.Timer != 0 {
-		w.timer(s)
-	}
-	w.uint(`,"retransmits":`, uint64(s.Retrans))
-	w.uint(`,"probes":`, uint64(s.Timeout))
-}
-
-// timer adds the running timer under netstat's name for it. A tick of USER_HZ
-// is 10 ms.
-func (w *NDJSON) timer(s *snapshot.Socket) {
-	names := [...]string{1: "on", "keepalive", "timewait", "probe"}
-	w.key(`,"timer":`)
-	w.buf = append(w.buf, '"')
-	if int(s.Timer) < len(names) && s.Protocol == snapshot.TCP {
-		w.buf = append(w.buf, names[s.Timer]...)
-	} else {
-		w.buf = append(w.buf, "unkn-"...)
-		w.buf = strconv.AppendUint(w.buf, uint64(s.Timer), 10)
-	}
-	w.buf = append(w.buf, '"')
-	w.uint(`,"timer_ms":`, min(s.Expires, math.MaxUint64/10)*10)
 }
 
 // life adds when a connection began and how long it and its handshake took.

@@ -106,9 +106,9 @@ func conns() *rapid.Generator[*tracer.Conn] {
 			Start:       rapid.Uint64().Draw(t, "start"),
 			StartKnown:  rapid.Bool().Draw(t, "start known"),
 			Established: rapid.Uint64().Draw(t, "established"),
-			Row:         sockets().Draw(t, "row"),
+			RecvQ:       rapid.Uint32().Draw(t, "recv-q"),
+			SendQ:       rapid.Uint32().Draw(t, "send-q"),
 		}
-		c.Row.Protocol = snapshot.TCP
 		c.Owner = tracer.Owner{
 			Process: processes().Draw(t, "process"),
 			TID:     rapid.Uint32().Draw(t, "tid"),
@@ -194,7 +194,7 @@ func TestNDJSONKeepsTheSchema(t *testing.T) {
 		w.SnapshotEnd(at, rapid.Int().Draw(t, "rows"), time.Duration(rapid.Int64().Draw(t, "took")))
 		w.Change(changes().Draw(t, "change"))
 		w.Lost(at, losses().Draw(t, "lost"))
-		w.Resync(at, rapid.Int().Draw(t, "added"), 0, 1)
+		w.Resync(at, rapid.Make[tracer.Resync]().Draw(t, "resync"))
 		w.Stats(at, &totals)
 		w.Stop(at, &totals, rapid.SampledFrom([]string{"signal", "duration", "count", "epipe", "error"}).Draw(t, "why"))
 		if err := w.Flush(); err != nil {

@@ -77,13 +77,12 @@ func (w *NDJSON) Lost(at time.Time, l *tracer.Lost) {
 	w.end()
 }
 
-// Resync appends a "resync" record: the table was read again, and so many
-// connections were added to it, removed from it and changed in it.
-func (w *NDJSON) Resync(at time.Time, added, removed, changed int) {
+// Resync appends a "resync" record: the table was compared with the kernel's.
+func (w *NDJSON) Resync(at time.Time, r tracer.Resync) {
 	w.beginAt("resync", at)
-	w.uint(`,"added":`, uint64(max(added, 0)))
-	w.uint(`,"removed":`, uint64(max(removed, 0)))
-	w.uint(`,"changed":`, uint64(max(changed, 0)))
+	w.uint(`,"added":`, uint64(max(r.Added, 0)))
+	w.uint(`,"removed":`, uint64(max(r.Removed, 0)))
+	w.uint(`,"changed":`, uint64(max(r.Changed, 0)))
 	w.end()
 }
 

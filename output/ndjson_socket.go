@@ -1,7 +1,9 @@
 package output
 
 import (
+	"math"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/nettrace/nettrace/snapshot"
@@ -39,4 +41,35 @@ func (w *NDJSON) endpoints(s *snapshot.Socket) {
 	}
 	w.addresses(netip.AddrPortFrom(s.Local.Addr(), 0), s.Remote)
 	w.uint(`,"ip_protocol":`, uint64(s.Local.Port()))
+}
+
+// queues adds the columns of netstat's table that are numbers of the socket.
+func (w *NDJSON) queues(s *snapshot.Socket) {
+	w.uint(`,"recv_q":`, s.RecvQ)
+	w.uint(`,"send_q":`, s.SendQ)
+	if s.Timer != 0 {
+		w.timer(s)
+	}
+	w.uint(`,"retransmits":`, uint64(s.Retrans))
+	w.uint(`,"probes":`, uint64(s.Timeout))
+}
+
+// timer adds the running timer under netstat's name for it.
+func (w *NDJSON) timer(s *snapshot.Socket) {
+	names := [...]string{1: "on", "keepalive", "timewait", "probe"}
+	w.key(`,"timer":`)
+	w.buf = append(w.buf, '"')
+	if int(s.Timer) < len(names) && s.Protocol == snapshot.TCP {
+		w.buf = append(w.buf, names[s.Timer]...)
+	} else {
+		w.buf = append(w.buf, "unkn-"...)
+		w.buf = strconv.AppendUint(w.buf, uint64(s.Timer), 10)
+	}
+	w.buf = append(w.buf, '"')
+	w.ticks(`,"timer_ms":`, s.Expires)
+}
+
+// ticks adds a time in ticks of USER_HZ, 10 ms each, as milliseconds.
+func (w *NDJSON) ticks(key string, n uint64) {
+	w.uint(key, min(n, math.MaxUint64/10)*10)
 }

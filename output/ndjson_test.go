@@ -67,7 +67,7 @@ func listener() *tracer.Conn {
 		Remote: netip.MustParseAddrPort("[::]:0"),
 		State:  snapshot.Listen,
 		Inode:  81,
-		Row:    snapshot.Socket{RecvQ: 2},
+		RecvQ:  2,
 	}
 }
 
@@ -159,7 +159,7 @@ func TestNDJSONLines(t *testing.T) {
 		{"socket of the stream", NDJSONOptions{}, func(w *NDJSON) { w.Conn(noon, listener()) },
 			envelope("000000", "socket") + `,"conn_id":"fedcba9876543210","transport":"tcp","family":"ipv6",` +
 				`"local_addr":"::","local_port":22,"remote_addr":"::","state":"LISTEN","uid":0,` +
-				`"recv_q":2,"send_q":0,"retransmits":0,"probes":0,"inode":81}`},
+				`"recv_q":2,"send_q":0,"inode":81}`},
 
 		{"TCP row with a timer", NDJSONOptions{}, func(w *NDJSON) {
 			w.Socket(noon, &snapshot.Socket{Local: netip.MustParseAddrPort("10.0.0.5:22"),
@@ -205,7 +205,7 @@ func TestNDJSONLines(t *testing.T) {
 			w.Lost(noon, &tracer.Lost{Stage: "ringbuf", Count: 7, Total: 9, Since: noonMono - 1_000_000_000})
 		}, envelope("000000", "lost") + `,"stage":"ringbuf","lost":7,"lost_total":9,"since":"2026-11-24T11:59:59.000000Z"}`},
 
-		{"resync", NDJSONOptions{}, func(w *NDJSON) { w.Resync(noon, 1, 2, 3) },
+		{"resync", NDJSONOptions{}, func(w *NDJSON) { w.Resync(noon, tracer.Resync{Added: 1, Removed: 2, Changed: 3}) },
 			envelope("000000", "resync") + `,"added":1,"removed":2,"changed":3}`},
 
 		{"stats", NDJSONOptions{}, func(w *NDJSON) { w.Stats(noon, &Totals{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}) },
@@ -321,7 +321,7 @@ func (shortWriter) Write(b []byte) (int, error) { return len(b) / 2, nil }
 
 func TestNDJSONFlushShort(t *testing.T) {
 	w := newWriter(shortWriter{}, NDJSONOptions{})
-	w.Resync(noon, 0, 0, 0)
+	w.Resync(noon, tracer.Resync{})
 	if err := w.Flush(); !errors.Is(err, io.ErrShortWrite) {
 		t.Errorf("error %v, want %v", err, io.ErrShortWrite)
 	}
