@@ -96,13 +96,13 @@ func (w *NDJSON) Flush() error {
 func (w *NDJSON) begin(event string, ns int64) {
 	w.line, w.cut = len(w.buf), w.short
 	w.seq++
-	b := append(w.buf, `{"timestamp":"`...)
-	b = w.clock.append(b, ns)
-	b = append(b, `","v":1,"event":"`...)
-	b = append(b, event...)
-	b = append(b, `","seq":`...)
-	b = strconv.AppendUint(b, w.seq, 10)
-	w.buf = append(b, w.ident...)
+	w.buf = append(w.buf, `{"timestamp":"`...)
+	w.buf = w.clock.append(w.buf, ns)
+	w.buf = append(w.buf, `","v":1,"event":"`...)
+	w.buf = append(w.buf, event...)
+	w.buf = append(w.buf, `","seq":`...)
+	w.buf = strconv.AppendUint(w.buf, w.seq, 10)
+	w.buf = append(w.buf, w.ident...)
 }
 
 func (w *NDJSON) beginAt(event string, at time.Time) { w.begin(event, at.UnixNano()) }
@@ -134,19 +134,6 @@ func (w *NDJSON) uint(key string, v uint64) {
 	w.buf = strconv.AppendUint(w.buf, v, 10)
 }
 
-// int adds a number that may be negative.
-func (w *NDJSON) int(key string, v int64) {
-	w.key(key)
-	w.buf = strconv.AppendInt(w.buf, v, 10)
-}
-
-// positive adds a number of which 0 says that there is none.
-func (w *NDJSON) positive(key string, v int32) {
-	if v > 0 {
-		w.int(key, int64(v))
-	}
-}
-
 // id adds a 64-bit identifier. It is a string, because readers that keep numbers
 // as doubles cannot tell identifiers beyond 2^53 apart.
 func (w *NDJSON) id(key string, v uint64) {
@@ -168,6 +155,13 @@ func (w *NDJSON) word(key, s string) {
 	w.buf = append(w.buf, '"')
 	w.buf = append(w.buf, s...)
 	w.buf = append(w.buf, '"')
+}
+
+// name adds the word that stands for a number, unless it has none.
+func (w *NDJSON) name(key string, words []string, number uint8) {
+	if int(number) < len(words) && words[number] != "" {
+		w.word(key, words[number])
+	}
 }
 
 // time adds a time, given in nanoseconds after the Unix epoch.

@@ -13,6 +13,31 @@ import (
 	"github.com/nettrace/nettrace/tracer"
 )
 
+// The words for what the tracer numbers. What is not known has none.
+var (
+	directions   = [...]string{tracer.Outgoing: "outgoing", tracer.Incoming: "incoming"}
+	sides        = [...]string{tracer.Local: "local", tracer.Remote: "remote"}
+	ownerSources = [...]string{
+		tracer.OwnerSocket:   "socket",
+		tracer.OwnerFiles:    "files",
+		tracer.OwnerListener: "listener",
+		tracer.OwnerContext:  "context",
+	}
+	outcomes = [...]string{
+		tracer.OutcomeUnknown:   "unknown",
+		tracer.Finished:         "closed",
+		tracer.ResetLocal:       "reset_local",
+		tracer.ResetRemote:      "reset_remote",
+		tracer.Refused:          "refused",
+		tracer.TimeoutConnect:   "timeout_connect",
+		tracer.Unreachable:      "unreachable",
+		tracer.AbortedConnect:   "aborted_connect",
+		tracer.HandshakeDropped: "handshake_dropped",
+		tracer.Timeout:          "timeout",
+		tracer.Destroyed:        "destroyed",
+	}
+)
+
 // Change appends a "tcp_state" or a "tcp_close" record.
 func (w *NDJSON) Change(c *tracer.Change) {
 	switch c.Kind {
@@ -93,12 +118,7 @@ func (w *NDJSON) conn(c *tracer.Conn) {
 	w.buf = append(w.buf, '"')
 	w.word(`,"transport":`, "tcp")
 	w.addresses(c.Local, c.Remote)
-	switch c.Direction {
-	case tracer.Outgoing:
-		w.word(`,"direction":`, "outgoing")
-	case tracer.Incoming:
-		w.word(`,"direction":`, "incoming")
-	}
+	w.name(`,"direction":`, directions[:], uint8(c.Direction))
 	if c.Netns != 0 {
 		w.uint(`,"netns":`, uint64(c.Netns))
 	}
@@ -168,7 +188,7 @@ func (w *NDJSON) owner(c *tracer.Conn) {
 		}
 		w.str(`,"comm":`, p.Comm, nameMax)
 		w.thread(&c.Owner.Thread)
-		w.ownerSource(c.Owner.Source)
+		w.name(`,"owner_src":`, ownerSources[:], uint8(c.Owner.Source))
 	}
 	if c.CgroupID != 0 {
 		w.id(`,"cgroup_id":`, c.CgroupID)
@@ -188,19 +208,6 @@ func (w *NDJSON) thread(name *[16]byte) {
 		n = len(name)
 	}
 	w.str(`,"thread":`, string(name[:n]), nameMax)
-}
-
-func (w *NDJSON) ownerSource(s tracer.OwnerSource) {
-	switch s {
-	case tracer.OwnerSocket:
-		w.word(`,"owner_src":`, "socket")
-	case tracer.OwnerFiles:
-		w.word(`,"owner_src":`, "files")
-	case tracer.OwnerListener:
-		w.word(`,"owner_src":`, "listener")
-	case tracer.OwnerContext:
-		w.word(`,"owner_src":`, "context")
-	}
 }
 
 // paths adds the strings that may be long. They come last in a line, so that
@@ -256,27 +263,13 @@ func since(start, end uint64) uint64 {
 	return end - start
 }
 
-var outcomes = [...]string{
-	tracer.OutcomeUnknown:   "unknown",
-	tracer.Finished:         "closed",
-	tracer.ResetLocal:       "reset_local",
-	tracer.ResetRemote:      "reset_remote",
-	tracer.Refused:          "refused",
-	tracer.TimeoutConnect:   "timeout_connect",
-	tracer.Unreachable:      "unreachable",
-	tracer.AbortedConnect:   "aborted_connect",
-	tracer.HandshakeDropped: "handshake_dropped",
-	tracer.Timeout:          "timeout",
-	tracer.Destroyed:        "destroyed",
-}
-
 // ending adds how a connection ended.
 func (w *NDJSON) ending(c *tracer.Closed) {
-	outcome := outcomes[tracer.OutcomeUnknown]
-	if int(c.Outcome) < len(outcomes) {
-		outcome = outcomes[c.Outcome]
+	outcome := c.Outcome
+	if int(outcome) >= len(outcomes) {
+		outcome = tracer.OutcomeUnknown
 	}
-	w.word(`,"outcome":`, outcome)
+	w.word(`,"outcome":`, outcomes[outcome])
 	if c.Errno != 0 {
 		if name := unix.ErrnoName(c.Errno); name != "" {
 			w.word(`,"errno":`, name)
@@ -284,12 +277,7 @@ func (w *NDJSON) ending(c *tracer.Closed) {
 			w.id(`,"errno":`, uint64(c.Errno))
 		}
 	}
-	switch c.ClosedBy {
-	case tracer.Local:
-		w.word(`,"closed_by":`, "local")
-	case tracer.Remote:
-		w.word(`,"closed_by":`, "remote")
-	}
+	w.name(`,"closed_by":`, sides[:], uint8(c.ClosedBy))
 }
 
 // history adds the states that a connection went through.

@@ -3,6 +3,7 @@ package output
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"os"
 	"strings"
@@ -31,6 +32,17 @@ type recordSchema struct {
 	keys map[string]map[string]bool
 }
 
+// schemaNode is what describedKeys reads of a schema.
+type schemaNode struct {
+	Ref        string                `json:"$ref"`
+	Defs       map[string]schemaNode `json:"$defs"`
+	AllOf      []schemaNode          `json:"allOf"`
+	If         *schemaNode           `json:"if"`
+	Then       *schemaNode           `json:"then"`
+	Properties map[string]schemaNode `json:"properties"`
+	Const      any                   `json:"const"`
+}
+
 var loadSchema = sync.OnceValues(func() (*recordSchema, error) {
 	text, err := os.ReadFile(schemaFile)
 	if err != nil {
@@ -41,7 +53,6 @@ var loadSchema = sync.OnceValues(func() (*recordSchema, error) {
 		return nil, err
 	}
 	compiler := jsonschema.NewCompiler()
-	compiler.DefaultDraft(jsonschema.Draft2020)
 	if err := compiler.AddResource(schemaFile, doc); err != nil {
 		return nil, err
 	}
@@ -49,35 +60,32 @@ var loadSchema = sync.OnceValues(func() (*recordSchema, error) {
 	if err != nil {
 		return nil, err
 	}
-	root := doc.(map[string]any)
-	defs := root["$defs"].(map[string]any)
+	var root schemaNode
+	if err := json.Unmarshal(text, &root); err != nil {
+		return nil, err
+	}
 	s := &recordSchema{compiled, map[string]map[string]bool{}}
-	for _, branch := range root["allOf"].([]any) {
-		when := branch.(map[string]any)["if"].(map[string]any)["properties"].(map[string]any)
-		event := when["event"].(map[string]any)["const"].(string)
-		s.keys[event] = describedKeys(defs, branch.(map[string]any)["then"])
-		maps.Copy(s.keys[event], describedKeys(defs, defs["envelope"]))
+	for _, branch := range root.AllOf {
+		event := fmt.Sprint(branch.If.Properties["event"].Const)
+		keys := describedKeys(root.Defs, *branch.Then)
+		maps.Copy(keys, describedKeys(root.Defs, root.Defs["envelope"]))
+		s.keys[event] = keys
 	}
 	return s, nil
 })
 
 // describedKeys gives the properties that a schema describes, following its
 // references.
-func describedKeys(defs map[string]any, schema any) map[string]bool {
+func describedKeys(defs map[string]schemaNode, schema schemaNode) map[string]bool {
 	keys := map[string]bool{}
-	object := schema.(map[string]any)
-	if ref, ok := object["$ref"].(string); ok {
-		maps.Copy(keys, describedKeys(defs, defs[strings.TrimPrefix(ref, "#/$defs/")]))
+	if name, ok := strings.CutPrefix(schema.Ref, "#/$defs/"); ok {
+		maps.Copy(keys, describedKeys(defs, defs[name]))
 	}
-	if all, ok := object["allOf"].([]any); ok {
-		for _, part := range all {
-			maps.Copy(keys, describedKeys(defs, part))
-		}
+	for _, part := range schema.AllOf {
+		maps.Copy(keys, describedKeys(defs, part))
 	}
-	if properties, ok := object["properties"].(map[string]any); ok {
-		for key := range properties {
-			keys[key] = true
-		}
+	for key := range schema.Properties {
+		keys[key] = true
 	}
 	return keys
 }
@@ -127,9 +135,10 @@ func checkLines(t reporter, text []byte) []map[string]any {
 }
 
 func checkKeys(t reporter, schema *recordSchema, record map[string]any, line []byte) {
-	known, ok := schema.keys[record["event"].(string)]
+	known, ok := schema.keys[fmt.Sprint(record["event"])]
 	if !ok {
 		t.Errorf("the schema does not describe %q: %s", record["event"], line)
+		return
 	}
 	for key := range record {
 		if !known[key] {
@@ -149,8 +158,10 @@ func TestSchemaCatchesMistakes(t *testing.T) {
 	}
 	var out bytes.Buffer
 	w := newWriter(&out, NDJSONOptions{})
-	w.Change(&tracer.Change{Kind: tracer.ChangeClose, Time: noonMono, Conn: outgoing(),
-		Close: &tracer.Closed{Outcome: tracer.Finished, Errno: 104, HasStats: true, RTT: 1}})
+	w.Change(&tracer.Change{
+		Kind: tracer.ChangeClose, Time: noonMono, Conn: outgoing(),
+		Close: &tracer.Closed{Outcome: tracer.Finished, Errno: 104, HasStats: true, RTT: 1},
+	})
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
 	}

@@ -43,8 +43,10 @@ func outgoing() *tracer.Conn {
 		Inode:     70123,
 		CgroupID:  1<<53 + 1,
 		Owner: tracer.Owner{
-			Process: &tracer.Process{PID: 2033, Comm: "curl", Exe: "/usr/bin/curl",
-				Cmdline: "curl\x00-H\x00a: \"b\"\x00https://example.org/\x00"},
+			Process: &tracer.Process{
+				PID: 2033, Comm: "curl", Exe: "/usr/bin/curl",
+				Cmdline: "curl\x00-H\x00a: \"b\"\x00https://example.org/\x00",
+			},
 			TID:    2034,
 			Thread: [16]byte{'d', 'n', 's', '\n', '1'},
 			Source: tracer.OwnerSocket,
@@ -53,8 +55,10 @@ func outgoing() *tracer.Conn {
 		StartKnown:  true,
 		Established: noonMono + 123_706_789,
 	}
-	for _, s := range []snapshot.State{snapshot.SynSent, snapshot.Established, snapshot.FinWait1,
-		snapshot.FinWait2, snapshot.TimeWait} {
+	for _, s := range []snapshot.State{
+		snapshot.SynSent, snapshot.Established, snapshot.FinWait1,
+		snapshot.FinWait2, snapshot.TimeWait,
+	} {
 		c.History.Add(s)
 	}
 	return c
@@ -111,25 +115,37 @@ func TestNDJSONLines(t *testing.T) {
 			`,"exe":"/usr/bin/curl","cmdline":"curl -H a: \"b\" https://example.org/"}`},
 
 		{"inferred transition of a connection of nobody", NDJSONOptions{}, func(w *NDJSON) {
-			w.Change(&tracer.Change{Time: noonMono, Old: snapshot.Established, New: snapshot.Close, Inferred: true,
-				Conn: &tracer.Conn{ID: 1, Local: netip.MustParseAddrPort("[::ffff:127.0.0.1]:80"),
-					Remote: netip.MustParseAddrPort("[::ffff:127.0.0.1]:40000"), Direction: tracer.Incoming}})
+			w.Change(&tracer.Change{
+				Time: noonMono, Old: snapshot.Established, New: snapshot.Close, Inferred: true,
+				Conn: &tracer.Conn{
+					ID: 1, Local: netip.MustParseAddrPort("[::ffff:127.0.0.1]:80"),
+					Remote: netip.MustParseAddrPort("[::ffff:127.0.0.1]:40000"), Direction: tracer.Incoming,
+				},
+			})
 		}, envelope("000000", "tcp_state") + `,"conn_id":"0000000000000001","transport":"tcp","family":"ipv6",` +
 			`"local_addr":"::ffff:127.0.0.1","local_port":80,"remote_addr":"::ffff:127.0.0.1","remote_port":40000,` +
 			`"direction":"incoming","inferred":true,"old_state":"ESTABLISHED","new_state":"CLOSE"}`},
 
 		{"transition found by polling, port not known yet", NDJSONOptions{Poll: true}, func(w *NDJSON) {
-			w.Change(&tracer.Change{Time: noonMono, Old: snapshot.Close, New: snapshot.SynSent,
-				Conn: &tracer.Conn{ID: 1, Local: netip.MustParseAddrPort("[fe80::1%a\"b]:0"),
-					Remote: netip.MustParseAddrPort("[fe80::2%a\"b]:1")}})
+			w.Change(&tracer.Change{
+				Time: noonMono, Old: snapshot.Close, New: snapshot.SynSent,
+				Conn: &tracer.Conn{
+					ID: 1, Local: netip.MustParseAddrPort("[fe80::1%a\"b]:0"),
+					Remote: netip.MustParseAddrPort("[fe80::2%a\"b]:1"),
+				},
+			})
 		}, envelope("000000", "tcp_state") + `,"conn_id":"0000000000000001","transport":"tcp","family":"ipv6",` +
 			`"local_addr":"fe80::1%a\"b","remote_addr":"fe80::2%a\"b","remote_port":1,` +
 			`"source":"poll","old_state":"CLOSE","new_state":"SYN_SENT"}`},
 
 		{"close", NDJSONOptions{}, func(w *NDJSON) {
-			w.Change(&tracer.Change{Kind: tracer.ChangeClose, Time: noonMono + 157_810_000, Conn: outgoing(),
-				Close: &tracer.Closed{Outcome: tracer.Finished, ClosedBy: tracer.Local, HasStats: true,
-					BytesSent: 457, BytesReceived: 19149, SegsOut: 12, SegsIn: 14, Retrans: 1, RTT: 210, MinRTT: 180}})
+			w.Change(&tracer.Change{
+				Kind: tracer.ChangeClose, Time: noonMono + 157_810_000, Conn: outgoing(),
+				Close: &tracer.Closed{
+					Outcome: tracer.Finished, ClosedBy: tracer.Local, HasStats: true,
+					BytesSent: 457, BytesReceived: 19149, SegsOut: 12, SegsIn: 14, Retrans: 1, RTT: 210, MinRTT: 180,
+				},
+			})
 		}, envelope("157810", "tcp_close") + `,"mono_ns":5157810000` + outgoingIdentity + outgoingOwner +
 			`,"start":"2026-11-24T12:00:00.123456Z","duration_ns":34353211,"established_ns":250000,` +
 			`"outcome":"closed","closed_by":"local",` +
@@ -138,83 +154,123 @@ func TestNDJSONLines(t *testing.T) {
 			`"rtt_us":210,"rtt_min_us":180,"exe":"/usr/bin/curl"}`},
 
 		{"close of what was there before, not measured", NDJSONOptions{}, func(w *NDJSON) {
-			w.Change(&tracer.Change{Kind: tracer.ChangeClose, Time: noonMono + 1000,
-				Conn: &tracer.Conn{ID: 1, Start: noonMono - 1_000_000, Established: noonMono, Inode: 3,
-					Local: netip.MustParseAddrPort("0.0.0.0:80"), Remote: netip.MustParseAddrPort("0.0.0.0:0")},
-				Close: &tracer.Closed{Outcome: tracer.ResetRemote, Errno: unix.ECONNRESET,
-					ClosedBy: tracer.Remote, HasStats: true, MinRTT: ^uint32(0)}})
+			w.Change(&tracer.Change{
+				Kind: tracer.ChangeClose, Time: noonMono + 1000,
+				Conn: &tracer.Conn{
+					ID: 1, Start: noonMono - 1_000_000, Established: noonMono, Inode: 3,
+					Local: netip.MustParseAddrPort("0.0.0.0:80"), Remote: netip.MustParseAddrPort("0.0.0.0:0"),
+				},
+				Close: &tracer.Closed{
+					Outcome: tracer.ResetRemote, Errno: unix.ECONNRESET,
+					ClosedBy: tracer.Remote, HasStats: true, MinRTT: ^uint32(0),
+				},
+			})
 		}, envelope("000001", "tcp_close") + `,"mono_ns":5000001000,"conn_id":"0000000000000001","transport":"tcp",` +
 			`"family":"ipv4","local_addr":"0.0.0.0","local_port":80,"remote_addr":"0.0.0.0","uid":0,"start":"2026-11-24T11:59:59.999000Z","start_known":false,"duration_ns":1001000,` +
 			`"outcome":"reset_remote","errno":"ECONNRESET","closed_by":"remote",` +
 			`"bytes_sent":0,"bytes_received":0,"segs_out":0,"segs_in":0,"retrans":0}`},
 
 		{"close of which nothing is known, clocks of two CPUs", NDJSONOptions{}, func(w *NDJSON) {
-			w.Change(&tracer.Change{Kind: tracer.ChangeClose, Time: noonMono,
-				Conn: &tracer.Conn{ID: 1, Start: noonMono + 5, StartKnown: true,
-					Local: netip.MustParseAddrPort("0.0.0.0:80"), Remote: netip.MustParseAddrPort("0.0.0.0:0")},
-				Close: &tracer.Closed{Errno: 512}})
+			w.Change(&tracer.Change{
+				Kind: tracer.ChangeClose, Time: noonMono,
+				Conn: &tracer.Conn{
+					ID: 1, Start: noonMono + 5, StartKnown: true,
+					Local: netip.MustParseAddrPort("0.0.0.0:80"), Remote: netip.MustParseAddrPort("0.0.0.0:0"),
+				},
+				Close: &tracer.Closed{Errno: 512},
+			})
 		}, envelope("000000", "tcp_close") + `,"mono_ns":5000000000,"conn_id":"0000000000000001","transport":"tcp",` +
 			`"family":"ipv4","local_addr":"0.0.0.0","local_port":80,"remote_addr":"0.0.0.0","start":"2026-11-24T12:00:00.000000Z","duration_ns":0,"outcome":"unknown","errno":"512"}`},
 
-		{"socket of the stream", NDJSONOptions{}, func(w *NDJSON) { w.Conn(noon, listener()) },
+		{
+			"socket of the stream",
+			NDJSONOptions{},
+			func(w *NDJSON) { w.Conn(noon, listener()) },
 			envelope("000000", "socket") + `,"conn_id":"fedcba9876543210","transport":"tcp","family":"ipv6",` +
 				`"local_addr":"::","local_port":22,"remote_addr":"::","state":"LISTEN","uid":0,` +
-				`"recv_q":2,"send_q":0,"inode":81}`},
+				`"recv_q":2,"send_q":0,"inode":81}`,
+		},
 
 		{"TCP row with a timer", NDJSONOptions{}, func(w *NDJSON) {
-			w.Socket(noon, &snapshot.Socket{Local: netip.MustParseAddrPort("10.0.0.5:22"),
+			w.Socket(noon, &snapshot.Socket{
+				Local:  netip.MustParseAddrPort("10.0.0.5:22"),
 				Remote: netip.MustParseAddrPort("10.0.0.6:1024"), State: snapshot.Established, SendQ: 36,
-				Timer: 1, Expires: 25, Retrans: 3, UID: 0, Inode: 12, Netns: 4026531840})
+				Timer: 1, Expires: 25, Retrans: 3, UID: 0, Inode: 12, Netns: 4026531840,
+			})
 		}, envelope("000000", "socket") + `,"transport":"tcp","family":"ipv4","local_addr":"10.0.0.5",` +
 			`"local_port":22,"remote_addr":"10.0.0.6","remote_port":1024,"state":"ESTABLISHED","netns":4026531840,` +
 			`"uid":0,"recv_q":0,"send_q":36,"timer":"on","timer_ms":250,"retransmits":3,"probes":0,"inode":12}`},
 
 		{"TIME_WAIT row", NDJSONOptions{}, func(w *NDJSON) {
-			w.Socket(noon, &snapshot.Socket{Local: netip.MustParseAddrPort("10.0.0.5:22"),
-				Remote: netip.MustParseAddrPort("10.0.0.6:1024"), State: snapshot.TimeWait, Timer: 3, Expires: 5999})
+			w.Socket(noon, &snapshot.Socket{
+				Local:  netip.MustParseAddrPort("10.0.0.5:22"),
+				Remote: netip.MustParseAddrPort("10.0.0.6:1024"), State: snapshot.TimeWait, Timer: 3, Expires: 5999,
+			})
 		}, envelope("000000", "socket") + `,"transport":"tcp","family":"ipv4","local_addr":"10.0.0.5",` +
 			`"local_port":22,"remote_addr":"10.0.0.6","remote_port":1024,"state":"TIME_WAIT",` +
 			`"recv_q":0,"send_q":0,"timer":"timewait","timer_ms":59990,"retransmits":0,"probes":0}`},
 
 		{"unconnected UDP row", NDJSONOptions{}, func(w *NDJSON) {
-			w.Socket(noon, &snapshot.Socket{Protocol: snapshot.UDP, Local: netip.MustParseAddrPort("0.0.0.0:53"),
-				Remote: netip.MustParseAddrPort("0.0.0.0:0"), State: snapshot.Close, UID: 101, Inode: 13})
+			w.Socket(noon, &snapshot.Socket{
+				Protocol: snapshot.UDP, Local: netip.MustParseAddrPort("0.0.0.0:53"),
+				Remote: netip.MustParseAddrPort("0.0.0.0:0"), State: snapshot.Close, UID: 101, Inode: 13,
+			})
 		}, envelope("000000", "socket") + `,"transport":"udp","family":"ipv4","local_addr":"0.0.0.0",` +
 			`"local_port":53,"remote_addr":"0.0.0.0","uid":101,` +
 			`"recv_q":0,"send_q":0,"retransmits":0,"probes":0,"inode":13}`},
 
 		{"raw row", NDJSONOptions{}, func(w *NDJSON) {
-			w.Socket(noon, &snapshot.Socket{Protocol: snapshot.Raw, Local: netip.MustParseAddrPort("[::]:58"),
-				Remote: netip.MustParseAddrPort("[::]:0"), State: snapshot.Close, Inode: 13})
+			w.Socket(noon, &snapshot.Socket{
+				Protocol: snapshot.Raw, Local: netip.MustParseAddrPort("[::]:58"),
+				Remote: netip.MustParseAddrPort("[::]:0"), State: snapshot.Close, Inode: 13,
+			})
 		}, envelope("000000", "socket") + `,"transport":"raw","family":"ipv6","local_addr":"::",` +
 			`"remote_addr":"::","ip_protocol":58,"uid":0,` +
 			`"recv_q":0,"send_q":0,"retransmits":0,"probes":0,"inode":13}`},
 
 		{"start", NDJSONOptions{}, func(w *NDJSON) {
-			w.Start(noon, &Start{Version: "0.1.0", Commit: "f482296", Kernel: "6.12.0", Arch: "x86_64",
+			w.Start(noon, &Start{
+				Version: "0.1.0", Commit: "f482296", Kernel: "6.12.0", Arch: "x86_64",
 				BootID: "8e3b7c1e-0000-4000-8000-000000000000", Mode: "bpf", Hooks: []string{"transitions=tp_btf A+B"},
-				Inexact: []string{"acceptor", "orphans"}, Filter: `port == "https"`, Reason: "start", FileSeq: 1})
+				Inexact: []string{"acceptor", "orphans"}, Filter: `port == "https"`, Reason: "start", FileSeq: 1,
+			})
 		}, envelope("000000", "start") + `,"version":"0.1.0","commit":"f482296","kernel":"6.12.0","arch":"x86_64",` +
 			`"boot_id":"8e3b7c1e-0000-4000-8000-000000000000","clock":"CLOCK_MONOTONIC","mode":"bpf","reason":"start",` +
 			`"file_seq":1,"hooks":["transitions=tp_btf A+B"],"inexact":["acceptor","orphans"],"filter":"port == \"https\""}`},
 
-		{"snapshot end", NDJSONOptions{}, func(w *NDJSON) { w.SnapshotEnd(noon, 812, 43*time.Millisecond) },
-			envelope("000000", "snapshot_end") + `,"rows":812,"took_ns":43000000}`},
+		{
+			"snapshot end",
+			NDJSONOptions{},
+			func(w *NDJSON) { w.SnapshotEnd(noon, 812, 43*time.Millisecond) },
+			envelope("000000", "snapshot_end") + `,"rows":812,"took_ns":43000000}`,
+		},
 
 		{"lost", NDJSONOptions{}, func(w *NDJSON) {
 			w.Lost(noon, &tracer.Lost{Stage: "ringbuf", Count: 7, Total: 9, Since: noonMono - 1_000_000_000})
 		}, envelope("000000", "lost") + `,"stage":"ringbuf","lost":7,"lost_total":9,"since":"2026-11-24T11:59:59.000000Z"}`},
 
-		{"resync", NDJSONOptions{}, func(w *NDJSON) { w.Resync(noon, tracer.Resync{Added: 1, Removed: 2, Changed: 3}) },
-			envelope("000000", "resync") + `,"added":1,"removed":2,"changed":3}`},
+		{
+			"resync",
+			NDJSONOptions{},
+			func(w *NDJSON) { w.Resync(noon, tracer.Resync{Added: 1, Removed: 2, Changed: 3}) },
+			envelope("000000", "resync") + `,"added":1,"removed":2,"changed":3}`,
+		},
 
-		{"stats", NDJSONOptions{}, func(w *NDJSON) { w.Stats(noon, &Totals{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}) },
+		{
+			"stats",
+			NDJSONOptions{},
+			func(w *NDJSON) { w.Stats(noon, &Totals{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}) },
 			envelope("000000", "stats") + `,"events_in":1,"events_out":2,"filtered":3,"lost_ringbuf":4,"lost_queue":5,` +
-				`"lost_output":6,"open":7,"opened":8,"closed":9,"failed":10,"queue_bytes":11,"memory_bytes":12}`},
+				`"lost_output":6,"open":7,"opened":8,"closed":9,"failed":10,"queue_bytes":11,"memory_bytes":12}`,
+		},
 
-		{"stop", NDJSONOptions{}, func(w *NDJSON) { w.Stop(noon, &Totals{EventsIn: 5}, "signal") },
+		{
+			"stop",
+			NDJSONOptions{},
+			func(w *NDJSON) { w.Stop(noon, &Totals{EventsIn: 5}, "signal") },
 			envelope("000000", "stop") + `,"reason":"signal","events_in":5,"events_out":0,"filtered":0,"lost_ringbuf":0,` +
-				`"lost_queue":0,"lost_output":0,"open":0,"opened":0,"closed":0,"failed":0,"queue_bytes":0,"memory_bytes":0}`},
+				`"lost_queue":0,"lost_output":0,"open":0,"opened":0,"closed":0,"failed":0,"queue_bytes":0,"memory_bytes":0}`,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var out bytes.Buffer
@@ -234,12 +290,16 @@ func TestNDJSONLines(t *testing.T) {
 // Only strings are cut, and everything else stands in the line.
 func TestNDJSONCut(t *testing.T) {
 	conn := outgoing()
-	conn.Owner.Process = &tracer.Process{PID: 2033, Comm: strings.Repeat("\x01", 15),
-		Exe: strings.Repeat("\xff", 4096), Cmdline: strings.Repeat("漢\x00", 4096)}
+	conn.Owner.Process = &tracer.Process{
+		PID: 2033, Comm: strings.Repeat("\x01", 15),
+		Exe: strings.Repeat("\xff", 4096), Cmdline: strings.Repeat("漢\x00", 4096),
+	}
 	var out bytes.Buffer
 	w := newWriter(&out, NDJSONOptions{Host: strings.Repeat("\n", 255), Cmdline: true})
-	w.Change(&tracer.Change{Kind: tracer.ChangeClose, Time: noonMono, Conn: conn,
-		Close: &tracer.Closed{Outcome: tracer.Finished, HasStats: true, RTT: 1}})
+	w.Change(&tracer.Change{
+		Kind: tracer.ChangeClose, Time: noonMono, Conn: conn,
+		Close: &tracer.Closed{Outcome: tracer.Finished, HasStats: true, RTT: 1},
+	})
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
 	}
@@ -305,7 +365,7 @@ func TestNDJSONFlush(t *testing.T) {
 		t.Errorf("%d bytes are kept after %d calls of Write", w.Buffered(), out.calls)
 	}
 	for i, record := range checkLines(t, out.Bytes()) {
-		if record["seq"].(float64) != float64(i+1) {
+		if record["seq"] != float64(i+1) {
 			t.Errorf("seq %v in line %d", record["seq"], i+1)
 		}
 	}
@@ -350,8 +410,10 @@ func TestNDJSONAllocatesNothing(t *testing.T) {
 	conn := outgoing()
 	conn.Local = netip.MustParseAddrPort("[fe80::1%eth0]:51464")
 	state := &tracer.Change{Time: noonMono, Old: snapshot.SynSent, New: snapshot.Established, Conn: conn}
-	ended := &tracer.Change{Kind: tracer.ChangeClose, Time: noonMono, Conn: conn,
-		Close: &tracer.Closed{Outcome: tracer.Finished, Errno: unix.EPIPE, HasStats: true, RTT: 1}}
+	ended := &tracer.Change{
+		Kind: tracer.ChangeClose, Time: noonMono, Conn: conn,
+		Close: &tracer.Closed{Outcome: tracer.Finished, Errno: unix.EPIPE, HasStats: true, RTT: 1},
+	}
 	row := &snapshot.Socket{Local: conn.Local, Remote: conn.Remote, State: snapshot.Established, Timer: 2, Inode: 5}
 	for _, tt := range []struct {
 		name  string
@@ -383,15 +445,19 @@ func BenchmarkNDJSONState(b *testing.B) {
 
 func BenchmarkNDJSONClose(b *testing.B) {
 	w := newWriter(io.Discard, NDJSONOptions{})
-	change := &tracer.Change{Kind: tracer.ChangeClose, Time: noonMono, Conn: outgoing(),
-		Close: &tracer.Closed{Outcome: tracer.Finished, HasStats: true, RTT: 1}}
+	change := &tracer.Change{
+		Kind: tracer.ChangeClose, Time: noonMono, Conn: outgoing(),
+		Close: &tracer.Closed{Outcome: tracer.Finished, HasStats: true, RTT: 1},
+	}
 	benchmarkLine(b, w, func() { w.Change(change) })
 }
 
 func BenchmarkNDJSONSocket(b *testing.B) {
 	w := newWriter(io.Discard, NDJSONOptions{})
-	row := &snapshot.Socket{Local: netip.MustParseAddrPort("10.0.0.5:22"),
-		Remote: netip.MustParseAddrPort("10.0.0.6:1024"), State: snapshot.Established, Inode: 5}
+	row := &snapshot.Socket{
+		Local:  netip.MustParseAddrPort("10.0.0.5:22"),
+		Remote: netip.MustParseAddrPort("10.0.0.6:1024"), State: snapshot.Established, Inode: 5,
+	}
 	benchmarkLine(b, w, func() { w.Socket(noon, row) })
 }
 
