@@ -21,6 +21,7 @@ const (
 	nameMax = 96   // thread names and interfaces: 15 bytes, up to 6 for each
 	textMax = 256  // host and user names, versions
 	pathMax = 1024 // paths
+	listMax = 512  // lists of addresses or processes
 )
 
 // NDJSONOptions says what an NDJSON writer adds to its records.
@@ -212,6 +213,25 @@ func (w *NDJSON) list(key string, items []string, limit int) {
 		w.buf = append(w.buf, '"')
 		w.escaped(s, last-len(w.buf)+len(`,"`))
 		w.buf = append(w.buf, '"')
+	}
+	w.buf = append(w.buf, ']')
+}
+
+// array adds an array of items that need no escapes, each between quotes, which
+// are empty for numbers. Items that do not fit in limit bytes are left out.
+func (w *NDJSON) array(key string, items []string, quote string, limit int) {
+	w.key(key)
+	separator, end := byte('['), len(w.buf)+min(limit, w.room())-len(`]`)
+	for _, s := range items {
+		if len(w.buf)+len(`,""`)+len(s) > end {
+			w.cut = true
+			break
+		}
+		w.buf = append(w.buf, separator)
+		w.buf = append(w.buf, quote...)
+		w.buf = append(w.buf, s...)
+		w.buf = append(w.buf, quote...)
+		separator = ','
 	}
 	w.buf = append(w.buf, ']')
 }

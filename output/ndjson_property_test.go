@@ -190,7 +190,7 @@ func TestNDJSONKeepsTheSchema(t *testing.T) {
 		socket := sockets().Draw(t, "socket")
 		w.Start(at, starts().Draw(t, "start"))
 		w.Conn(at, conns().Draw(t, "conn"))
-		w.Socket(at, &socket)
+		w.Socket(at, &socket, nil)
 		w.SnapshotEnd(at, rapid.Int().Draw(t, "rows"), time.Duration(rapid.Int64().Draw(t, "took")))
 		w.Change(changes().Draw(t, "change"))
 		w.Lost(at, losses().Draw(t, "lost"))

@@ -3,15 +3,14 @@ package output
 import (
 	"math"
 	"net/netip"
-	"strconv"
 	"time"
 
 	"github.com/nettrace/nettrace/snapshot"
 )
 
 // Socket appends the "socket" record of a row of the Internet socket views, as
-// it was at the time at.
-func (w *NDJSON) Socket(at time.Time, s *snapshot.Socket) {
+// it was at the time at. The owners may be nil: not known.
+func (w *NDJSON) Socket(at time.Time, s *snapshot.Socket, owners *snapshot.Owners) {
 	w.beginAt("socket", at)
 	w.word(`,"transport":`, s.Protocol.String())
 	w.endpoints(s)
@@ -22,13 +21,9 @@ func (w *NDJSON) Socket(at time.Time, s *snapshot.Socket) {
 	if s.Netns != 0 {
 		w.uint(`,"netns":`, uint64(s.Netns))
 	}
-	if s.UID != 0 || s.Inode != 0 { // see owner
-		w.user(s.UID)
-	}
 	w.queues(s)
-	if s.Inode != 0 {
-		w.uint(`,"inode":`, s.Inode)
-	}
+	w.file(s.UID, s.Inode)
+	w.holders(s.Inode, owners)
 	w.end()
 }
 
@@ -56,15 +51,9 @@ func (w *NDJSON) queues(s *snapshot.Socket) {
 
 // timer adds the running timer under netstat's name for it.
 func (w *NDJSON) timer(s *snapshot.Socket) {
-	names := [...]string{1: "on", "keepalive", "timewait", "probe"}
 	w.key(`,"timer":`)
 	w.buf = append(w.buf, '"')
-	if int(s.Timer) < len(names) && s.Protocol == snapshot.TCP {
-		w.buf = append(w.buf, names[s.Timer]...)
-	} else {
-		w.buf = append(w.buf, "unkn-"...)
-		w.buf = strconv.AppendUint(w.buf, uint64(s.Timer), 10)
-	}
+	w.buf = appendTimerKind(w.buf, s.Protocol == snapshot.TCP, uint32(s.Timer))
 	w.buf = append(w.buf, '"')
 	w.ticks(`,"timer_ms":`, s.Expires)
 }

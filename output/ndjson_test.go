@@ -191,43 +191,6 @@ func TestNDJSONLines(t *testing.T) {
 				`"recv_q":2,"send_q":0,"inode":81}`,
 		},
 
-		{"TCP row with a timer", NDJSONOptions{}, func(w *NDJSON) {
-			w.Socket(noon, &snapshot.Socket{
-				Local:  netip.MustParseAddrPort("10.0.0.5:22"),
-				Remote: netip.MustParseAddrPort("10.0.0.6:1024"), State: snapshot.Established, SendQ: 36,
-				Timer: 1, Expires: 25, Retrans: 3, UID: 0, Inode: 12, Netns: 4026531840,
-			})
-		}, envelope("000000", "socket") + `,"transport":"tcp","family":"ipv4","local_addr":"10.0.0.5",` +
-			`"local_port":22,"remote_addr":"10.0.0.6","remote_port":1024,"state":"ESTABLISHED","netns":4026531840,` +
-			`"uid":0,"recv_q":0,"send_q":36,"timer":"on","timer_ms":250,"retransmits":3,"probes":0,"inode":12}`},
-
-		{"TIME_WAIT row", NDJSONOptions{}, func(w *NDJSON) {
-			w.Socket(noon, &snapshot.Socket{
-				Local:  netip.MustParseAddrPort("10.0.0.5:22"),
-				Remote: netip.MustParseAddrPort("10.0.0.6:1024"), State: snapshot.TimeWait, Timer: 3, Expires: 5999,
-			})
-		}, envelope("000000", "socket") + `,"transport":"tcp","family":"ipv4","local_addr":"10.0.0.5",` +
-			`"local_port":22,"remote_addr":"10.0.0.6","remote_port":1024,"state":"TIME_WAIT",` +
-			`"recv_q":0,"send_q":0,"timer":"timewait","timer_ms":59990,"retransmits":0,"probes":0}`},
-
-		{"unconnected UDP row", NDJSONOptions{}, func(w *NDJSON) {
-			w.Socket(noon, &snapshot.Socket{
-				Protocol: snapshot.UDP, Local: netip.MustParseAddrPort("0.0.0.0:53"),
-				Remote: netip.MustParseAddrPort("0.0.0.0:0"), State: snapshot.Close, UID: 101, Inode: 13,
-			})
-		}, envelope("000000", "socket") + `,"transport":"udp","family":"ipv4","local_addr":"0.0.0.0",` +
-			`"local_port":53,"remote_addr":"0.0.0.0","uid":101,` +
-			`"recv_q":0,"send_q":0,"retransmits":0,"probes":0,"inode":13}`},
-
-		{"raw row", NDJSONOptions{}, func(w *NDJSON) {
-			w.Socket(noon, &snapshot.Socket{
-				Protocol: snapshot.Raw, Local: netip.MustParseAddrPort("[::]:58"),
-				Remote: netip.MustParseAddrPort("[::]:0"), State: snapshot.Close, Inode: 13,
-			})
-		}, envelope("000000", "socket") + `,"transport":"raw","family":"ipv6","local_addr":"::",` +
-			`"remote_addr":"::","ip_protocol":58,"uid":0,` +
-			`"recv_q":0,"send_q":0,"retransmits":0,"probes":0,"inode":13}`},
-
 		{"start", NDJSONOptions{}, func(w *NDJSON) {
 			w.Start(noon, &Start{
 				Version: "0.1.0", Commit: "f482296", Kernel: "6.12.0", Arch: "x86_64",
@@ -272,19 +235,23 @@ func TestNDJSONLines(t *testing.T) {
 				`"lost_queue":0,"lost_output":0,"open":0,"opened":0,"closed":0,"failed":0,"queue_bytes":0,"memory_bytes":0}`,
 		},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			var out bytes.Buffer
-			w := newWriter(&out, tt.opts)
-			tt.write(w)
-			if err := w.Flush(); err != nil {
-				t.Fatal(err)
-			}
-			if got := out.String(); got != tt.want+"\n" {
-				t.Errorf("got\n%swant\n%s", got, tt.want)
-			}
-			checkLines(t, out.Bytes())
-		})
+		t.Run(tt.name, func(t *testing.T) { checkGolden(t, tt.opts, tt.write, tt.want) })
 	}
+}
+
+// checkGolden compares the line that write makes with the one that is wanted.
+func checkGolden(t *testing.T, opts NDJSONOptions, write func(*NDJSON), want string) {
+	t.Helper()
+	var out bytes.Buffer
+	w := newWriter(&out, opts)
+	write(w)
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); got != want+"\n" {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	checkLines(t, out.Bytes())
 }
 
 // Only strings are cut, and everything else stands in the line.
@@ -422,7 +389,7 @@ func TestNDJSONAllocatesNothing(t *testing.T) {
 		{"tcp_state", func() { w.Change(state) }},
 		{"tcp_close", func() { w.Change(ended) }},
 		{"socket of the stream", func() { w.Conn(noon, conn) }},
-		{"socket", func() { w.Socket(noon, row) }},
+		{"socket", func() { w.Socket(noon, row, nil) }},
 	} {
 		allocs := testing.AllocsPerRun(1000, func() {
 			state.Time += 1e9 // into another second each time
@@ -458,7 +425,7 @@ func BenchmarkNDJSONSocket(b *testing.B) {
 		Local:  netip.MustParseAddrPort("10.0.0.5:22"),
 		Remote: netip.MustParseAddrPort("10.0.0.6:1024"), State: snapshot.Established, Inode: 5,
 	}
-	benchmarkLine(b, w, func() { w.Socket(noon, row) })
+	benchmarkLine(b, w, func() { w.Socket(noon, row, nil) })
 }
 
 func benchmarkLine(b *testing.B, w *NDJSON, write func()) {
