@@ -9,6 +9,8 @@ SUDO    = $(if $(filter-out 0,$(shell id -u)),sudo)
 GOLANGCI    = .cache/golangci-lint@v2.15.0/golangci-lint
 STATICCHECK = .cache/staticcheck@v0.8.2/staticcheck
 
+C_FILES = $(wildcard bpf/*.[ch] headers/*.[ch])
+
 ARGS      =
 TESTFLAGS = -count=1
 FUZZ      = ^Fuzz
@@ -17,7 +19,7 @@ FUZZTIME  = 20s
 Q   = $(if $(V),,@)
 say = $(if $(V),@:,@printf '  %-9s %s\n' $(1) '$(2)')
 
-.PHONY: all run test generate lint test-kernels bench fuzz clean
+.PHONY: all run test generate lint format test-kernels bench fuzz clean
 
 all: # build a static bin/nettrace; needs Go alone
 	$(call say,BUILD,bin/nettrace)
@@ -36,13 +38,18 @@ generate: # compile the BPF programs
 	$(call say,GENERATE,./...)
 	$(Q)go generate ./...
 
-lint: $(GOLANGCI) $(STATICCHECK)
+lint: $(GOLANGCI) $(STATICCHECK) # pinned versions
 	$(Q)bash .ci/need clang-format-14=clang-format-14
 	$(call say,LINT,Go)
 	$(Q)$(GOLANGCI) run ./...
 	$(Q)$(STATICCHECK) ./...
 	$(call say,LINT,C)
-	$(Q)clang-format-14 --dry-run -Werror $(wildcard bpf/*.[ch] headers/*.[ch])
+	$(Q)clang-format-14 --dry-run -Werror $(C_FILES)
+
+format: $(GOLANGCI) # what lint would ask for
+	$(Q)bash .ci/need clang-format-14=clang-format-14
+	$(Q)$(GOLANGCI) fmt ./...
+	$(Q)clang-format-14 -i $(C_FILES)
 
 $(GOLANGCI): MODULE = github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 $(STATICCHECK): MODULE = honnef.co/go/tools/cmd/staticcheck

@@ -41,10 +41,9 @@ const consoleTail = 30
 // A machine that is still there when ctx ends is stopped. The error of an end
 // that init did not bring about holds the console's last lines.
 func (m machine) boot(ctx context.Context, out io.Writer) error {
-	console := filepath.Join(m.dir, "console")
 	args := append([]string{
 		"-kernel", m.kernel, "-initrd", m.initrd, "-append", cmdline + " NETTRACE_KERNEL=" + m.series,
-		"-serial", "file:" + console, "-serial", "stdio",
+		"-serial", "file:" + m.console(), "-serial", "stdio",
 	}, emulator...)
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", args...)
 	cmd.Stdout = out
@@ -53,7 +52,7 @@ func (m machine) boot(ctx context.Context, out io.Writer) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // never outlive the harness
 	cmd.WaitDelay = 5 * time.Second
 	err := cmd.Run()
-	text := m.lastWords(console)
+	text := m.lastWords()
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("stopped by the harness: %w\n%s", context.Cause(ctx), text)
@@ -65,9 +64,12 @@ func (m machine) boot(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
+// console is the file that the kernel's serial line ends in.
+func (m machine) console() string { return filepath.Join(m.dir, "console") }
+
 // lastWords gives the end of what the kernel wrote to its console.
-func (m machine) lastWords(console string) string {
-	data, err := os.ReadFile(console)
+func (m machine) lastWords() string {
+	data, err := os.ReadFile(m.console())
 	if err != nil {
 		return "no console: " + err.Error()
 	}
