@@ -161,7 +161,7 @@ func appendState(dst []byte, p snapshot.Protocol, state uint32) []byte {
 	switch {
 	case p == snapshot.Raw:
 		return strconv.AppendInt(dst, int64(int32(state)), 10)
-	case p != snapshot.TCP && known == snapshot.Close:
+	case p == snapshot.TCP && state == 0, p != snapshot.TCP && known == snapshot.Close:
 		return dst
 	case p != snapshot.TCP && known != snapshot.Established:
 		return append(dst, "UNKNOWN"...)

@@ -115,7 +115,11 @@ func (t *socketTables) inet(p snapshot.Protocol, named bool) error {
 	read := func(ipv6 bool) (iter.Seq2[snapshot.Socket, error], error) {
 		return snapshot.ReadSockets(t.opts.procRoot, p, ipv6)
 	}
-	return eachFamily(t, "AF INET ("+p.String()+")", named, p.String(), read, func(s *snapshot.Socket) {
+	kind := p.String()
+	if p == snapshot.UDPLite {
+		kind = "udp"
+	}
+	return eachFamily(t, "AF INET ("+p.String()+")", named, kind, read, func(s *snapshot.Socket) {
 		if t.opts.shows(!s.Connected()) {
 			t.write(t.text.AppendSocket(t.row, s))
 		}
