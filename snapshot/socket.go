@@ -48,6 +48,43 @@ type Socket struct {
 	UID      uint32
 	Inode    uint64 // 0: not attached to a file (TIME_WAIT, orphan, not accepted)
 
+	// Odd is nil unless a number of the row does not fit the fields above.
+	// No kernel writes such a row; netstat shows it nevertheless.
+	Odd *OddNumbers
+
 	Cookie uint64 // socket cookie; 0 when the source does not tell it
 	Netns  uint32 // inode of the network namespace; 0 when the source does not tell it
+}
+
+// OddNumbers are the numbers of a row as its file has them.
+type OddNumbers struct {
+	IPv6File              bool // the row stands in an IPv6 file
+	LocalPort, RemotePort uint32
+	State, Timer          uint32
+	Retrans               uint64
+}
+
+// Numbers gives the numbers of the row as its file has them, whether they fit
+// the fields or not.
+func (s *Socket) Numbers() OddNumbers {
+	if s.Odd != nil {
+		return *s.Odd
+	}
+	return OddNumbers{
+		IPv6File:  s.Local.Addr().Is6(),
+		LocalPort: uint32(s.Local.Port()), RemotePort: uint32(s.Remote.Port()),
+		State: uint32(s.State), Timer: uint32(s.Timer), Retrans: uint64(s.Retrans),
+	}
+}
+
+// Connected reports whether the socket has a peer, as netstat tells: a TCP
+// socket has a remote port, another one a remote address. With its option -l
+// it shows the others only, without -a and -l these only.
+func (s *Socket) Connected() bool {
+	if s.Protocol == TCP {
+		return s.Remote.Port() != 0 || s.Odd != nil && s.Odd.RemotePort != 0
+	}
+	// A v4-mapped 0.0.0.0 has bits set and counts as an address.
+	a := s.Remote.Addr()
+	return a.IsValid() && !a.IsUnspecified()
 }

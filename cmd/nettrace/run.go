@@ -1,0 +1,54 @@
+package main
+
+import "time"
+
+// run does what the command line says and gives the exit status.
+func run(e *env, args []string) status {
+	if len(args) == 0 {
+		args = []string{"nettrace"}
+	}
+	o, err := parse(e, args)
+	if err == nil && o != nil {
+		err = show(e, o)
+	}
+	// What was printed before an error stands; a write error is not one, as
+	// in netstat.
+	_ = e.stdout.Flush()
+	return report(e, err)
+}
+
+// show runs what o asks for: the stream, or one view once or each second.
+func show(e *env, o *options) error {
+	v, err := o.view()
+	if err != nil {
+		return err
+	}
+	if o.doctor || o.streams() && !e.isNetstat() {
+		return runStream(e, o)
+	}
+	s := newSession(e, o)
+	if !o.continuous || v == viewStatistics {
+		return s.round(v)
+	}
+	return s.repeat(v)
+}
+
+// repeat shows a view each second until it fails, or until the rounds or the
+// time that the user gave are over.
+func (s *session) repeat(v view) error {
+	start := time.Now()
+	for {
+		if err := s.round(v); err != nil {
+			return err
+		}
+		_ = s.env.stdout.Flush()
+		s.rounds++
+		if s.opts.count > 0 && s.rounds >= s.opts.count {
+			return nil
+		}
+		if s.opts.duration > 0 && time.Since(start) >= s.opts.duration {
+			return nil
+		}
+		time.Sleep(time.Second)
+	}
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nettrace/nettrace/output"
+)
+
+// session is one run over the views: what stays between the rounds of -c.
+type session struct {
+	env    *env
+	opts   *options
+	rounds int // rounds shown so far
+	names  *output.Resolver
+}
+
+func newSession(e *env, o *options) *session {
+	return &session{env: e, opts: o, names: &output.Resolver{
+		NumericHosts: o.numericHosts,
+		NumericPorts: o.numericPorts,
+		NumericUsers: o.numericUsers,
+	}}
+}
+
+// round shows the view once.
+func (s *session) round(v view) error {
+	switch v {
+	case viewSockets:
+		return s.sockets(s.opts.selectSockets())
+	}
+	return errors.New("this build does not have the view")
+}
+
+// absent reports whether a file could not be opened because the kernel does not
+// have what it would hold. As in netstat, a file that may not be read counts.
+func absent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EACCES)
+}
+
+// missing tells that a table is absent and decides what that means: one that
+// was asked for by name ends the run once its part is shown, another one is
+// told with -v only, and not at all if quiet.
+func (s *session) missing(name string, named, quiet bool) error {
+	if named || s.opts.verbose && !quiet {
+		fmt.Fprintf(s.env.stderr, "netstat: no support for `%s' on this system.\n", name)
+	}
+	if named {
+		return &viewError{status: statusFailed}
+	}
+	return nil
+}
+
+// openFailure ends the run because a file could not be opened for another
+// reason than its absence.
+func openFailure(err error) error {
+	var path *fs.PathError
+	if !errors.As(err, &path) {
+		return err
+	}
+	return &viewError{statusInternal, fmt.Sprintf("%s: %s", path.Path, errnoText(path.Err))}
+}
+
+// errnoText spells the reason of an error as the C library does.
+func errnoText(err error) string {
+	var errno syscall.Errno
+	if !errors.As(err, &errno) {
+		return err.Error()
+	}
+	text := errno.Error()
+	return string(text[0]&^0x20) + text[1:]
+}
