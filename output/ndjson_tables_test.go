@@ -58,6 +58,22 @@ func TestNDJSONTables(t *testing.T) {
 		}, envelope("000000", "route") + `,"cached":true,"family":"ipv6","destination":"2001:db8::","prefix_len":32,` +
 			`"gateway":"fe80::1","source_addr":"2001:db8:1::","source_prefix_len":48,"flags":"UGC","flag_bits":16777219,"metric":1024,` +
 			`"ref":1,"use":7,"iface":"eth0"}`},
+		{
+			"AX.25 route", func(w *NDJSON) { w.AX25Route(noon, &snapshot.AX25Route{Dest: "default", Device: "ax0"}) },
+			envelope("000000", "route") + `,"family":"ax25","destination":"default","iface":"ax0"}`,
+		},
+		{
+			"X.25 route to anywhere", func(w *NDJSON) { w.X25Route(noon, &snapshot.X25Route{Device: "x25tap0"}) },
+			envelope("000000", "route") + `,"family":"x25","prefix_len":0,"iface":"x25tap0"}`,
+		},
+		{"NET/ROM node", func(w *NDJSON) {
+			w.NetROMRoute(noon, &snapshot.NetROMRoute{
+				Dest: "DL1ABC", Mnemonic: "*", Quality: 192, Neighbour: "DL2ABC", Device: "ax0",
+			})
+		}, envelope("000000", "route") + `,"family":"netrom","destination":"DL1ABC","gateway":"DL2ABC","quality":192,"iface":"ax0"}`},
+		{"ROSE node", func(w *NDJSON) {
+			w.ROSERoute(noon, &snapshot.ROSERoute{Dest: "2080175520", Neighbours: []snapshot.ROSENeighbour{{Number: 1, Call: "DL2ABC", Device: "ax0"}}})
+		}, envelope("000000", "route") + `,"family":"rose","destination":"2080175520","neighbour":1,"gateway":"DL2ABC","iface":"ax0"}`},
 		{"interface", func(w *NDJSON) {
 			w.Interface(noon, &snapshot.Interface{
 				Name: "eth0", MTU: 1500, HWType: 1, TxQueueLen: 1000,
