@@ -1,7 +1,6 @@
 package output
 
 import (
-	"bytes"
 	"strconv"
 
 	"github.com/nettrace/nettrace/snapshot"
@@ -29,7 +28,7 @@ func (w *NDJSON) holders(inode uint64, owners *snapshot.Owners) {
 		return
 	}
 	w.uint(`,"pid":`, uint64(p.PID))
-	w.str(`,"program":`, programName(p), textMax)
+	w.str(`,"program":`, string(programName(p.Cmdline)), textMax)
 	w.word(`,"owner_src":`, "files")
 	w.allHolders(inode, owners)
 	w.str(`,"context":`, p.Context, textMax)
@@ -43,22 +42,11 @@ func (w *NDJSON) allHolders(inode uint64, owners *snapshot.Owners) {
 	var pids, names []string
 	for p := range owners.All(inode) {
 		pids = append(pids, strconv.Itoa(p.PID))
-		names = append(names, programName(p))
+		names = append(names, string(programName(p.Cmdline)))
 	}
 	if len(pids) < 2 {
 		return
 	}
 	w.array(`,"pids":`, pids, "", listMax)
 	w.list(`,"programs":`, names, listMax)
-}
-
-// programName gives the name that a process gives itself, as netstat reads it:
-// the first argument, and if that begins with a slash, what follows the last
-// one in it.
-func programName(p *snapshot.Process) string {
-	name, _, _ := bytes.Cut(p.Cmdline, []byte{0})
-	if len(name) > 0 && name[0] == '/' {
-		name = name[bytes.LastIndexByte(name, '/')+1:]
-	}
-	return string(name)
 }

@@ -29,15 +29,19 @@ func (t *Table) applyRow(e *Event) {
 	}
 	c := t.socks[e.key()]
 	if c == nil {
-		if l := t.loose[e.tuple()]; l != nil && l.key == 0 && l.mini == 0 && l.State == e.New {
-			t.dropLoose(l)
-			t.addSock(l, e)
-			c = l
-		}
-	}
-	if c == nil {
 		c = t.newRow(e)
 		t.addSock(c, e)
+	}
+	t.mergeRow(c, e)
+}
+
+// applyProcRow takes a row of /proc, which has neither cookie nor address: it is
+// known by its 4-tuple until an event of its socket comes.
+func (t *Table) applyProcRow(e *Event) {
+	c := t.loose[e.tuple()]
+	if c == nil {
+		c = t.newRow(e)
+		t.setLoose(c)
 	}
 	t.mergeRow(c, e)
 }
@@ -93,7 +97,7 @@ func (t *Table) mergeRow(c *Conn, e *Event) {
 	if c.Local.Port() == 0 {
 		t.setLocal(c, e)
 	}
-	if c.State != e.New && e.Time > c.last+rowGrace {
+	if c.State != e.New && (e.Time > c.last+rowGrace || t.polled) {
 		t.resync.Changed++
 		if c.mini != 0 && c.key == 0 {
 			t.setMiniState(c, e.New, e.Time, true)
@@ -129,11 +133,11 @@ func (t *Table) endPass(now uint64) (r Resync, again bool) {
 	}
 	var missing []*Conn
 	for c := range t.All {
-		if c.pass == t.pass || c.last >= t.passStart || c.dying != 0 {
+		if c.pass == t.pass || (c.last >= t.passStart && !t.polled) || c.dying != 0 {
 			c.absent = false
 			continue
 		}
-		if !c.absent {
+		if !c.absent && !t.polled {
 			c.absent, again = true, true
 			continue
 		}

@@ -58,6 +58,7 @@ type Table struct {
 	pass      uint32              // number of the pass over the kernel's table under way, or of the last one
 	passStart uint64              // its time; 0: none is under way
 	initial   bool                // the first pass is under way
+	polled    bool                // there are no events, only passes
 	rows      []Conn              // the initial table
 	gone      map[uint64]struct{} // mini-sockets that ended during the pass
 	resync    Resync
@@ -225,6 +226,9 @@ func begins(from, to snapshot.State) bool {
 func (t *Table) firstEvent(e *Event) *Conn {
 	if e.Old != snapshot.Close && len(t.loose) > 0 {
 		if c := t.loose[e.tuple()]; c != nil && c.key == 0 && (c.mini == 0 || c.miniState == snapshot.SynRecv) {
+			if c.mini == 0 && c.State == e.New {
+				c.firstSeen = e.New // the row of /proc was read after this event
+			}
 			t.dropLoose(c)
 			t.dropMini(c)
 			t.addSock(c, e)

@@ -479,7 +479,7 @@ func (t *Tracer) tellChange(c *Change) {
 func (t *Tracer) startPass(initial bool) {
 	if t.hooks.chosen[Rows] == "" {
 		if initial {
-			t.procSnapshot()
+			t.keep(t.inNetns(t.procSnapshot))
 		}
 		t.nextPass = ^uint64(0)
 		return
@@ -489,21 +489,30 @@ func (t *Tracer) startPass(initial bool) {
 	go func() { t.passDone <- t.readRows(initial) }()
 }
 
-// readRows runs the iterators; their rows come by the ring buffer. It runs on a
-// thread of its own: an iterator sees the network namespace of its opener.
-func (t *Tracer) readRows(withFiles bool) error {
-	runtime.LockOSThread()
-	if t.opts.NetnsPath == "" && !t.opts.AllNetns {
-		defer runtime.UnlockOSThread()
-		return t.runIters(withFiles)
+// inNetns runs f on a thread that is in the traced network namespace.
+func (t *Tracer) inNetns(f func() error) error {
+	if t.opts.NetnsPath == "" {
+		return f()
 	}
-	// The thread ends with this goroutine, for it stays locked.
-	if !t.opts.AllNetns {
-		if err := enterNetns(t.opts.NetnsPath); err != nil {
-			return err
+	result := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		err := enterNetns(t.opts.NetnsPath)
+		if err == nil {
+			err = f()
 		}
-		return t.runIters(withFiles)
+		result <- err
+	}()
+	return <-result
+}
+
+// readRows runs the iterators; their rows come by the ring buffer. An iterator
+// sees the network namespace of the thread that opens it.
+func (t *Tracer) readRows(withFiles bool) error {
+	if !t.opts.AllNetns {
+		return t.inNetns(func() error { return t.runIters(withFiles) })
 	}
+	runtime.LockOSThread() // and the thread ends with this goroutine
 	paths, err := netnsPaths()
 	if err != nil {
 		return err

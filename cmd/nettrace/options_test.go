@@ -10,15 +10,15 @@ import (
 )
 
 // testEnv gives an environment whose streams are buffers.
-func testEnv(argv0 string) (e *env, stdout, stderr *bytes.Buffer) {
-	stdout, stderr = new(bytes.Buffer), new(bytes.Buffer)
+func testEnv(argv0 string) (e *env, out, errs *bytes.Buffer) {
+	out, errs = new(bytes.Buffer), new(bytes.Buffer)
 	return &env{
 		argv0:     argv0,
-		stdout:    newStdout(stdout, false),
-		stderr:    stderr,
+		stdout:    newStdout(out, false),
+		stderr:    errs,
 		lookupEnv: func(string) (string, bool) { return "", false },
 		selinux:   func() bool { return false },
-	}, stdout, stderr
+	}, out, errs
 }
 
 func TestParse(t *testing.T) {

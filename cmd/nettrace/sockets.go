@@ -164,9 +164,11 @@ func eachFamily[Row any](t *socketTables, name string, named bool, kind string,
 		switch {
 		case err == nil:
 			showRows(t, kind, rows, show)
+		case ipv6:
+			// Netstat tells nothing, whatever the reason.
 		case !absent(err):
 			return openFailure(err)
-		case !ipv6:
+		default:
 			failure = t.missing(name, named, t.implied)
 		}
 	}
@@ -193,7 +195,7 @@ func (t *socketTables) unix() error {
 	t.write(t.text.AppendUnixHeader(t.row, t.opts.kind()))
 	rows, err := snapshot.ReadUnix(t.opts.procRoot)
 	if err != nil && absent(err) {
-		return t.missing("AF UNIX", t.explicit, false)
+		return t.missing("AF UNIX", t.explicit && !t.implied, t.implied)
 	}
 	if err != nil {
 		return openFailure(err)

@@ -1,0 +1,363 @@
+package output
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nettrace/nettrace/snapshot"
+)
+
+// InterfaceOptions say what Interfaces shows.
+type InterfaceOptions struct {
+	All   bool // -a: also those that are down
+	Long  bool // -e: a paragraph for each instead of a table
+	Title bool // false in later rounds of -c, which have no title
+}
+
+// Interfaces prints netstat's -i. An interface that goes away meanwhile ends
+// it with status 1; without /proc/net/dev it shows what it can.
+func Interfaces(w, diag io.Writer, proc string, source snapshot.InterfaceSource, o InterfaceOptions) error {
+	var r tableRow
+	if o.Title {
+		r.text("Kernel Interface table")
+		r.end(w)
+	}
+	if !o.Long {
+		r.text("Iface             MTU    RX-OK RX-ERR RX-DRP RX-OVR    TX-OK TX-ERR TX-DRP TX-OVR Flg")
+		r.end(w)
+	}
+	for i, err := range snapshot.Interfaces(proc, source) {
+		if err != nil {
+			if err := interfaceFailure(diag, err); err != nil {
+				return err
+			}
+			continue
+		}
+		hide15(&i)
+		switch {
+		case !o.All && i.Flags&snapshot.InterfaceUp == 0:
+		case o.Long:
+			r.paragraph(w, &i)
+		default:
+			r.interfaceRow(&i)
+			r.end(w)
+		}
+	}
+	return nil
+}
+
+// interfaceFailure says what could not be asked; some of it is only a warning.
+func interfaceFailure(diag io.Writer, err error) error {
+	var gone *snapshot.InterfaceError
+	var file *fs.PathError
+	switch {
+	case errors.As(err, &gone):
+		text := reason(gone.Err)
+		if errors.Is(err, unix.ENODEV) {
+			text = "Device not found"
+		}
+		_ = failed(diag, 1, "%s: error fetching interface information: %s", gone.Name, text)
+		return failed(diag, 1, "missing interface information: %s", reason(gone.Err))
+	case errors.As(err, &file):
+		_ = failed(diag, 0, "Warning: cannot open /proc/net/dev (%s). Limited output.", reason(err))
+		return nil
+	}
+	return failed(diag, 1, "SIOCGIFCONF: %s", reason(err))
+}
+
+// hide15 does what Debian's net-tools does to an interface whose name has 15
+// bytes: it loses the counters and shows zeros.
+func hide15(i *snapshot.Interface) {
+	if len(i.Name) == 15 && i.Counters != nil {
+		i.Counters = &snapshot.InterfaceCounters{}
+	}
+}
+
+// flagName is how a flag of an interface is told.
+type flagName struct {
+	flag snapshot.InterfaceFlags
+	name string
+}
+
+var interfaceLetters = []flagName{
+	{snapshot.InterfaceAllMulti, "A"},
+	{snapshot.InterfaceBroadcast, "B"},
+	{snapshot.InterfaceDebug, "D"},
+	{snapshot.InterfaceLoopback, "L"},
+	{snapshot.InterfaceMulticast, "M"},
+	{snapshot.InterfaceDynamic, "d"},
+	{snapshot.InterfacePromisc, "P"},
+	{snapshot.InterfaceNoTrailers, "N"},
+	{snapshot.InterfaceNoARP, "O"},
+	{snapshot.InterfacePointToPoint, "P"},
+	{snapshot.InterfaceSlave, "s"},
+	{snapshot.InterfaceMaster, "m"},
+	{snapshot.InterfaceRunning, "R"},
+	{snapshot.InterfaceUp, "U"},
+}
+
+func (r *tableRow) interfaceRow(i *snapshot.Interface) {
+	r.left(cut15(i.Name), 15)
+	r.text(" ")
+	r.rightInt(int64(i.MTU), 5)
+	r.text(" ")
+	if c := i.Counters; c != nil {
+		r.counters(c.RxPackets, c.RxErrors, c.RxDropped)
+		r.left(strconv.FormatUint(c.RxFIFO, 10), 6)
+		r.text(" ")
+		r.counters(c.TxPackets, c.TxErrors, c.TxDropped)
+		r.right(strconv.FormatUint(c.TxFIFO, 10), 6)
+		r.text(" ")
+	} else {
+		r.left("     - no statistics available -", 56)
+	}
+	if i.Flags == 0 {
+		r.text("[NO FLAGS]")
+	}
+	for _, l := range interfaceLetters {
+		if i.Flags&l.flag != 0 {
+			r.text(l.name)
+		}
+	}
+}
+
+// counters adds the columns that have one form for both directions.
+func (r *tableRow) counters(packets, errs, dropped uint64) {
+	r.right(strconv.FormatUint(packets, 10), 8)
+	r.text(" ")
+	r.right(strconv.FormatUint(errs, 10), 6)
+	r.text(" ")
+	r.right(strconv.FormatUint(dropped, 10), 6)
+	r.text(" ")
+}
+
+var interfaceNames = []flagName{
+	{snapshot.InterfaceUp, "UP"},
+	{snapshot.InterfaceBroadcast, "BROADCAST"},
+	{snapshot.InterfaceDebug, "DEBUG"},
+	{snapshot.InterfaceLoopback, "LOOPBACK"},
+	{snapshot.InterfacePointToPoint, "POINTOPOINT"},
+	{snapshot.InterfaceNoTrailers, "NOTRAILERS"},
+	{snapshot.InterfaceRunning, "RUNNING"},
+	{snapshot.InterfaceNoARP, "NOARP"},
+	{snapshot.InterfacePromisc, "PROMISC"},
+	{snapshot.InterfaceAllMulti, "ALLMULTI"},
+	{snapshot.InterfaceSlave, "SLAVE"},
+	{snapshot.InterfaceMaster, "MASTER"},
+	{snapshot.InterfaceMulticast, "MULTICAST"},
+	{snapshot.InterfaceDynamic, "DYNAMIC"},
+}
+
+// paragraph writes an interface as -ie shows it, with an empty line after it.
+func (r *tableRow) paragraph(w io.Writer, i *snapshot.Interface) {
+	r.headLine(i)
+	r.end(w)
+	if i.Addr.IsValid() {
+		r.inetLine(i)
+		r.end(w)
+	}
+	for n := range i.Addrs6 {
+		r.inet6Line(&i.Addrs6[n])
+		r.end(w)
+	}
+	r.hardwareLine(i)
+	r.end(w)
+	if i.Flags&snapshot.InterfacePortSel != 0 {
+		r.mediaLine(i)
+		r.end(w)
+	}
+	if i.Counters != nil {
+		r.receivedLines(w, i)
+		r.sentLines(w, i)
+	}
+	if m := &i.Map; m.IRQ != 0 || m.MemStart != 0 || m.DMA != 0 || m.BaseAddr >= 0x100 {
+		r.deviceLine(m)
+		r.end(w)
+	}
+	r.end(w)
+}
+
+func (r *tableRow) headLine(i *snapshot.Interface) {
+	r.text(i.Name)
+	r.text(": flags=")
+	if i.Flags == 0 {
+		r.text("0<")
+	} else {
+		r.leftInt(int64(int16(i.Flags)), 0)
+		r.text(joinedNames(i.Flags))
+	}
+	r.text("  mtu ")
+	r.leftInt(int64(i.MTU), 0)
+	if i.OutFill != 0 || i.KeepAlive != 0 {
+		r.text("  outfill ")
+		r.leftInt(int64(i.OutFill), 0)
+		r.text("  keepalive ")
+		r.leftInt(int64(i.KeepAlive), 0)
+	}
+}
+
+// joinedNames gives the names of flags in angle brackets.
+func joinedNames(flags snapshot.InterfaceFlags) string {
+	var names []string
+	for _, l := range interfaceNames {
+		if flags&l.flag != 0 {
+			names = append(names, l.name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "<" + strings.Join(names, ",") + ">"
+}
+
+func (r *tableRow) inetLine(i *snapshot.Interface) {
+	r.text("        inet ")
+	r.text(setText(i.Addr.IsValid(), i.Addr.String()))
+	r.text("  netmask ")
+	r.text(setText(i.Netmask.IsValid(), i.Netmask.String()))
+	if i.Flags&snapshot.InterfaceBroadcast != 0 {
+		r.text("  broadcast ")
+		r.text(setText(i.Broadcast.IsValid(), i.Broadcast.String()))
+	}
+	if i.Flags&snapshot.InterfacePointToPoint != 0 {
+		r.text("  destination ")
+		r.text(setText(i.PeerAddr.IsValid(), i.PeerAddr.String()))
+	}
+}
+
+func setText(set bool, text string) string {
+	if !set {
+		return "[NONE SET]"
+	}
+	return text
+}
+
+func (r *tableRow) inet6Line(a *snapshot.InterfaceAddr6) {
+	r.text("        inet6 ")
+	r.text(addrText(a.Addr))
+	r.text("  prefixlen ")
+	r.leftInt(int64(a.PrefixLen), 0)
+	r.text("  scopeid 0x")
+	r.text(strconv.FormatUint(uint64(a.Scope), 16))
+	var names []string
+	if a.Scope&snapshot.ScopeCompatV4 != 0 {
+		names = append(names, "compat")
+	}
+	switch a.Scope &^ snapshot.ScopeCompatV4 {
+	case snapshot.ScopeGlobal:
+		names = append(names, "global")
+	case snapshot.ScopeLink:
+		names = append(names, "link")
+	case snapshot.ScopeSite:
+		names = append(names, "site")
+	case snapshot.ScopeHost:
+		names = append(names, "host")
+	}
+	r.text("<" + strings.Join(names, ",") + ">")
+}
+
+func (r *tableRow) hardwareLine(i *snapshot.Interface) {
+	hw := hardwareOf(i.HWType)
+	r.text("        ")
+	r.text(hw.name)
+	if hw.addr != nil {
+		r.text(" ")
+		r.text(hw.addr(i.HWAddr[:8]))
+	}
+	if i.TxQueueLen != -1 {
+		r.text("  txqueuelen ")
+		r.leftInt(int64(i.TxQueueLen), 0)
+	}
+	r.text("  (" + hw.title + ")")
+}
+
+// mediaNames are the ports of an interface (enum in include/uapi/linux/netdevice.h).
+var mediaNames = []string{"unknown", "10base2", "10baseT", "AUI", "100baseT", "100baseTX", "100baseFX"}
+
+func (r *tableRow) mediaLine(i *snapshot.Interface) {
+	r.text("        media ")
+	if int(i.Map.Port) < len(mediaNames) {
+		r.text(mediaNames[i.Map.Port])
+	} else {
+		r.text(mediaNames[0])
+	}
+	if i.Flags&snapshot.InterfaceAutoMedia != 0 {
+		r.text("autoselect")
+	}
+}
+
+func (r *tableRow) receivedLines(w io.Writer, i *snapshot.Interface) {
+	c := i.Counters
+	r.trafficLine(w, "RX", c.RxPackets, c.RxBytes)
+	if compresses(i.HWType) {
+		r.uint("        RX compressed:", c.RxCompressed)
+		r.end(w)
+	}
+	r.text("        RX")
+	r.uint(" errors ", c.RxErrors)
+	r.uint("  dropped ", c.RxDropped)
+	r.uint("  overruns ", c.RxFIFO)
+	r.uint("  frame ", c.RxFrame)
+	r.end(w)
+}
+
+func (r *tableRow) sentLines(w io.Writer, i *snapshot.Interface) {
+	c := i.Counters
+	r.trafficLine(w, "TX", c.TxPackets, c.TxBytes)
+	if compresses(i.HWType) {
+		r.uint("        TX compressed ", c.TxCompressed)
+		r.end(w)
+	}
+	r.text("        TX")
+	r.uint(" errors ", c.TxErrors)
+	r.uint("  dropped ", c.TxDropped)
+	r.uint(" overruns ", c.TxFIFO)
+	r.uint("  carrier ", c.TxCarrier)
+	r.uint("  collisions ", c.Collisions)
+	r.end(w)
+}
+
+func (r *tableRow) trafficLine(w io.Writer, direction string, packets, bytes uint64) {
+	r.text("        " + direction)
+	r.uint(" packets ", packets)
+	r.uint("  bytes ", bytes)
+	r.text(" (" + byteText(bytes) + ")")
+	r.end(w)
+}
+
+var byteUnits = []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
+
+// byteText tells bytes in the largest unit that they exceed, with one digit
+// after the point, not rounded.
+func byteText(bytes uint64) string {
+	unit := 0
+	for unit+1 < len(byteUnits) && bytes > 1<<(10*(unit+1)) {
+		unit++
+	}
+	size := uint64(1) << (10 * unit)
+	whole, rest := bytes/size, bytes%size
+	// rest is below 2^60, so ten times it fits.
+	return strconv.FormatUint(whole, 10) + "." + strconv.FormatUint(rest*10/size, 10) + " " + byteUnits[unit]
+}
+
+func (r *tableRow) deviceLine(m *snapshot.InterfaceMap) {
+	r.text("        device ")
+	if m.IRQ != 0 {
+		r.uint("interrupt ", uint64(m.IRQ))
+		r.text("  ")
+	}
+	if m.BaseAddr >= 0x100 {
+		r.text("base 0x" + strconv.FormatUint(uint64(m.BaseAddr), 16) + "  ")
+	}
+	if m.MemStart != 0 {
+		r.text("memory 0x" + strconv.FormatUint(m.MemStart, 16) + "-" + strconv.FormatUint(m.MemEnd, 16) + "  ")
+	}
+	if m.DMA != 0 {
+		r.text("  dma 0x" + strconv.FormatUint(uint64(m.DMA), 16))
+	}
+}

@@ -1,0 +1,79 @@
+package snapshot
+
+import (
+	"bytes"
+	"fmt"
+	"iter"
+)
+
+// A SocketLineError says that a line of a socket file of the AX.25, NET/ROM or
+// ROSE family cannot be read; the lines after it can.
+type SocketLineError struct {
+	File string // below the proc root, as "net/ax25"
+	Line int    // from 0
+}
+
+func (e *SocketLineError) Error() string {
+	return fmt.Sprintf("%s: line %d is not a socket", e.File, e.Line)
+}
+
+// AX25Socket is a row of /proc/net/ax25 (net/ax25/af_ax25.c, ax25_info_show).
+type AX25Socket struct {
+	Device       string
+	Source, Dest string // callsigns; "*" for none
+	State        int32
+	VS, VR       int32 // send and receive sequence variables
+	SendQ, RecvQ int32 // bytes; 0 for a connection without a socket
+}
+
+// AX25Sockets yields the AX.25 sockets of net/ax25 below a proc root. A
+// *SocketLineError stands for a line; any other error is of the file.
+func AX25Sockets(proc string) iter.Seq2[AX25Socket, error] {
+	return readSockets(proc, "net/ax25", parseAX25)
+}
+
+// readSockets reads a file and yields what a parser makes of each line, with
+// its number; a false result is an error of the line.
+func readSockets[T any](proc, name string, parse func(n int, line []byte) (row T, shown, ok bool)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		file, err := readFile(proc, name)
+		if err != nil {
+			yield(none, err)
+			return
+		}
+		n := -1
+		for line := range lines(file, legacyLine) {
+			n++
+			row, shown, ok := parse(n, line)
+			if !ok && !yield(none, &SocketLineError{name, n}) {
+				return
+			}
+			if ok && shown && !yield(row, nil) {
+				return
+			}
+		}
+	}
+}
+
+// parseAX25 parses a line of /proc/net/ax25, which has no header: a pointer,
+// device, source, destination with digipeaters after commas, and numbers.
+func parseAX25(_ int, line []byte) (row AX25Socket, shown, ok bool) {
+	fields := bytes.SplitN(cString(line), []byte(" "), 5)
+	if len(fields) < 5 {
+		return row, false, false
+	}
+	dest, _, _ := bytes.Cut(fields[3], []byte(","))
+	row.Device, row.Source, row.Dest = string(fields[1]), string(fields[2]), string(dest)
+	s := scanLine(fields[4])
+	scanDec(&s, &row.State)
+	scanDec(&s, &row.VS)
+	scanDec(&s, &row.VR)
+	for range 14 {
+		s.skipNumber(10)
+	}
+	scanDec(&s, &row.SendQ)
+	scanDec(&s, &row.RecvQ)
+	// A connection without a socket has stars in the last columns.
+	return row, true, s.n == 3 || s.n == 5
+}
