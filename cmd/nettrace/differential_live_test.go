@@ -24,10 +24,10 @@ func liveScenes() []scene {
 	}
 	return []scene{
 		{"sockets", namespaces, true, kit(""), func() []trial {
-			return append(append(without("o", allTrials()), sinkTrials()...), randomTrials(3, 700, "o")...)
+			return append(append(without("o", allTrials()), sinkTrials(sinkMerged, sinkFull, sinkClosed)...), randomTrials(3, 600, "o")...)
 		}},
 		{"another user", namespaces, true, kit(""), func() []trial {
-			return append(asUser(nobody, without("oc", oneShot())), asUser(nobody, randomTrials(4, 100, "o"))...)
+			return append(asUser(nobody, without("oc", oneShot())), asUser(nobody, randomTrials(4, 200, "o"))...)
 		}},
 		{"hidden processes", namespaces, true, kit("hidepid=2"), func() []trial {
 			return append(asUser(nobody, ownerTrials()), ownerTrials()...)

@@ -41,7 +41,13 @@ func (s *session) sockets(sel selection) error {
 		{sel.udp, func() error { return t.inet(snapshot.UDP, o.udp) }},
 		{sel.udplite, func() error { return t.inet(snapshot.UDPLite, o.udplite) }},
 		{sel.raw, func() error { return t.inet(snapshot.Raw, o.raw) }},
+		{sel.groups, t.groups},
 		{sel.unix, t.unix},
+		{sel.ipx, func() error { return t.legacy(familyIPX) }},
+		{sel.ax25, func() error { return t.legacy(familyAX25) }},
+		{sel.x25, func() error { return t.legacy(familyX25) }},
+		{sel.netrom, func() error { return t.legacy(familyNetrom) }},
+		{sel.rose, func() error { return t.legacy(familyRose) }},
 		{sel.bluetooth, t.bluetooth},
 	}
 	for _, part := range parts {
@@ -206,6 +212,21 @@ func (t *socketTables) unix() error {
 		}
 	})
 	return nil
+}
+
+// groups shows the multicast groups.
+func (t *socketTables) groups() error {
+	return output.Groups(t.env.stdout, t.env.stderr, t.opts.procRoot, output.GroupOptions{
+		IPv4: t.v4, IPv6: t.v6, Names: t.hostNames(t.opts.numericHosts), Quiet: t.implied,
+	})
+}
+
+// legacy shows the sockets of a family that few kernels have.
+func (t *socketTables) legacy(family string) error {
+	return output.LegacySockets(t.env.stdout, t.env.stderr, t.opts.procRoot, family, output.LegacyOptions{
+		All: t.opts.all, Extend: t.opts.extend > 0, Users: t.names,
+		Explicit: t.explicit, Verbose: t.opts.verbose,
+	})
 }
 
 // bluetooth tells that there are no such sockets: net-tools is built without

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nettrace/nettrace/output"
+	"github.com/nettrace/nettrace/snapshot"
 )
 
 // session is one run over the views: what stays between the rounds of -c.
@@ -29,11 +30,53 @@ func newSession(e *env, o *options) *session {
 
 // round shows the view once.
 func (s *session) round(v view) error {
+	o, out, diag := s.opts, s.env.stdout, s.env.stderr
 	switch v {
-	case viewSockets:
-		return s.sockets(s.opts.selectSockets())
+	case viewMasquerade:
+		return output.Masquerades(out, diag, o.procRoot, s.masqueradeOptions())
+	case viewStatistics:
+		return output.Statistics(out, diag, o.procRoot, output.StatisticsOptions{
+			Families: o.families, TCP: o.tcp, UDP: o.udp, Raw: o.raw, SCTP: o.sctp, UDPLite: o.udplite,
+		})
+	case viewRoutes:
+		return output.Routes(out, diag, o.procRoot, output.RouteOptions{
+			Families: o.families, FIB: o.fib, Cache: o.cache, Extend: o.extend,
+			// -N, which is about hardware names, turns the others off here.
+			Names: s.hostNames(o.numericHosts || o.symbolic),
+		})
+	case viewInterfaces:
+		return s.interfaces()
+	default:
+		return s.sockets(o.selectSockets())
 	}
-	return errors.New("this build does not have the view")
+}
+
+// hostNames gives the names of hosts, or none at all.
+func (s *session) hostNames(numeric bool) output.Names {
+	if numeric {
+		return nil
+	}
+	return s.names
+}
+
+func (s *session) masqueradeOptions() output.MasqueradeOptions {
+	o := output.MasqueradeOptions{Extend: s.opts.extend > 0, Names: s.hostNames(s.opts.numericHosts)}
+	if !s.opts.numericPorts {
+		o.Services = s.names
+	}
+	return o
+}
+
+// interfaces shows the interfaces of the namespace.
+func (s *session) interfaces() error {
+	source, err := snapshot.NewIoctl()
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	return output.Interfaces(s.env.stdout, s.env.stderr, s.opts.procRoot, source, output.InterfaceOptions{
+		All: s.opts.all, Long: s.opts.extend > 0, Title: s.rounds == 0,
+	})
 }
 
 // absent reports whether a file could not be opened because the kernel does not
