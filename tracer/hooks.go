@@ -347,9 +347,9 @@ func (h *hooks) load(name string) error {
 	return nil
 }
 
-// reason puts a load error in words that say what to do.
-func reason(err error) string {
-	switch {
+// Reason says why the hook is not in use, and what that means.
+func (h Hook) Reason() string {
+	switch err := h.Err; {
 	case err == nil:
 		return ""
 	case errors.Is(err, errLeftOut):
@@ -357,7 +357,8 @@ func reason(err error) string {
 	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, fs.ErrNotExist):
 		return err.Error() + " (this kernel does not have it)"
 	case errors.Is(err, fs.ErrPermission):
-		return err.Error() + " (the kernel refuses it: a capability is missing, or local policy)"
+		return err.Error() + " (refused by the kernel: a capability is missing, or by the machine's policy)"
+	default:
+		return err.Error()
 	}
-	return err.Error()
 }

@@ -35,4 +35,7 @@ while read -r package timeout run; do
 	echo
 	echo "vmtest: exit $status"
 done </suites
+
+# Setting the line waits until all that was written to it is out.
+stty -F /dev/ttyS1 raw
 poweroff -f

@@ -171,6 +171,8 @@ func newApt(ctx context.Context, mirror, suite string) (_ *apt, err error) {
 		"-o", "Dir::State::lists=" + filepath.Join(dir, "lists"),
 		"-o", "Dir::Cache=" + filepath.Join(dir, "cache"),
 		"-o", "APT::Architecture=amd64",
+		"-o", "APT::Update::Error-Mode=any", // lists that cannot be read are not a warning
+		"-o", "Acquire::Retries=3",
 		"-o", "APT::Sandbox::User=root", // the directory is the caller's, not _apt's
 	}}
 	defer func() {
