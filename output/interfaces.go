@@ -61,10 +61,10 @@ func interfaceFailure(diag io.Writer, err error) error {
 		if errors.Is(err, unix.ENODEV) {
 			text = "Device not found"
 		}
-		_ = failed(diag, 1, "%s: error fetching interface information: %s", gone.Name, text)
+		tell(diag, "%s: error fetching interface information: %s", gone.Name, text)
 		return failed(diag, 1, "missing interface information: %s", reason(gone.Err))
 	case errors.As(err, &file):
-		_ = failed(diag, 0, "Warning: cannot open /proc/net/dev (%s). Limited output.", reason(err))
+		tell(diag, "Warning: cannot open /proc/net/dev (%s). Limited output.", reason(err))
 		return nil
 	}
 	return failed(diag, 1, "SIOCGIFCONF: %s", reason(err))

@@ -116,7 +116,7 @@ func routeFailure(w, diag io.Writer, path, family string, err error) error {
 	if !errors.As(err, &pathErr) {
 		return nil
 	}
-	_ = failed(diag, 1, "%s: %s", path, reason(err))
+	tell(diag, "%s: %s", path, reason(err))
 	return failed(w, 1, "%s not configured in this system.", family)
 }
 

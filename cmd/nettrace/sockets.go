@@ -217,7 +217,7 @@ func (t *socketTables) unix() error {
 // groups shows the multicast groups.
 func (t *socketTables) groups() error {
 	return output.Groups(t.env.stdout, t.env.stderr, t.opts.procRoot, output.GroupOptions{
-		IPv4: t.v4, IPv6: t.v6, Names: t.hostNames(t.opts.numericHosts), Quiet: t.implied,
+		IPv4: t.v4, IPv6: t.v6, Names: t.hostNames(t.opts.numericHosts), Implied: t.implied,
 	})
 }
 
