@@ -23,6 +23,8 @@ func show(e *env, o *options) error {
 	if err != nil {
 		return err
 	}
+	// Records come in whole lines already, and are written so.
+	e.stdout.direct = o.json
 	if o.doctor || o.streams() && !e.isNetstat() {
 		return runStream(e, o)
 	}
