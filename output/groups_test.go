@@ -86,7 +86,7 @@ func randomGroups6(rnd *rand.Rand) string {
 		fmt.Fprintf(&b, "%-4d %-15s %s %5s %08X %d\n", i+1, pick(rnd, "lo", "eth0", "abcdefghijklmno", "abcdefghijklmnopq", "\xff\xfe"),
 			randomHex6(rnd), randomUsers(rnd), rnd.Uint32(), rnd.IntN(2))
 		if rnd.IntN(12) == 0 {
-			b.WriteString(pick(rnd, "\n", "1 a\n", "x a ff020000000000000000000000000001 2\n", 
+			b.WriteString(pick(rnd, "\n", "1 a\n", "x a ff020000000000000000000000000001 2\n",
 				"1 a ff020000000000000000000000000001ff020000 2\n", "1 a g 1\n", "1 a ff020000000000000000000000000001\n"))
 		}
 	}
