@@ -58,7 +58,7 @@ $(GOLANGCI) $(STATICCHECK):
 	$(Q)GOBIN=$(CURDIR)/$(@D) go install $(MODULE)@$(lastword $(subst @, ,$(@D)))
 
 test-kernels: # the tests on other kernels; ARGS='-kernels 6.1 -run REGEXP -v ./tracer'
-	$(Q)bash .ci/need qemu-system-x86_64=qemu-system-x86 busybox=busybox-static netstat=net-tools ip=iproute2
+	$(Q)bash .ci/need qemu-system-x86_64=qemu-system-x86 busybox=busybox-static xz=xz-utils netstat=net-tools ip=iproute2
 	$(call say,KERNELS)
 	$(Q)go run ./internal/vmtest $(ARGS)
 

@@ -59,6 +59,20 @@ struct {
 	__type(value, struct mark);
 } marks SEC(".maps");
 
+/*
+ * The transition that sock_ops saw last on this CPU and that the state program
+ * has not taken yet; an empty cookie when it has.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct event);
+} twins SEC(".maps");
+
+/* sock_ops watches the transitions too. Set when that is known. */
+bool watched;
+
 /* Processes whose name and command line were sent; renewed by exec. */
 struct seen {
 	__u64 start;
@@ -324,6 +338,16 @@ static __always_inline int send_close(struct sock *sk, int old, __u64 cookie, bo
 	return 0;
 }
 
+static __always_inline void take_twin(__u64 cookie, int old, int new)
+{
+	__u32 zero = 0;
+	struct event *twin = bpf_map_lookup_elem(&twins, &zero);
+
+	if (twin && twin->head.cookie == cookie && twin->head.old_state == old &&
+	    twin->head.new_state == new)
+		twin->head.cookie = 0;
+}
+
 static __always_inline int handle_state(struct sock *sk, int old, int new)
 {
 	struct event *e;
@@ -340,6 +364,8 @@ static __always_inline int handle_state(struct sock *sk, int old, int new)
 	if (old == TCP_LISTEN && new == TCP_SYN_RECV && !sk->__sk_common.skc_dport)
 		return 0;
 	cookie = cookie_of(sk);
+	if (watched)
+		take_twin(cookie, old, new);
 	process = in_process_context(sk);
 	if (new == TCP_CLOSE) {
 		if (process && owner_by_use)
@@ -492,23 +518,55 @@ int connect_kprobe(struct pt_regs *ctx)
 	return 0;
 }
 
+/*
+ * tcp_set_state calls sock_ops just before the tracepoint. What the state program
+ * has not taken by the next call on this CPU it was not run for: the kernel skips
+ * it where it is active already, and some kernels by a policy of their own.
+ */
+static __always_inline void watch_state(struct bpf_sock_ops *ops, struct sock *sk, __u64 cookie)
+{
+	__u32 zero = 0;
+	struct event *twin = bpf_map_lookup_elem(&twins, &zero), *missed;
+
+	if (!twin)
+		return;
+	if (twin->head.cookie) {
+		missed = reserve(sizeof(*missed));
+		if (missed) {
+			*missed = *twin;
+			submit(missed);
+		}
+	}
+	fill_event(twin, EVENT_MISSED, sk, cookie, false);
+	twin->head.old_state = ops->args[0];
+	twin->head.new_state = ops->args[1];
+}
+
 /* TCP_CONNECT_CB is the first statement of tcp_connect, as the probes above. */
 SEC("sockops")
 int connect_sockops(struct bpf_sock_ops *ops)
 {
 	struct event *e;
+	struct sock *sk;
+	__u32 op = ops->op;
 
-	if (ops->op != BPF_SOCK_OPS_TCP_CONNECT_CB && ops->op != BPF_SOCK_OPS_TCP_LISTEN_CB)
+	if (op != BPF_SOCK_OPS_TCP_CONNECT_CB && op != BPF_SOCK_OPS_TCP_LISTEN_CB &&
+	    op != BPF_SOCK_OPS_STATE_CB)
 		return 1;
+	if (!ops->sk)
+		return 1;
+	sk = (struct sock *)bpf_skc_to_tcp_sock(ops->sk);
+	if (!sk || !is_traced_tcp(sk))
+		return 1;
+	if (op == BPF_SOCK_OPS_STATE_CB) {
+		watch_state(ops, sk, bpf_get_socket_cookie(ops));
+		return 1;
+	}
+	bpf_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 	e = reserve(sizeof(*e));
 	if (!e)
 		return 1;
-	__builtin_memset(e, 0, sizeof(*e));
-	e->head.time = bpf_ktime_get_ns();
-	e->head.kind = EVENT_PORT;
-	e->head.family = ops->family;
-	e->head.cookie = bpf_get_socket_cookie(ops);
-	e->local_port = ops->local_port;
+	fill_event(e, EVENT_PORT, sk, bpf_get_socket_cookie(ops), false);
 	submit(e);
 	return 1;
 }

@@ -10,6 +10,7 @@
 
 enum event_kind {
 	EVENT_STATE = 1, /* a transition of a full socket: event, owner_event or close_event */
+	EVENT_MISSED,	 /* a transition that only sock_ops saw: event */
 	EVENT_PORT,	 /* the local port became known (connect, listen without bind): event */
 	EVENT_ACCEPT,	 /* accept() returned the socket: owner_event */
 	EVENT_RELEASE,	 /* the last file of the socket was closed: event_head */

@@ -59,7 +59,9 @@ enum {
 	BPF_RB_AVAIL_DATA = 0,
 
 	BPF_SOCK_OPS_TCP_CONNECT_CB = 3,
+	BPF_SOCK_OPS_STATE_CB = 10,
 	BPF_SOCK_OPS_TCP_LISTEN_CB = 11,
+	BPF_SOCK_OPS_STATE_CB_FLAG = 1 << 2,
 };
 
 /* Contexts whose layout is fixed by the kernel's API (UAPI): not relocated. */
@@ -72,7 +74,16 @@ struct bpf_sock_ops {
 	__u32 remote_ip6[4];
 	__u32 local_ip6[4];
 	__u32 remote_port;
-	__u32 local_port; /* host byte order */
+	__u32 local_port;
+	__u32 is_fullsock;
+	__u32 snd_cwnd;
+	__u32 srtt_us;
+	__u32 bpf_sock_ops_cb_flags;
+	__u32 state;
+	__u32 counters[18]; /* rtt_min to sk_txhash */
+	__u64 bytes_received;
+	__u64 bytes_acked;
+	struct bpf_sock *sk;
 };
 
 struct bpf_sock {

@@ -16,6 +16,7 @@ type EventKind uint8
 // The kinds of event.
 const (
 	EventState     = EventKind(streamEventKindEVENT_STATE)
+	EventMissed    = EventKind(streamEventKindEVENT_MISSED)
 	EventPort      = EventKind(streamEventKindEVENT_PORT)
 	EventAccept    = EventKind(streamEventKindEVENT_ACCEPT)
 	EventRelease   = EventKind(streamEventKindEVENT_RELEASE)
@@ -102,7 +103,7 @@ func decode(raw []byte, e *Event) error {
 			return sizeError(e.Kind, len(raw))
 		}
 		decodeBody(raw, e)
-	case EventPort, EventMiniBorn:
+	case EventMissed, EventPort, EventMiniBorn:
 		if len(raw) != sizeEvent {
 			return sizeError(e.Kind, len(raw))
 		}

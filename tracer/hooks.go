@@ -15,6 +15,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 )
 
 // Capability is something that the stream can tell, by whichever hook loads.
@@ -62,7 +63,7 @@ var ladders = []ladder{
 	{SourcePort, "SYN_SENT has no local port until the next event", []candidate{
 		{"fentry/tcp_connect", []string{streamProgConnectFentry, streamProgListenFexit}, attachTracing},
 		{"kprobe/tcp_connect", []string{streamProgConnectKprobe}, attachKprobe("tcp_connect")},
-		{"sockops/tcp_connect", []string{streamProgConnectSockops}, attachCgroup(ebpf.AttachCGroupSockOps)},
+		{sockopsHook, []string{streamProgConnectSockops}, attachCgroup(ebpf.AttachCGroupSockOps)},
 	}},
 	{MiniSockets, "TIME_WAIT and SYN_RECV are known from reconciliation only", []candidate{
 		{"tp_btf/timer_start", []string{streamProgMiniBorn, streamProgMiniGone}, attachTracing},
@@ -102,6 +103,9 @@ func attachTracing(p *ebpf.Program) (io.Closer, error) {
 	return link.AttachTracing(link.TracingOptions{Program: p})
 }
 
+// sockopsHook also sees the transitions, a second witness for the table.
+const sockopsHook = "sockops/tcp_connect"
+
 // refreshHook stands for a program that is run by us, not by the kernel.
 const refreshHook = "syscall/refresh"
 
@@ -122,6 +126,13 @@ func attachKretprobe(symbol string) func(*ebpf.Program) (io.Closer, error) {
 func attachCgroup(at ebpf.AttachType) func(*ebpf.Program) (io.Closer, error) {
 	return func(p *ebpf.Program) (io.Closer, error) {
 		root, err := cgroupRoot("/proc/self/mountinfo")
+		if errors.Is(err, errNoCgroup2) { // ip netns exec hides it
+			var fd int
+			if fd, err = mountCgroup(); err == nil {
+				defer unix.Close(fd)
+				root = "/proc/self/fd/" + strconv.Itoa(fd)
+			}
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -143,7 +154,27 @@ func cgroupRoot(mountinfo string) (string, error) {
 			return fields[4], nil
 		}
 	}
-	return "", errors.New("no cgroup v2 hierarchy is mounted")
+	return "", errNoCgroup2
+}
+
+var errNoCgroup2 = errors.New("no cgroup v2 hierarchy is mounted")
+
+// mountCgroup mounts the cgroup v2 hierarchy where nobody sees it and gives a
+// descriptor of its root.
+func mountCgroup() (int, error) {
+	fs, err := unix.Fsopen("cgroup2", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return -1, fmt.Errorf("mount the cgroup v2 hierarchy: %w", err)
+	}
+	defer unix.Close(fs)
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return -1, fmt.Errorf("mount the cgroup v2 hierarchy: %w", err)
+	}
+	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("mount the cgroup v2 hierarchy: %w", err)
+	}
+	return fd, nil
 }
 
 // timerFunctions finds the kernel's timer functions of timewait and request
@@ -331,7 +362,7 @@ func (h *hooks) load(name string) error {
 		return err
 	}
 	replace := make(map[string]*ebpf.Map)
-	for _, m := range []string{streamMapEvents, streamMapMarks, streamMapProcesses, streamMapDrops, streamMapMiniRefs, ".bss"} {
+	for _, m := range []string{streamMapEvents, streamMapMarks, streamMapProcesses, streamMapDrops, streamMapTwins, streamMapMiniRefs, ".bss"} {
 		replace[m] = h.maps.Maps[m]
 	}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
@@ -357,7 +388,7 @@ func (h Hook) Reason() string {
 	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, fs.ErrNotExist):
 		return err.Error() + " (this kernel does not have it)"
 	case errors.Is(err, fs.ErrPermission):
-		return err.Error() + " (refused by the kernel: a capability is missing, or by the machine's policy)"
+		return "refused by the kernel (EPERM): a capability is missing, or it is the machine's policy"
 	default:
 		return err.Error()
 	}

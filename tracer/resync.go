@@ -54,6 +54,9 @@ func (t *Table) applyMiniRow(e *Event) {
 	}
 	c := t.minis[e.Sock]
 	if c == nil {
+		c = t.claimMini(e)
+	}
+	if c == nil {
 		c = t.newRow(e)
 		t.setMini(c, e.Sock, e.New)
 		if e.New == snapshot.SynRecv {
@@ -70,6 +73,24 @@ func (t *Table) applyMiniRow(e *Event) {
 		return
 	}
 	t.mergeRow(c, e)
+}
+
+// claimMini finds the connection whose timewait socket was born unseen.
+func (t *Table) claimMini(e *Event) *Conn {
+	if e.New == snapshot.SynRecv || e.Cookie == 0 {
+		return nil
+	}
+	if c := t.doubted[e.Cookie]; c != nil {
+		delete(t.doubted, e.Cookie)
+		t.setMini(c, e.Sock, e.New)
+		t.setMiniState(c, e.New, c.last, false)
+		return c
+	}
+	c := t.socks[e.Cookie]
+	if c != nil {
+		t.setMini(c, e.Sock, e.New)
+	}
+	return c
 }
 
 // newRow makes the row of a socket that no event has told of.
@@ -98,10 +119,14 @@ func (t *Table) mergeRow(c *Conn, e *Event) {
 		t.setLocal(c, e)
 	}
 	if c.State != e.New && (e.Time > c.last+rowGrace || t.polled) {
-		t.resync.Changed++
-		if c.mini != 0 && c.key == 0 {
+		switch {
+		case c.mini != 0 && c.key == 0 && t.refresh:
+			t.setMiniState(c, e.New, e.Time, false) // as the refresh that was due finds it
+		case c.mini != 0 && c.key == 0:
+			t.resync.Changed++
 			t.setMiniState(c, e.New, e.Time, true)
-		} else {
+		default:
+			t.resync.Changed++
 			t.transition(c, e.New, e.Time, true)
 		}
 	}
@@ -131,8 +156,19 @@ func (t *Table) endPass(now uint64) (r Resync, again bool) {
 		}
 		t.guessDirections()
 	}
+	for key, c := range t.doubted {
+		if c.last < t.passStart { // it left no timewait socket
+			delete(t.doubted, key)
+			t.end(c, c.last, false)
+		}
+	}
 	var missing []*Conn
 	for c := range t.All {
+		if c.key != 0 && c.mini != 0 && c.last < t.passStart && c.pass == t.pass {
+			t.resync.Changed++ // its timewait socket has taken its place
+			missing = append(missing, c)
+			continue
+		}
 		if c.pass == t.pass || (c.last >= t.passStart && !t.polled) || c.dying != 0 {
 			c.absent = false
 			continue
@@ -144,6 +180,12 @@ func (t *Table) endPass(now uint64) (r Resync, again bool) {
 		missing = append(missing, c)
 	}
 	for _, c := range missing {
+		if c.key != 0 && c.mini != 0 {
+			delete(t.socks, c.key)
+			c.key, c.Inode = 0, 0
+			t.setMiniState(c, c.miniState, now, true)
+			continue
+		}
 		t.resync.Removed++
 		t.end(c, now, true)
 	}

@@ -57,16 +57,17 @@ type streamEventKind uint32
 
 const (
 	streamEventKindEVENT_STATE      streamEventKind = 1
-	streamEventKindEVENT_PORT       streamEventKind = 2
-	streamEventKindEVENT_ACCEPT     streamEventKind = 3
-	streamEventKindEVENT_RELEASE    streamEventKind = 4
-	streamEventKindEVENT_MINI_BORN  streamEventKind = 5
-	streamEventKindEVENT_MINI_GONE  streamEventKind = 6
-	streamEventKindEVENT_MINI_STATE streamEventKind = 7
-	streamEventKindEVENT_ROW        streamEventKind = 8
-	streamEventKindEVENT_ROWS_END   streamEventKind = 9
-	streamEventKindEVENT_FILE       streamEventKind = 10
-	streamEventKindEVENT_PROCESS    streamEventKind = 11
+	streamEventKindEVENT_MISSED     streamEventKind = 2
+	streamEventKindEVENT_PORT       streamEventKind = 3
+	streamEventKindEVENT_ACCEPT     streamEventKind = 4
+	streamEventKindEVENT_RELEASE    streamEventKind = 5
+	streamEventKindEVENT_MINI_BORN  streamEventKind = 6
+	streamEventKindEVENT_MINI_GONE  streamEventKind = 7
+	streamEventKindEVENT_MINI_STATE streamEventKind = 8
+	streamEventKindEVENT_ROW        streamEventKind = 9
+	streamEventKindEVENT_ROWS_END   streamEventKind = 10
+	streamEventKindEVENT_FILE       streamEventKind = 11
+	streamEventKindEVENT_PROCESS    streamEventKind = 12
 )
 
 type streamMark struct {
@@ -128,6 +129,7 @@ const (
 	streamMapMarks             = "marks"
 	streamMapMiniRefs          = "mini_refs"
 	streamMapProcesses         = "processes"
+	streamMapTwins             = "twins"
 	streamProgAcceptFexit      = "accept_fexit"
 	streamProgAcceptFexitOld   = "accept_fexit_old"
 	streamProgAcceptKretprobe  = "accept_kretprobe"
@@ -160,6 +162,7 @@ const (
 	streamVarSelf              = "self"
 	streamVarTwTimerHandler    = "tw_timer_handler"
 	streamVarWakeupAt          = "wakeup_at"
+	streamVarWatched           = "watched"
 )
 
 // loadStream returns the embedded CollectionSpec for stream.
@@ -232,6 +235,7 @@ type streamMapSpecs struct {
 	Marks     *ebpf.MapSpec `ebpf:"marks"`
 	MiniRefs  *ebpf.MapSpec `ebpf:"mini_refs"`
 	Processes *ebpf.MapSpec `ebpf:"processes"`
+	Twins     *ebpf.MapSpec `ebpf:"twins"`
 }
 
 // streamVariableSpecs contains global variables before they are loaded into the kernel.
@@ -253,6 +257,7 @@ type streamVariableSpecs struct {
 	Self              *ebpf.VariableSpec `ebpf:"self"`
 	TwTimerHandler    *ebpf.VariableSpec `ebpf:"tw_timer_handler"`
 	WakeupAt          *ebpf.VariableSpec `ebpf:"wakeup_at"`
+	Watched           *ebpf.VariableSpec `ebpf:"watched"`
 }
 
 // streamObjects contains all objects after they have been loaded into the kernel.
@@ -280,6 +285,7 @@ type streamMaps struct {
 	Marks     *ebpf.Map `ebpf:"marks"`
 	MiniRefs  *ebpf.Map `ebpf:"mini_refs"`
 	Processes *ebpf.Map `ebpf:"processes"`
+	Twins     *ebpf.Map `ebpf:"twins"`
 }
 
 func (m *streamMaps) Close() error {
@@ -289,6 +295,7 @@ func (m *streamMaps) Close() error {
 		m.Marks,
 		m.MiniRefs,
 		m.Processes,
+		m.Twins,
 	)
 }
 
@@ -311,6 +318,7 @@ type streamVariables struct {
 	Self              *ebpf.Variable `ebpf:"self"`
 	TwTimerHandler    *ebpf.Variable `ebpf:"tw_timer_handler"`
 	WakeupAt          *ebpf.Variable `ebpf:"wakeup_at"`
+	Watched           *ebpf.Variable `ebpf:"watched"`
 }
 
 // streamPrograms contains all programs after they have been loaded into the kernel.

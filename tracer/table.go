@@ -63,6 +63,12 @@ type Table struct {
 	gone      map[uint64]struct{} // mini-sockets that ended during the pass
 	resync    Resync
 
+	missed   []Event          // ends that only sock_ops saw
+	doubted  map[uint64]*Conn // by key: ended, perhaps to a timewait socket
+	ended    recent
+	canPass  bool // the kernel's table can be read
+	wantPass bool // and has to be
+
 	nextID, seed uint64
 	change       Change
 	stats        TableStats
@@ -92,6 +98,8 @@ func newTable(procs *processes, tell func(*Change)) *Table {
 		loose:     make(map[tuple]*Conn),
 		listeners: make(map[port][]*Conn),
 		gone:      make(map[uint64]struct{}),
+		doubted:   make(map[uint64]*Conn),
+		ended:     recent{known: make(map[uint64]struct{})},
 		seed:      rand.Uint64(),
 	}
 }
@@ -103,9 +111,30 @@ func (t *Table) Stats() TableStats {
 	return s
 }
 
+// recent remembers the sockets that ended last.
+type recent struct {
+	ring  [1024]uint64
+	next  int
+	known map[uint64]struct{}
+}
+
+func (r *recent) add(key uint64) {
+	delete(r.known, r.ring[r.next])
+	r.ring[r.next] = key
+	r.next = (r.next + 1) % len(r.ring)
+	r.known[key] = struct{}{}
+}
+
+func (r *recent) has(key uint64) bool {
+	_, known := r.known[key]
+	return known
+}
+
+func (r *recent) remove(key uint64) { delete(r.known, key) }
+
 // Len gives the number of sockets.
 func (t *Table) Len() int {
-	n := len(t.socks)
+	n := len(t.socks) + len(t.doubted)
 	for _, c := range t.minis {
 		if c.key == 0 {
 			n++
@@ -122,6 +151,11 @@ func (t *Table) Len() int {
 // All yields every socket, in no order.
 func (t *Table) All(yield func(*Conn) bool) {
 	for _, c := range t.socks {
+		if !yield(c) {
+			return
+		}
+	}
+	for _, c := range t.doubted {
 		if !yield(c) {
 			return
 		}
@@ -143,6 +177,8 @@ func (t *Table) apply(e *Event) {
 	switch e.Kind {
 	case EventState:
 		t.applyState(e)
+	case EventMissed:
+		t.applyMissed(e)
 	case EventPort:
 		if c := t.socks[e.key()]; c != nil {
 			t.setLocal(c, e)
@@ -179,6 +215,9 @@ func (t *Table) apply(e *Event) {
 
 func (t *Table) applyState(e *Event) {
 	c := t.socks[e.key()]
+	if c == nil && e.New == snapshot.Close && t.ended.has(e.key()) {
+		return // both copies of the program saw the end
+	}
 	if c == nil {
 		c = t.firstEvent(e)
 	}
@@ -190,8 +229,11 @@ func (t *Table) applyState(e *Event) {
 	if begins(e.Old, e.New) && c.State != e.Old {
 		// The end of a former life was missed: the socket connects again, or its
 		// address is used again.
-		t.end(c, e.Time, true)
+		t.endMissed(c, e.Time)
 		c = t.firstEvent(e)
+	}
+	if e.Local.Port() != 0 {
+		t.setLocal(c, e)
 	}
 	if c.State != e.Old && e.Old != 0 && c.State != 0 {
 		t.transition(c, e.Old, e.Time, true)
@@ -251,6 +293,12 @@ func (t *Table) firstEvent(e *Event) *Conn {
 		t.inherit(c)
 	}
 	t.addSock(c, e)
+	if e.Old == snapshot.SynRecv {
+		// No request socket (SYN cookies), or one that was not seen. The kernel
+		// made this transition just before, with no addresses to tell it by.
+		c.State, c.firstSeen = snapshot.Listen, snapshot.Listen
+		t.transition(c, snapshot.SynRecv, e.Time, false)
+	}
 	return c
 }
 
@@ -258,11 +306,68 @@ func (t *Table) addSock(c *Conn, e *Event) {
 	c.key = e.key()
 	c.Cookie = e.Cookie
 	t.socks[c.key] = c
+	t.ended.remove(c.key)
+}
+
+// applyMissed takes a transition that the state program was not run for, told
+// late by sock_ops. It may have been run after all, so an end waits until
+// everything before it was read.
+func (t *Table) applyMissed(e *Event) {
+	c := t.socks[e.key()]
+	switch {
+	case e.New == snapshot.Close:
+		if c != nil {
+			t.missed = append(t.missed, *e)
+		}
+	case c == nil && e.Old == snapshot.SynRecv && !t.ended.has(e.key()), c != nil && c.State == e.Old:
+		t.applyState(e)
+	}
+}
+
+// settleMissed ends the full sockets whose end was missed. One that may have
+// left a timewait socket is in doubt until the kernel's table was read.
+func (t *Table) settleMissed() {
+	for i := range t.missed {
+		e := &t.missed[i]
+		c := t.socks[e.key()]
+		if c == nil || c.State != e.Old {
+			continue
+		}
+		switch c.State {
+		case snapshot.FinWait1, snapshot.FinWait2, snapshot.Closing:
+			if c.mini == 0 && e.Err == 0 && t.canPass {
+				t.doubt(c, e)
+				continue
+			}
+		}
+		t.endFull(c, e)
+	}
+	t.missed = t.missed[:0]
+}
+
+func (t *Table) doubt(c *Conn, e *Event) {
+	c.conclude(e)
+	delete(t.socks, c.key)
+	c.key, c.Inode, c.last = 0, 0, e.Time
+	t.doubted[e.key()] = c
+	t.wantPass = true
+}
+
+// endMissed ends a life whose end no event told, or only sock_ops.
+func (t *Table) endMissed(c *Conn, at uint64) {
+	for i := range t.missed {
+		if e := &t.missed[i]; e.key() == c.key && e.Old == c.State {
+			t.endFull(c, e)
+			return
+		}
+	}
+	t.end(c, at, true)
 }
 
 // endFull ends the full socket of c. What is left is a timewait socket or nothing.
 func (t *Table) endFull(c *Conn, e *Event) {
 	t.useOwner(c, e)
+	t.ended.add(c.key)
 	delete(t.socks, c.key)
 	c.key = 0
 	if c.mini == 0 && len(t.loose) > 0 { // no cookies: the timewait socket is known by its addresses
@@ -380,6 +485,7 @@ func (t *Table) applyMiniGone(e *Event) {
 // settle decides what silence decides. now is the kernel's clock at a moment when
 // the ring buffer was dry.
 func (t *Table) settle(now uint64) {
+	t.settleMissed()
 	t.settleHeld(now)
 	t.settleDying(now)
 }

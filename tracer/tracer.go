@@ -10,6 +10,7 @@ import (
 	"slices"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
@@ -89,6 +90,8 @@ type Tracer struct {
 	nextCheck  uint64
 	resyncAsk  chan struct{}
 
+	twins       []streamEvent
+	twinsTaken  []uint64 // time of the last one taken, by CPU
 	nextRefresh uint64
 	refs        []streamMiniRef
 	refKeys     []uint32
@@ -142,6 +145,7 @@ func Open(opts Options) (*Tracer, error) {
 	})
 	t.table = newTable(t.procs, t.tellChange)
 	t.table.holdPorts = t.hooks.chosen[SourcePort] != ""
+	t.table.canPass = t.hooks.chosen[Rows] != ""
 	t.table.refresh = t.hooks.chosen[Substate] == refreshHook
 	t.lastWhole = monotonic()
 	return t, nil
@@ -224,6 +228,12 @@ func (t *Tracer) openHooks() error {
 		if err := h.maps.Variables[streamVarOwnerByUse].Set(true); err != nil {
 			h.close()
 			return fmt.Errorf("set %s: %w", streamVarOwnerByUse, err)
+		}
+	}
+	if h.chosen[SourcePort] == sockopsHook {
+		if err := h.maps.Variables[streamVarWatched].Set(true); err != nil {
+			h.close()
+			return fmt.Errorf("set %s: %w", streamVarWatched, err)
 		}
 	}
 	t.hooks = h
@@ -333,6 +343,9 @@ func (t *Tracer) handle(raw []byte, ev *Event) {
 	if ev.Kind == EventProcess {
 		ev.Process.Exe = readExe(ev.PID)
 	}
+	if ev.Kind == EventMissed && slices.Contains(t.twinsTaken, ev.Time) {
+		return
+	}
 	t.table.apply(ev)
 }
 
@@ -371,6 +384,7 @@ func (t *Tracer) housekeep(now uint64) {
 		t.nextCheck = now + uint64(checkInterval)
 		t.checkDrops(now)
 		t.checkMisses()
+		t.checkTwins(now)
 		t.procs.trim()
 	}
 	if now >= t.nextRefresh {
@@ -383,6 +397,10 @@ func (t *Tracer) housekeep(now uint64) {
 	default:
 	}
 	if t.opts.Reconcile > 0 && now >= t.nextPass {
+		t.passAsked = true
+	}
+	if t.table.wantPass {
+		t.table.wantPass = false
 		t.passAsked = true
 	}
 	if t.passAsked && !t.passing && t.ready {
@@ -444,6 +462,32 @@ func (t *Tracer) checkMisses() {
 	if a > t.misses[0] && b > t.misses[1] {
 		t.passAsked = true
 		t.misses = [2]uint64{a, b}
+	}
+}
+
+// checkTwins takes the transitions that sock_ops saw, the state program did not,
+// and no later one on the same CPU has brought to light.
+func (t *Tracer) checkTwins(now uint64) {
+	if t.hooks.chosen[SourcePort] != sockopsHook {
+		return
+	}
+	if err := t.hooks.maps.Maps[streamMapTwins].Lookup(uint32(0), &t.twins); err != nil {
+		t.keep(fmt.Errorf("read the transitions of sock_ops: %w", err))
+		return
+	}
+	if len(t.twinsTaken) != len(t.twins) {
+		t.twinsTaken = make([]uint64, len(t.twins))
+	}
+	for cpu := range t.twins {
+		twin := &t.twins[cpu]
+		if h := &twin.Head; h.Cookie == 0 || h.Time+uint64(pollInterval) > now || h.Time == t.twinsTaken[cpu] {
+			continue
+		}
+		t.twinsTaken[cpu] = twin.Head.Time
+		var e Event
+		if err := decode(unsafe.Slice((*byte)(unsafe.Pointer(twin)), sizeEvent), &e); err == nil {
+			t.table.apply(&e)
+		}
 	}
 }
 

@@ -119,7 +119,12 @@ func (a *archive) program(name string) {
 		a.err = err
 		return
 	}
-	a.copy(file, file)
+	dir, err := filepath.EvalSymlinks(filepath.Dir(file)) // /bin is /usr/bin on Debian
+	if err != nil {
+		a.err = err
+		return
+	}
+	a.copy(filepath.Join(dir, name), file)
 	libs, err := sharedLibraries(file)
 	if err != nil {
 		a.err = err

@@ -34,6 +34,10 @@ var suites = []suite{
 		pkg: "internal/vmtest", run: "^TestGuest",
 		programs: []string{"ip", "netstat"}, modules: guestModules,
 	},
+	{
+		pkg: "cmd/nettrace", kernels: []string{"6.1", "6.12"},
+		programs: []string{"netstat", "bash"},
+	},
 }
 
 // hostFiles are what the C library of copied programs reads names from.
