@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -266,7 +267,7 @@ func (r *recorded) Query(i *snapshot.Interface) error {
 	if !ok {
 		return unix.ENODEV
 	}
-	known.Counters, known.Addrs6 = i.Counters, i.Addrs6
+	known.Name, known.Counters, known.Addrs6 = i.Name, i.Counters, i.Addrs6
 	*i = known
 	return nil
 }
@@ -335,4 +336,55 @@ func recordInterfaces(t *testing.T, record, golden string) {
 		fmt.Fprintf(&text, "== netstat %s\n%s", c.args, runNetstat(t, etc, proc, netns, strings.Fields(c.args)...))
 	}
 	write(t, ".", golden, text.String())
+}
+
+// TestInterfaceParts checks what no interface of the tests above has: the parts
+// of SLIP, of ports and of hardware resources.
+func TestInterfaceParts(t *testing.T) {
+	source := &recorded{nil, map[string]snapshot.Interface{
+		"sl0": {
+			Flags: snapshot.InterfaceUp | snapshot.InterfacePortSel | snapshot.InterfaceAutoMedia, MTU: 296,
+			HWType: unix.ARPHRD_CSLIP, TxQueueLen: -1, OutFill: 5, KeepAlive: 7,
+			Addr: netip.MustParseAddr("10.0.0.1"),
+			Map:  snapshot.InterfaceMap{MemStart: 0xd0000, MemEnd: 0xd3fff, BaseAddr: 0x300, IRQ: 11, DMA: 3, Port: 2},
+		},
+		"none": {HWType: unix.ARPHRD_ROSE, HWAddr: [14]byte{0x12, 0x34, 0x56, 0x78, 0x90}, Map: snapshot.InterfaceMap{BaseAddr: 0xff}},
+		"odd":  {Flags: 0x2000, HWType: unix.ARPHRD_AX25, HWAddr: [14]byte{'A' << 1, 'B' << 1, ' ' << 1, ' ' << 1, ' ' << 1, ' ' << 1, 5 << 1}},
+	}}
+	dir := t.TempDir()
+	write(t, dir, "net/dev", "one\ntwo\n sl0: 2048 1 2 3 4 5 6 7 1025 9 10 11 12 13 14 15\nnone:\nodd:\n")
+	got := runView(t, func(w, diag io.Writer, proc string) error {
+		return output.Interfaces(w, diag, proc, source, output.InterfaceOptions{All: true, Long: true})
+	}, dir)
+	want := result{Stdout: `none: flags=0<  mtu 0
+        rose 1234567890  txqueuelen 0  (AMPR ROSE)
+        RX packets 0  bytes 0 (0.0 B)
+        RX errors 0  dropped 0  overruns 0  frame 0
+        TX packets 0  bytes 0 (0.0 B)
+        TX errors 0  dropped 0 overruns 0  carrier 0  collisions 0
+
+odd: flags=8192  mtu 0
+        ax25 AB-5  txqueuelen 0  (AMPR AX.25)
+        media unknown
+        RX packets 0  bytes 0 (0.0 B)
+        RX errors 0  dropped 0  overruns 0  frame 0
+        TX packets 0  bytes 0 (0.0 B)
+        TX errors 0  dropped 0 overruns 0  carrier 0  collisions 0
+
+sl0: flags=24577<UP>  mtu 296  outfill 5  keepalive 7
+        inet 10.0.0.1  netmask [NONE SET]
+        cslip  (VJ Serial Line IP)
+        media 10baseTautoselect
+        RX packets 1  bytes 2048 (2.0 KiB)
+        RX compressed:6
+        RX errors 2  dropped 3  overruns 4  frame 5
+        TX packets 9  bytes 1025 (1.0 KiB)
+        TX compressed 15
+        TX errors 10  dropped 11 overruns 12  carrier 14  collisions 13
+        device interrupt 11  base 0x300  memory 0xd0000-d3fff    dma 0x3
+
+`}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 }

@@ -171,8 +171,14 @@ func compare(t *testing.T, etc, proc string, trials []trial) (differ int) {
 // fixtures testdata/proc.
 func golden(t *testing.T, name string, trials []trial) {
 	t.Helper()
+	goldenOver(t, "proc", name, trials)
+}
+
+// goldenOver is golden over other fixtures.
+func goldenOver(t *testing.T, fixture, name string, trials []trial) {
+	t.Helper()
 	path := filepath.Join("testdata", name+".golden")
-	proc, err := filepath.Abs("testdata/proc")
+	proc, err := filepath.Abs(filepath.Join("testdata", fixture))
 	if err != nil {
 		t.Fatal(err)
 	}

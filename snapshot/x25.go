@@ -44,7 +44,7 @@ func ParseX25Sockets(file []byte) iter.Seq[X25Socket] {
 			if n++; n == 1 {
 				continue
 			}
-			buffer[10], buffer[21] = 0, 0
+			buffer[10], buffer[20] = 0, 0
 			row.Dest = strings.TrimRight(string(cString(buffer[:])), " ")
 			row.Source = strings.TrimRight(string(cString(buffer[11:])), " ")
 			s := scanLine(buffer[22:])
