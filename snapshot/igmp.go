@@ -32,23 +32,12 @@ func (e *GroupLineError) Error() string {
 // root. A *GroupLineError stands for a line; any other error is of the file
 // and the last.
 func Groups(proc string) iter.Seq2[Group, error] {
-	return readGroups(proc, "net/igmp", ParseGroups)
+	return readRows(proc, "net/igmp", ParseGroups)
 }
 
 // Groups6 yields the IPv6 groups from net/igmp6 like Groups.
 func Groups6(proc string) iter.Seq2[Group, error] {
-	return readGroups(proc, "net/igmp6", ParseGroups6)
-}
-
-func readGroups(proc, name string, parse func([]byte) iter.Seq2[Group, error]) iter.Seq2[Group, error] {
-	return func(yield func(Group, error) bool) {
-		file, err := readFile(proc, name)
-		if err != nil {
-			yield(Group{}, err)
-			return
-		}
-		parse(file)(yield)
-	}
+	return readRows(proc, "net/igmp6", ParseGroups6)
 }
 
 // groupLine is the longest piece of a line that net-tools reads at a time.
