@@ -13,9 +13,14 @@ type Failure struct{ Status int }
 
 func (f *Failure) Error() string { return fmt.Sprintf("view failed with status %d", f.Status) }
 
+// tell prints a message as a line.
+func tell(w io.Writer, format string, args ...any) {
+	fmt.Fprintf(w, format+"\n", args...)
+}
+
 // failed prints a message as a line and gives the Failure that goes with it.
 func failed(w io.Writer, status int, format string, args ...any) error {
-	fmt.Fprintf(w, format+"\n", args...)
+	tell(w, format, args...)
 	return &Failure{status}
 }
 

@@ -10,11 +10,14 @@ import (
 // GroupOptions say what Groups shows.
 type GroupOptions struct {
 	IPv4, IPv6 bool
-	Names      Names // nil with -n or --numeric-hosts
+	// Implied says that a family was given without a protocol (-4 and -6
+	// alone imply all): then the lack of IPv4 groups is not told.
+	Implied bool
+	Names   Names // nil with -n or --numeric-hosts
 }
 
-// Groups prints netstat's -g. The kernel's lack of IPv4 groups is status 1 and
-// ends the run; that of IPv6 groups is not told.
+// Groups prints netstat's -g. The kernel's lack of IPv4 groups is status 1,
+// after the IPv6 groups; that of IPv6 groups is not told.
 func Groups(w, diag io.Writer, proc string, o GroupOptions) error {
 	var r tableRow
 	for _, line := range []string{
@@ -25,17 +28,26 @@ func Groups(w, diag io.Writer, proc string, o GroupOptions) error {
 		r.text(line)
 		r.end(w)
 	}
+	var failure error
 	if o.IPv4 {
 		if err := groupRows(w, diag, snapshot.Groups(proc), &o); err != nil {
-			return missing(diag, "AF INET (igmp)", "/proc/net/igmp", err)
+			if failure = o.missing(diag, err); !lacks(err) {
+				return failure
+			}
 		}
 	}
 	if o.IPv6 {
-		if err := groupRows(w, diag, snapshot.Groups6(proc), &o); err != nil && !lacks(err) {
-			return missing(diag, "AF INET (igmp)", "/proc/net/igmp6", err)
-		}
+		_ = groupRows(w, diag, snapshot.Groups6(proc), &o) // not told, whatever the reason
 	}
-	return nil
+	return failure
+}
+
+// missing says why the IPv4 groups could not be opened.
+func (o *GroupOptions) missing(diag io.Writer, err error) error {
+	if o.Implied && lacks(err) {
+		return nil
+	}
+	return missing(diag, "AF INET (igmp)", "/proc/net/igmp", err)
 }
 
 func groupRows(w, diag io.Writer, groups func(func(snapshot.Group, error) bool), o *GroupOptions) error {
@@ -44,7 +56,7 @@ func groupRows(w, diag io.Writer, groups func(func(snapshot.Group, error) bool),
 		var line *snapshot.GroupLineError
 		switch {
 		case errors.As(err, &line):
-			_ = failed(diag, 0, "warning, got bogus %s line %d.", line.File, line.Line)
+			tell(diag, "warning, got bogus %s line %d.", line.File, line.Line)
 			continue
 		case err != nil:
 			return err

@@ -88,10 +88,13 @@ func unspecified(b []byte) string {
 func callsign(b []byte) string {
 	var call []byte
 	for _, c := range b[:6] {
-		if c>>1 == ' ' {
-			break
+		switch c >> 1 {
+		case 0:
+			return string(call)
+		case ' ':
+		default:
+			call = append(call, c>>1)
 		}
-		call = append(call, c>>1)
 	}
 	if ssid := b[6] >> 1 & 0xf; ssid != 0 {
 		call = append(call, '-')

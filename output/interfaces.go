@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -61,10 +62,10 @@ func interfaceFailure(diag io.Writer, err error) error {
 		if errors.Is(err, unix.ENODEV) {
 			text = "Device not found"
 		}
-		_ = failed(diag, 1, "%s: error fetching interface information: %s", gone.Name, text)
+		tell(diag, "%s: error fetching interface information: %s", gone.Name, text)
 		return failed(diag, 1, "missing interface information: %s", reason(gone.Err))
 	case errors.As(err, &file):
-		_ = failed(diag, 0, "Warning: cannot open /proc/net/dev (%s). Limited output.", reason(err))
+		tell(diag, "Warning: cannot open /proc/net/dev (%s). Limited output.", reason(err))
 		return nil
 	}
 	return failed(diag, 1, "SIOCGIFCONF: %s", reason(err))
@@ -189,7 +190,7 @@ func (r *tableRow) headLine(i *snapshot.Interface) {
 		r.text("0<")
 	} else {
 		r.leftInt(int64(int16(i.Flags)), 0)
-		r.text(joinedNames(i.Flags))
+		r.text(bracketed(flagNames(i.Flags)))
 	}
 	r.text("  mtu ")
 	r.leftInt(int64(i.MTU), 0)
@@ -201,14 +202,17 @@ func (r *tableRow) headLine(i *snapshot.Interface) {
 	}
 }
 
-// joinedNames gives the names of flags in angle brackets.
-func joinedNames(flags snapshot.InterfaceFlags) string {
-	var names []string
+func flagNames(flags snapshot.InterfaceFlags) (names []string) {
 	for _, l := range interfaceNames {
 		if flags&l.flag != 0 {
 			names = append(names, l.name)
 		}
 	}
+	return names
+}
+
+// bracketed lists names in angle brackets, and is empty without any.
+func bracketed(names []string) string {
 	if len(names) == 0 {
 		return ""
 	}
@@ -217,24 +221,24 @@ func joinedNames(flags snapshot.InterfaceFlags) string {
 
 func (r *tableRow) inetLine(i *snapshot.Interface) {
 	r.text("        inet ")
-	r.text(setText(i.Addr.IsValid(), i.Addr.String()))
+	r.text(setText(i.Addr))
 	r.text("  netmask ")
-	r.text(setText(i.Netmask.IsValid(), i.Netmask.String()))
+	r.text(setText(i.Netmask))
 	if i.Flags&snapshot.InterfaceBroadcast != 0 {
 		r.text("  broadcast ")
-		r.text(setText(i.Broadcast.IsValid(), i.Broadcast.String()))
+		r.text(setText(i.Broadcast))
 	}
 	if i.Flags&snapshot.InterfacePointToPoint != 0 {
 		r.text("  destination ")
-		r.text(setText(i.PeerAddr.IsValid(), i.PeerAddr.String()))
+		r.text(setText(i.PeerAddr))
 	}
 }
 
-func setText(set bool, text string) string {
-	if !set {
+func setText(a netip.Addr) string {
+	if !a.IsValid() {
 		return "[NONE SET]"
 	}
-	return text
+	return a.String()
 }
 
 func (r *tableRow) inet6Line(a *snapshot.InterfaceAddr6) {
@@ -248,17 +252,19 @@ func (r *tableRow) inet6Line(a *snapshot.InterfaceAddr6) {
 	if a.Scope&snapshot.ScopeCompatV4 != 0 {
 		names = append(names, "compat")
 	}
-	switch a.Scope &^ snapshot.ScopeCompatV4 {
-	case snapshot.ScopeGlobal:
+	if a.Scope&^snapshot.ScopeCompatV4 == snapshot.ScopeGlobal {
 		names = append(names, "global")
-	case snapshot.ScopeLink:
+	}
+	if a.Scope&snapshot.ScopeLink != 0 {
 		names = append(names, "link")
-	case snapshot.ScopeSite:
+	}
+	if a.Scope&snapshot.ScopeSite != 0 {
 		names = append(names, "site")
-	case snapshot.ScopeHost:
+	}
+	if a.Scope&snapshot.ScopeHost != 0 {
 		names = append(names, "host")
 	}
-	r.text("<" + strings.Join(names, ",") + ">")
+	r.text(bracketed(names))
 }
 
 func (r *tableRow) hardwareLine(i *snapshot.Interface) {
@@ -333,16 +339,19 @@ func (r *tableRow) trafficLine(w io.Writer, direction string, packets, bytes uin
 var byteUnits = []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
 
 // byteText tells bytes in the largest unit that they exceed, with one digit
-// after the point, not rounded.
+// after the point, not rounded. Of exbibytes netstat counts tenths that are a
+// little too small.
 func byteText(bytes uint64) string {
 	unit := 0
 	for unit+1 < len(byteUnits) && bytes > 1<<(10*(unit+1)) {
 		unit++
 	}
 	size := uint64(1) << (10 * unit)
-	whole, rest := bytes/size, bytes%size
-	// rest is below 2^60, so ten times it fits.
-	return strconv.FormatUint(whole, 10) + "." + strconv.FormatUint(rest*10/size, 10) + " " + byteUnits[unit]
+	tenths := bytes * 10 / size
+	if unit == len(byteUnits)-1 {
+		tenths = bytes / (size / 10)
+	}
+	return strconv.FormatUint(tenths/10, 10) + "." + strconv.FormatUint(tenths%10, 10) + " " + byteUnits[unit]
 }
 
 func (r *tableRow) deviceLine(m *snapshot.InterfaceMap) {

@@ -1,6 +1,7 @@
 package output
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -23,20 +24,22 @@ var legacyRoutes = map[string]func(w, diag io.Writer, proc string) error{
 	"x25":    x25Routes,
 }
 
-func ipxRoutes(w, diag io.Writer, _ string) error {
-	_ = failed(diag, 1, "No such file or directory")
+func ipxRoutes(w, diag io.Writer, proc string) error {
+	_, err := os.Stat(filepath.Join(proc, "net/ipx_route"))
+	tell(diag, "%s", reason(cmp.Or(err, error(syscall.ENOENT))))
 	return failed(w, 1, "IPX routing not in file /proc/net/ipx/route or /proc/net/ipx_route found.")
 }
 
-func ddpRoutes(_, diag io.Writer, _ string) error {
-	_ = failed(diag, 1, "Error opening /proc/net/atalk_route: No such file or directory")
+func ddpRoutes(_, diag io.Writer, proc string) error {
+	_, err := os.Stat(filepath.Join(proc, "net/atalk_route"))
+	tell(diag, "Error opening /proc/net/atalk_route: %s", reason(cmp.Or(err, error(syscall.ENOENT))))
 	return failed(diag, 1, "DDP (AppleTalk) not configured on this system.")
 }
 
 func ax25Routes(w, diag io.Writer, proc string) error {
 	routes, err := snapshot.ReadAX25Routes(proc)
 	if err != nil {
-		_ = failed(diag, 1, "/proc/net/ax25_route: %s", reason(err))
+		tell(diag, "/proc/net/ax25_route: %s", reason(err))
 		return failed(w, 1, "AX.25 not configured in this system.")
 	}
 	var r tableRow
@@ -112,19 +115,19 @@ func tellNetROM(diag io.Writer, proc string, err error) {
 	}
 	switch {
 	case missing("nr_nodes") && missing("nr_neigh"):
-		_ = failed(diag, 1, "%s: %s", nodes, reason(err))
-		_ = failed(diag, 1, "%s: %s", neighbours, reason(syscall.EINVAL))
+		tell(diag, "%s: %s", nodes, reason(err))
+		tell(diag, "%s: %s", neighbours, reason(syscall.EINVAL))
 	case missing("nr_nodes"):
-		_ = failed(diag, 1, "%s: %s", nodes, reason(err))
+		tell(diag, "%s: %s", nodes, reason(err))
 	default:
-		_ = failed(diag, 1, "%s: %s", neighbours, reason(err))
+		tell(diag, "%s: %s", neighbours, reason(err))
 	}
 }
 
 func roseRoutes(w, diag io.Writer, proc string) error {
 	routes, err := snapshot.ReadROSERoutes(proc)
 	if err != nil {
-		_ = failed(diag, 1, "/proc/net/rose_nodes: %s", reason(err))
+		tell(diag, "/proc/net/rose_nodes: %s", reason(err))
 		return failed(diag, 1, "ROSE not configured in this system.")
 	}
 	var r tableRow

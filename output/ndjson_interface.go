@@ -14,7 +14,7 @@ func (w *NDJSON) Interface(at time.Time, i *snapshot.Interface) {
 	w.beginAt("interface", at)
 	w.str(`,"iface":`, i.Name, nameMax)
 	w.uint(`,"flag_bits":`, uint64(i.Flags))
-	w.word(`,"flags":`, strings.Trim(joinedNames(i.Flags), "<>"))
+	w.word(`,"flags":`, strings.Join(flagNames(i.Flags), ","))
 	w.uint(`,"mtu_bytes":`, uint64(uint32(i.MTU)))
 	w.hardware(i)
 	if i.TxQueueLen >= 0 {

@@ -1,6 +1,7 @@
 package output
 
 import (
+	"bytes"
 	"io"
 
 	"github.com/nettrace/nettrace/snapshot"
@@ -8,12 +9,8 @@ import (
 
 func roseSockets(w io.Writer, proc string) error {
 	const title = "Active ROSE sockets\ndest_addr   dest_call  src_addr    src_call  dev   lci neigh   state"
-	return legacyTable(w, title, "Problem", snapshot.ROSESockets(proc), func(r *tableRow, s snapshot.ROSESocket) {
-		// A source address of ten digits, which every address has, makes
-		// netstat overwrite the destination's first byte.
-		if len(s.SrcAddr) == 10 {
-			s.DestAddr = ""
-		}
+	return legacyTable(w, title, "Problem", snapshot.ROSESockets(proc), func(r *tableRow, row snapshot.ROSESocket) {
+		s := overflown(row)
 		r.left(s.DestAddr, 10)
 		r.text("  ")
 		r.left(s.DestCall, 9)
@@ -31,4 +28,25 @@ func roseSockets(w io.Writer, proc string) error {
 		r.text(stateName(netromStates, s.State))
 		r.end(w)
 	})
+}
+
+// overflown gives the texts of a row as they are once netstat has put them into
+// its variables, which lie next to each other and have no room for the NUL
+// after the longest text: an address of ten digits, as each one is, or a
+// callsign of nine bytes runs into its neighbour or ends it.
+func overflown(s snapshot.ROSESocket) snapshot.ROSESocket {
+	const device, srcCall, destCall, srcAddr, destAddr = 0, 6, 15, 24, 34
+	var memory [2 * 256]byte
+	put := func(at int, text string) { memory[at+copy(memory[at:len(memory)-1], text)] = 0 }
+	get := func(at int) string {
+		text, _, _ := bytes.Cut(memory[at:], []byte{0})
+		return string(text)
+	}
+	put(destAddr, s.DestAddr)
+	put(destCall, s.DestCall)
+	put(srcAddr, s.SrcAddr)
+	put(srcCall, s.SrcCall)
+	put(device, s.Device)
+	s.DestAddr, s.DestCall, s.SrcAddr, s.SrcCall = get(destAddr), get(destCall), get(srcAddr), get(srcCall)
+	return s
 }

@@ -116,15 +116,19 @@ func routeFailure(w, diag io.Writer, path, family string, err error) error {
 	if !errors.As(err, &pathErr) {
 		return nil
 	}
-	_ = failed(diag, 1, "%s: %s", path, reason(err))
+	tell(diag, "%s: %s", path, reason(err))
 	return failed(w, 1, "%s not configured in this system.", family)
 }
 
-// columnFailure says which column the header of a table lacks.
+// columnFailure says which column the header of a table lacks. Where there is
+// no header at all netstat ends without a word.
 func columnFailure(diag io.Writer, err error) error {
 	var column *snapshot.ColumnError
 	if !errors.As(err, &column) {
 		return nil
+	}
+	if column.Column == "" {
+		return &Failure{1}
 	}
 	return failed(diag, 1, "warning: /proc/%s does not contain required field %s", column.File, column.Column)
 }
@@ -200,11 +204,11 @@ func writeRoutes(w io.Writer, routes []snapshot.Route, o *RouteOptions) {
 			continue
 		}
 		reject := route.Flags&snapshot.RouteReject != 0
-		gateway := hostText(o.Names, route.Gateway)
+		gateway := routeHostText(o.Names, route.Gateway)
 		if reject {
 			gateway = "-"
 		}
-		r.left(cut15(destText(o.Names, route.Dest, route.Mask)), 15)
+		r.left(cut15(destText(o.Names, route)), 15)
 		r.text(" ")
 		r.left(cut15(gateway), 15)
 		r.text(" ")
@@ -223,22 +227,33 @@ func writeRoutes(w io.Writer, routes []snapshot.Route, o *RouteOptions) {
 
 func cut15(s string) string { return s[:min(len(s), 15)] }
 
-// destText gives the name of what a route leads to: a network if no bit of the
-// host is set, else a host.
-func destText(names Names, dest, mask netip.Addr) string {
-	if names == nil || dest.IsUnspecified() && !mask.IsUnspecified() {
-		return addrText(dest)
-	}
-	if dest.IsUnspecified() {
-		return "default"
-	}
-	if mask == netip.AddrFrom4([4]byte{255, 255, 255, 255}) || hasHostBits(dest, mask) {
-		return hostText(names, dest)
-	}
-	if name := names.Network(dest); name != "" {
-		return name
+// destText gives the name of what a route leads to: a host if the route says
+// so or a bit outside the mask is set, else a network.
+func destText(names Names, route *snapshot.Route) string {
+	dest, mask := route.Dest, route.Mask
+	switch {
+	case names == nil:
+	case dest.IsUnspecified():
+		if mask.IsUnspecified() {
+			return "default"
+		}
+	case route.Flags&snapshot.RouteHost != 0 || hasHostBits(dest, mask):
+		return routeHostText(names, dest)
+	default:
+		if name := names.Network(dest); name != "" {
+			return name
+		}
 	}
 	return addrText(dest)
+}
+
+// routeHostText is hostText but for addresses that begin with 0: the table, and
+// nothing else, does not take them for networks.
+func routeHostText(names Names, a netip.Addr) string {
+	if a.Is4() && a.As4()[0] == 0 {
+		return addrText(a)
+	}
+	return hostText(names, a)
 }
 
 func hasHostBits(dest, mask netip.Addr) bool {

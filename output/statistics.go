@@ -3,6 +3,8 @@ package output
 import (
 	"errors"
 	"io"
+	"io/fs"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -22,35 +24,42 @@ type StatisticsOptions struct {
 // Statistics prints netstat's -s. Families without statistics are status 1,
 // with the message on w; a file that the kernel lacks is no failure.
 func Statistics(w, diag io.Writer, proc string, o StatisticsOptions) error {
+	s := statWriter{w: w}
+	return eachSection(w, diag, proc, o, s.section)
+}
+
+// eachSection reads the sections of the family that the options name and tells
+// them, with the options completed.
+func eachSection(w, diag io.Writer, proc string, o StatisticsOptions, told func(*snapshot.StatSection, *StatisticsOptions)) error {
 	read := snapshot.Statistics
-	file := "snmp"
 	switch families := strings.Join(o.Families, ","); families {
 	case "", "inet":
 	case "inet6":
-		read, file = snapshot.Statistics6, "snmp6"
+		read = snapshot.Statistics6
 	default:
 		return failed(w, 1, "netstat: No statistics support for specified address family: %s", families)
 	}
 	if !o.TCP && !o.UDP && !o.Raw && !o.SCTP && !o.UDPLite {
 		o.TCP, o.UDP, o.Raw, o.SCTP = true, true, true, true
 	}
-	s := statWriter{w: w}
 	for section, err := range read(proc) {
 		var format *snapshot.StatFormatError
+		var file *fs.PathError
 		switch {
 		case err == nil:
-			s.section(&section, &o)
+			told(&section, &o)
 		case errors.As(err, &format):
-			_ = failed(diag, 0, "Problem while parsing /proc/%s", format.File)
+			tell(diag, "Problem while parsing /proc/%s", format.File)
+		case errors.As(err, &file):
+			tell(diag, "cannot open /proc/net/%s: %s", filepath.Base(file.Path), reason(err))
 		default:
-			_ = failed(diag, 0, "cannot open /proc/net/%s: %s", file, reason(err))
+			return err
 		}
 	}
 	return nil
 }
 
-// shows reports whether a section is shown. A section that netstat does not
-// know always is.
+// shows reports whether a section that netstat knows is shown.
 func (o *StatisticsOptions) shows(title string) bool {
 	switch title {
 	case "Ip", "Icmp", "Ip6", "Icmp6":
@@ -59,10 +68,9 @@ func (o *StatisticsOptions) shows(title string) bool {
 		return o.TCP
 	case "Udp", "Udp6":
 		return o.UDP
-	case "Sctp":
+	default:
 		return o.SCTP
 	}
-	return true
 }
 
 // statWriter prints sections. The rule of the last known row stays with it
@@ -75,11 +83,11 @@ type statWriter struct {
 }
 
 func (s *statWriter) section(section *snapshot.StatSection, o *StatisticsOptions) {
-	table, known := statTables[section.Title]
+	table, known := statTable(section)
 	if known {
 		s.mode = statAlways
 	}
-	if !o.shows(section.Title) {
+	if known && !o.shows(section.Title) {
 		return
 	}
 	s.row.text(section.Title)
@@ -92,6 +100,17 @@ func (s *statWriter) section(section *snapshot.StatSection, o *StatisticsOptions
 			s.indented(c.Name + ": " + strconv.FormatUint(c.Value, 10))
 		}
 	}
+}
+
+// statTable gives the statistics that netstat knows of a section, if it knows
+// the section.
+func statTable(section *snapshot.StatSection) (table map[string]statText, known bool) {
+	tables := statTables
+	if section.File == "net/snmp6" {
+		tables = statTables6
+	}
+	table, known = tables[section.Title]
+	return table, known
 }
 
 // known prints a row that netstat has a text for.

@@ -18,7 +18,7 @@ type statText struct {
 }
 
 // statTables hold the statistics that netstat knows, by section title and by
-// the kernel's name. netstat finds names by binary search in tables of which
+// the kernel's name, and statTables6 those that it knows in net/snmp6. netstat finds names by binary search in tables of which
 // two are not sorted, so it never finds some that they hold, such as
 // Forwarding and TCPTimeouts; those are not here, as it prints them like
 // statistics that it does not know.
@@ -26,13 +26,16 @@ var statTables = map[string]map[string]statText{
 	"Ip":     statsOfIp,
 	"Icmp":   statsOfIcmp,
 	"Tcp":    statsOfTcp,
-	"Tcp6":   statsOfTcp,
 	"Udp":    statsOfUdp,
 	"TcpExt": statsOfTcpExt,
 	"Sctp":   statsOfSctp,
-	"Ip6":    statsOfIp6,
-	"Icmp6":  statsOfIcmp6,
-	"Udp6":   statsOfUdp6,
+}
+
+var statTables6 = map[string]map[string]statText{
+	"Ip6":   statsOfIp6,
+	"Icmp6": statsOfIcmp6,
+	"Udp6":  statsOfUdp6,
+	"Tcp6":  nil,
 }
 
 var statsOfIp = map[string]statText{

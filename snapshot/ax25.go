@@ -29,27 +29,29 @@ type AX25Socket struct {
 // AX25Sockets yields the AX.25 sockets of net/ax25 below a proc root. A
 // *SocketLineError stands for a line; any other error is of the file.
 func AX25Sockets(proc string) iter.Seq2[AX25Socket, error] {
-	return readSockets(proc, "net/ax25", parseAX25)
+	return readRows(proc, "net/ax25", ParseAX25Sockets)
 }
 
-// readSockets reads a file and yields what a parser makes of each line, with
-// its number; a false result is an error of the line.
-func readSockets[T any](proc, name string, parse func(n int, line []byte) (row T, shown, ok bool)) iter.Seq2[T, error] {
+// ParseAX25Sockets parses /proc/net/ax25.
+func ParseAX25Sockets(file []byte) iter.Seq2[AX25Socket, error] {
+	return parseSockets("net/ax25", file, 0, parseAX25)
+}
+
+// parseSockets yields what a parser makes of each line below the header lines.
+// A false result is a *SocketLineError.
+func parseSockets[T any](name string, file []byte, header int, parse func(line []byte) (T, bool)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		var none T
-		file, err := readFile(proc, name)
-		if err != nil {
-			yield(none, err)
-			return
-		}
 		n := -1
 		for line := range lines(file, legacyLine) {
-			n++
-			row, shown, ok := parse(n, line)
-			if !ok && !yield(none, &SocketLineError{name, n}) {
-				return
+			if n++; n < header {
+				continue
 			}
-			if ok && shown && !yield(row, nil) {
+			row, ok := parse(line)
+			var err error
+			if !ok {
+				err = &SocketLineError{name, n}
+			}
+			if !yield(row, err) {
 				return
 			}
 		}
@@ -58,10 +60,10 @@ func readSockets[T any](proc, name string, parse func(n int, line []byte) (row T
 
 // parseAX25 parses a line of /proc/net/ax25, which has no header: a pointer,
 // device, source, destination with digipeaters after commas, and numbers.
-func parseAX25(_ int, line []byte) (row AX25Socket, shown, ok bool) {
+func parseAX25(line []byte) (row AX25Socket, ok bool) {
 	fields := bytes.SplitN(cString(line), []byte(" "), 5)
 	if len(fields) < 5 {
-		return row, false, false
+		return row, false
 	}
 	dest, _, _ := bytes.Cut(fields[3], []byte(","))
 	row.Device, row.Source, row.Dest = string(fields[1]), string(fields[2]), string(dest)
@@ -75,5 +77,5 @@ func parseAX25(_ int, line []byte) (row AX25Socket, shown, ok bool) {
 	scanDec(&s, &row.SendQ)
 	scanDec(&s, &row.RecvQ)
 	// A connection without a socket has stars in the last columns.
-	return row, true, s.n == 3 || s.n == 5
+	return row, s.n == 3 || s.n == 5
 }

@@ -32,23 +32,12 @@ func (e *GroupLineError) Error() string {
 // root. A *GroupLineError stands for a line; any other error is of the file
 // and the last.
 func Groups(proc string) iter.Seq2[Group, error] {
-	return readGroups(proc, "net/igmp", ParseGroups)
+	return readRows(proc, "net/igmp", ParseGroups)
 }
 
 // Groups6 yields the IPv6 groups from net/igmp6 like Groups.
 func Groups6(proc string) iter.Seq2[Group, error] {
-	return readGroups(proc, "net/igmp6", ParseGroups6)
-}
-
-func readGroups(proc, name string, parse func([]byte) iter.Seq2[Group, error]) iter.Seq2[Group, error] {
-	return func(yield func(Group, error) bool) {
-		file, err := readFile(proc, name)
-		if err != nil {
-			yield(Group{}, err)
-			return
-		}
-		parse(file)(yield)
-	}
+	return readRows(proc, "net/igmp6", ParseGroups6)
 }
 
 // groupLine is the longest piece of a line that net-tools reads at a time.
@@ -117,11 +106,8 @@ func cString(b []byte) []byte {
 }
 
 // ParseGroups6 parses /proc/net/igmp6: index, device, group and users a line.
-// Of a group with less than 32 digits the rest is that of the line before, as
-// in net-tools.
 func ParseGroups6(file []byte) iter.Seq2[Group, error] {
 	return func(yield func(Group, error) bool) {
-		var words [4]uint32
 		n := -1
 		for line := range lines(file, groupLine) {
 			n++
@@ -134,22 +120,28 @@ func ParseGroups6(file []byte) iter.Seq2[Group, error] {
 			s.skipSpace()
 			s.hexDigits(&digits, 64)
 			scanDec(&s, &g.Users)
+			var err error
 			if s.failed {
-				if !yield(Group{}, &GroupLineError{"igmp6", n}) {
-					return
-				}
-				continue
+				g, err = Group{}, &GroupLineError{"igmp6", n}
+			} else {
+				g.Addr = wordsAddr(digits)
 			}
-			d := scanLine([]byte(digits))
-			var b []byte
-			for i := range words {
-				scanHex(&d, &words[i], 8)
-				b = binary.BigEndian.AppendUint32(b, words[i])
-			}
-			g.Addr = netip.AddrFrom16([16]byte(b))
-			if !yield(g, nil) {
+			if !yield(g, err) {
 				return
 			}
 		}
 	}
+}
+
+// wordsAddr makes an IPv6 address of four words of hexadecimal digits; those
+// that are missing are zero.
+func wordsAddr(digits string) netip.Addr {
+	s := scanLine([]byte(digits))
+	b := make([]byte, 0, 16)
+	for range 4 {
+		var word uint32
+		scanHex(&s, &word, 8)
+		b = binary.BigEndian.AppendUint32(b, word)
+	}
+	return netip.AddrFrom16([16]byte(b))
 }

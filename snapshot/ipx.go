@@ -32,14 +32,7 @@ var (
 // IPXSockets yields the IPX sockets of net/ipx/socket below a proc root. An
 // error is the last element.
 func IPXSockets(proc string) iter.Seq2[IPXSocket, error] {
-	return func(yield func(IPXSocket, error) bool) {
-		file, err := readFile(proc, "net/ipx/socket")
-		if err != nil {
-			yield(IPXSocket{}, err)
-			return
-		}
-		ParseIPXSockets(file)(yield)
-	}
+	return readRows(proc, "net/ipx/socket", ParseIPXSockets)
 }
 
 // ParseIPXSockets parses /proc/net/ipx/socket. What a row lacks is that of the

@@ -27,7 +27,11 @@ func ParseInterfaceCounters(file []byte) map[string]*InterfaceCounters {
 		if !ok {
 			continue
 		}
-		c := &InterfaceCounters{}
+		c := counters[name]
+		if c == nil {
+			c = &InterfaceCounters{}
+			counters[name] = c
+		}
 		s := scanLine(rest)
 		for _, dst := range []*uint64{
 			&c.RxBytes, &c.RxPackets, &c.RxErrors, &c.RxDropped,
@@ -37,7 +41,6 @@ func ParseInterfaceCounters(file []byte) map[string]*InterfaceCounters {
 		} {
 			scanUint(&s, dst)
 		}
-		counters[name] = c
 	}
 	return counters
 }

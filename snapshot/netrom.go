@@ -1,9 +1,6 @@
 package snapshot
 
-import (
-	"iter"
-	"strings"
-)
+import "iter"
 
 // NetROMSocket is a row of /proc/net/nr (net/netrom/af_netrom.c, nr_info_show).
 type NetROMSocket struct {
@@ -17,22 +14,21 @@ type NetROMSocket struct {
 // NetROMSockets yields the NET/ROM sockets of net/nr below a proc root. A
 // *SocketLineError stands for a line; any other error is of the file.
 func NetROMSockets(proc string) iter.Seq2[NetROMSocket, error] {
-	return readSockets(proc, "net/nr", parseNetROM)
+	return readRows(proc, "net/nr", ParseNetROMSockets)
+}
+
+// ParseNetROMSockets parses /proc/net/nr.
+func ParseNetROMSockets(file []byte) iter.Seq2[NetROMSocket, error] {
+	return parseSockets("net/nr", file, 1, parseNetROM)
 }
 
 // parseNetROM parses a line of /proc/net/nr. The callsigns stand in fixed
 // columns of nine bytes.
-func parseNetROM(n int, line []byte) (row NetROMSocket, shown, ok bool) {
-	if n == 0 {
-		return row, false, true
-	}
+func parseNetROM(line []byte) (row NetROMSocket, ok bool) {
 	if len(line) < 30 {
-		return row, false, false
+		return row, false
 	}
-	column := func(from int) string {
-		return strings.TrimRight(string(cString(line[from:from+9])), " ")
-	}
-	row.User, row.Dest, row.Source = column(0), column(10), column(20)
+	row.User, row.Dest, row.Source = column(line, 0, 9), column(line, 10, 19), column(line, 20, 29)
 	s := scanLine(line[30:])
 	s.word(&row.Device, len(line))
 	for range 2 {
@@ -52,5 +48,5 @@ func parseNetROM(n int, line []byte) (row NetROMSocket, shown, ok bool) {
 	s.skipNumber(10)
 	scanDec(&s, &row.SendQ)
 	scanDec(&s, &row.RecvQ)
-	return row, true, !s.failed
+	return row, !s.failed
 }

@@ -15,13 +15,15 @@ type ROSESocket struct {
 // ROSESockets yields the ROSE sockets of net/rose below a proc root. A
 // *SocketLineError stands for a line; any other error is of the file.
 func ROSESockets(proc string) iter.Seq2[ROSESocket, error] {
-	return readSockets(proc, "net/rose", parseROSE)
+	return readRows(proc, "net/rose", ParseROSESockets)
 }
 
-func parseROSE(n int, line []byte) (row ROSESocket, shown, ok bool) {
-	if n == 0 {
-		return row, false, true
-	}
+// ParseROSESockets parses /proc/net/rose.
+func ParseROSESockets(file []byte) iter.Seq2[ROSESocket, error] {
+	return parseSockets("net/rose", file, 1, parseROSE)
+}
+
+func parseROSE(line []byte) (row ROSESocket, ok bool) {
 	s := scanLine(line)
 	s.word(&row.DestAddr, len(line))
 	s.word(&row.DestCall, len(line))
@@ -31,5 +33,5 @@ func parseROSE(n int, line []byte) (row ROSESocket, shown, ok bool) {
 	scanDec(&s, &row.LCI)
 	scanDec(&s, &row.Neighbour)
 	scanDec(&s, &row.State)
-	return row, true, !s.failed
+	return row, !s.failed
 }

@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"iter"
 	"strings"
@@ -16,6 +17,7 @@ type Counter struct {
 // StatSection is a group of statistics under the title that the kernel, or
 // for IPv6 and SCTP net-tools, gives it: "Ip", "TcpExt", "Udp6", "Sctp".
 type StatSection struct {
+	File     string // below the proc root, as "net/snmp"
 	Title    string
 	Counters []Counter
 }
@@ -44,7 +46,9 @@ func Statistics(proc string) iter.Seq2[StatSection, error] {
 }
 
 // Statistics6 yields the IPv6 statistics from net/snmp6, and the sections of
-// net/snmp whose titles begin with "Tcp", as these count both families.
+// net/snmp whose titles begin with "Tcp", as these count both families. An
+// error is of one of these files and ends the sequence; where net/snmp is not
+// in pairs its rest is left out.
 func Statistics6(proc string) iter.Seq2[StatSection, error] {
 	return func(yield func(StatSection, error) bool) {
 		file, err := readFile(proc, "net/snmp6")
@@ -57,10 +61,10 @@ func Statistics6(proc string) iter.Seq2[StatSection, error] {
 				return
 			}
 		}
-		tcp := func(s StatSection, err error) bool {
-			return err == nil && !strings.HasPrefix(s.Title, "Tcp") || yield(s, err)
-		}
-		yieldPairs(proc, "net/snmp", true, tcp)
+		yieldPairs(proc, "net/snmp", true, func(s StatSection, err error) bool {
+			var format *StatFormatError
+			return errors.As(err, &format) || err == nil && !strings.HasPrefix(s.Title, "Tcp") || yield(s, err)
+		})
 	}
 }
 
@@ -74,6 +78,7 @@ func yieldPairs(proc, name string, required bool, yield func(StatSection, error)
 		return !required
 	}
 	for section, ok := range ParseStatistics(file) {
+		section.File = name
 		var err error
 		if !ok {
 			err = &StatFormatError{name}
@@ -113,7 +118,7 @@ func ParseStatistics(file []byte) iter.Seq2[StatSection, bool] {
 				yield(StatSection{}, false)
 				return
 			}
-			section := StatSection{string(title), pairCounters(names, values)}
+			section := StatSection{Title: string(title), Counters: pairCounters(names, values)}
 			if !yield(section, true) {
 				return
 			}
@@ -121,16 +126,14 @@ func ParseStatistics(file []byte) iter.Seq2[StatSection, bool] {
 	}
 }
 
-// pairCounters joins the names of a pair of lines with the values.
+// pairCounters joins the names of a pair of lines with the values. After a
+// value that is no number all are 0.
 func pairCounters(names, values []byte) []Counter {
-	fields := bytes.FieldsFunc(values, blank)
+	s := scanLine(values)
 	var counters []Counter
-	for i, name := range bytes.FieldsFunc(names, blank) {
+	for _, name := range bytes.FieldsFunc(names, blank) {
 		c := Counter{Name: string(name)}
-		if i < len(fields) {
-			s := scanLine(fields[i])
-			scanUint(&s, &c.Value)
-		}
+		scanUint(&s, &c.Value)
 		counters = append(counters, c)
 	}
 	return counters
@@ -161,7 +164,7 @@ func ParseStatistics6(file []byte) []StatSection {
 			if i := strings.IndexByte(title, '6'); i >= 0 {
 				title = title[:i+1]
 			}
-			sections = append(sections, StatSection{Title: title})
+			sections = append(sections, StatSection{File: "net/snmp6", Title: title})
 			last++
 		}
 		sections[last].Counters = append(sections[last].Counters, c)
@@ -170,16 +173,17 @@ func ParseStatistics6(file []byte) []StatSection {
 }
 
 // ParseSCTPStatistics parses /proc/net/sctp/snmp: a name and a value a line
-// (net/sctp/proc.c).
+// (net/sctp/proc.c). A line without a value is none.
 func ParseSCTPStatistics(file []byte) StatSection {
-	section := StatSection{Title: "Sctp"}
+	section := StatSection{File: "net/sctp/snmp", Title: "Sctp"}
 	for line := range lines(file, statLine) {
-		fields := bytes.FieldsFunc(line, blank)
-		if len(fields) < 2 {
+		end := max(bytes.IndexFunc(line, blank), 0)
+		s := scanLine(line[end:])
+		s.skipSpace()
+		if len(s.line) == 0 {
 			continue
 		}
-		c := Counter{Name: string(fields[0])}
-		s := scanLine(fields[1])
+		c := Counter{Name: string(line[:end])}
 		scanUint(&s, &c.Value)
 		section.Counters = append(section.Counters, c)
 	}

@@ -18,41 +18,26 @@ type X25Socket struct {
 // X25Sockets yields the X.25 sockets of net/x25 below a proc root. An error is
 // of the file.
 func X25Sockets(proc string) iter.Seq2[X25Socket, error] {
-	return func(yield func(X25Socket, error) bool) {
-		file, err := readFile(proc, "net/x25")
-		if err != nil {
-			yield(X25Socket{}, err)
-			return
-		}
-		for row := range ParseX25Sockets(file) {
-			if !yield(row, nil) {
-				return
-			}
-		}
-	}
+	return readRows(proc, "net/x25", ParseX25Sockets)
 }
 
 // ParseX25Sockets parses /proc/net/x25 below its header. Addresses stand in
 // fixed columns; what a row lacks is that of the row before, as in net-tools.
-func ParseX25Sockets(file []byte) iter.Seq[X25Socket] {
-	return func(yield func(X25Socket) bool) {
+func ParseX25Sockets(file []byte) iter.Seq2[X25Socket, error] {
+	return func(yield func(X25Socket, error) bool) {
 		var buffer [legacyLine]byte
 		var row X25Socket
 		n := 0
 		for line := range lines(file, legacyLine) {
-			clear(buffer[copy(buffer[:], line):][:1])
+			buffer[copy(buffer[:], line)] = 0
 			if n++; n == 1 {
 				continue
 			}
-			buffer[10], buffer[21] = 0, 0
+			buffer[10], buffer[20] = 0, 0
 			row.Dest = strings.TrimRight(string(cString(buffer[:])), " ")
 			row.Source = strings.TrimRight(string(cString(buffer[11:])), " ")
 			s := scanLine(buffer[22:])
-			var device string
-			s.word(&device, len(buffer))
-			if device != "" {
-				row.Device = device
-			}
+			s.word(&row.Device, len(buffer))
 			scanDec(&s, &row.LCI)
 			scanDec(&s, &row.State)
 			scanDec(&s, &row.VS)
@@ -62,7 +47,7 @@ func ParseX25Sockets(file []byte) iter.Seq[X25Socket] {
 			}
 			scanDec(&s, &row.SendQ)
 			scanDec(&s, &row.RecvQ)
-			if !yield(row) {
+			if !yield(row, nil) {
 				return
 			}
 		}

@@ -24,10 +24,10 @@ func liveScenes() []scene {
 	}
 	return []scene{
 		{"sockets", namespaces, true, kit(""), func() []trial {
-			return append(append(without("o", allTrials()), sinkTrials()...), randomTrials(3, 700, "o")...)
+			return append(append(without("o", allTrials()), sinkTrials(sinkMerged, sinkFull, sinkClosed)...), randomTrials(3, 600, "o")...)
 		}},
 		{"another user", namespaces, true, kit(""), func() []trial {
-			return append(asUser(nobody, without("oc", oneShot())), asUser(nobody, randomTrials(4, 100, "o"))...)
+			return append(asUser(nobody, without("oc", oneShot())), asUser(nobody, randomTrials(4, 200, "o"))...)
 		}},
 		{"hidden processes", namespaces, true, kit("hidepid=2"), func() []trial {
 			return append(asUser(nobody, ownerTrials()), ownerTrials()...)
@@ -133,6 +133,24 @@ func network() error {
 		"addr add 10.77.0.1/24 dev nt0",
 		"link set nt0 up",
 		"link set nt1 up",
+		"addr add 10.77.0.9/24 dev nt0 label nt0:x",
+		"addr add 10.77.0.10/24 dev nt0 label nt0:1",
+		"addr add 10.78.0.1 peer 10.78.0.2 dev nt1",
+		"addr add 2001:db8:1::1/64 dev nt0 nodad",
+		"link add fourteen-bytes type veth peer name fifteen-bytes-n",
+		"link set fifteen-bytes-n up promisc on allmulticast on",
+		"link add nt10 type veth peer name nt2", // both down
+		"route add default via 10.77.0.2",
+		"route add 10.1.0.0/16 via 10.77.0.3 metric 4294967295",
+		"route add 192.0.2.0/24 dev nt0 advmss 1400 window 4000 rtt 30ms",
+		"route add unreachable 10.2.0.0/16",
+		"route add prohibit 10.3.0.1",
+		"route add blackhole 10.4.0.0/16",
+		"route add 128.0.0.0/1 dev nt0",
+		"route add 10.5.0.0/16 nexthop via 10.77.0.4 weight 1 nexthop via 10.77.0.5 weight 2",
+		"-6 route add 2001:db8:2::/48 via 2001:db8:1::2",
+		"-6 route add unreachable 2001:db8:3::/48",
+		"-6 route add 2001:db8:ffff:ffff:ffff:ffff:ffff:fffe/128 dev nt0 metric 4294967295",
 		"neigh add 10.77.0.2 lladdr 02:00:00:00:00:02 dev nt0", // nobody there
 	} {
 		if out, err := exec.Command("ip", strings.Fields(line)...).CombinedOutput(); err != nil {

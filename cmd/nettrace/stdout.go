@@ -14,6 +14,7 @@ const stdoutBlock = 4096
 type stdout struct {
 	w      io.Writer
 	byLine bool
+	direct bool // nothing is buffered: each Write is whole lines
 	buf    []byte
 }
 
@@ -24,6 +25,9 @@ func newStdout(w io.Writer, terminal bool) *stdout {
 // Write buffers p. What fills the buffer goes out, then whole blocks of what
 // is left; the rest stays.
 func (s *stdout) Write(p []byte) (int, error) {
+	if s.direct {
+		return s.w.Write(p)
+	}
 	n := min(len(p), stdoutBlock-len(s.buf))
 	s.buf = append(s.buf, p[:n]...)
 	var err error
