@@ -461,9 +461,11 @@ int BPF_PROG(listen_fexit, struct sock *sk)
 
 #if defined(__TARGET_ARCH_x86)
 #define kprobe_arg1(ctx) ((ctx)->di)
+#define kprobe_arg3(ctx) ((ctx)->dx)
 #define kprobe_ret(ctx) ((ctx)->ax)
 #elif defined(__TARGET_ARCH_arm64)
 #define kprobe_arg1(ctx) ((ctx)->user_regs.regs[0])
+#define kprobe_arg3(ctx) ((ctx)->user_regs.regs[2])
 #define kprobe_ret(ctx) ((ctx)->user_regs.regs[0])
 #endif
 
@@ -745,8 +747,26 @@ int BPF_PROG(mini_state, struct inet_timewait_sock *tw, int timeout, bool rearm)
 	return 0;
 }
 
+SEC("kprobe/__inet_twsk_schedule")
+int mini_state_kprobe(struct pt_regs *ctx)
+{
+	struct inet_timewait_sock *tw = (struct inet_timewait_sock *)kprobe_arg1(ctx);
+	struct event_head *h;
+
+	if (!(bool)kprobe_arg3(ctx) || BPF_CORE_READ(tw, tw_substate) != TCP_TIME_WAIT ||
+	    !probe_traced(&tw->__tw_common))
+		return 0;
+	h = reserve(sizeof(*h));
+	if (!h)
+		return 0;
+	probe_head(h, EVENT_MINI_STATE, &tw->__tw_common);
+	h->new_state = TCP_TIME_WAIT;
+	submit(h);
+	return 0;
+}
+
 /*
- * The same where fentry does not load: looks at the timewait sockets that the
+ * The same where neither loads: looks at the timewait sockets that the
  * reader names. Their memory may have been given back meanwhile; the cookie tells.
  */
 #define REFRESH_MAX 512

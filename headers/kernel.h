@@ -282,6 +282,7 @@ struct bpf_iter__task_file {
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
 	unsigned long di;
+	unsigned long dx;
 	unsigned long ax;
 };
 #elif defined(__TARGET_ARCH_arm64)

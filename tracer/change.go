@@ -97,6 +97,7 @@ type Conn struct {
 	miniState snapshot.State // its state
 	dying     uint64         // when the mini-socket's timer stopped; 0: it runs
 	loose     bool           // in Table.loose: found by its addresses
+	unclaimed bool           // a timewait socket whose full socket is not known
 	last      uint64         // time of the last event
 	pass      uint32         // the last pass that saw it
 	absent    bool           // the pass before the last did not see it

@@ -73,6 +73,7 @@ var ladders = []ladder{
 	}},
 	{Substate, "FIN_WAIT2 -> TIME_WAIT of a closed socket is known from reconciliation only", []candidate{
 		{"fentry/__inet_twsk_schedule", []string{streamProgMiniState}, attachTracing},
+		{"kprobe/__inet_twsk_schedule", []string{streamProgMiniStateKprobe}, attachKprobe("__inet_twsk_schedule")},
 		{refreshHook, []string{streamProgMiniRefresh}, attachNothing},
 	}},
 	{Acceptor, "an accepted connection is attributed to its listener's process until its own uses it", []candidate{

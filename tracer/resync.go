@@ -67,6 +67,11 @@ func (t *Table) applyMiniRow(e *Event) {
 		c.pass = t.pass
 		return
 	}
+	if c.unclaimed && e.Time > c.Start+rowGrace { // it was there before: its timer was started again
+		c.unclaimed = false
+		c.History.Add(c.State)
+		t.dropLoose(c)
+	}
 	if e.New == snapshot.SynRecv || c.State == snapshot.TimeWait {
 		c.pass = t.pass
 		t.list(c)
@@ -97,7 +102,7 @@ func (t *Table) claimMini(e *Event) *Conn {
 func (t *Table) newRow(e *Event) *Conn {
 	c := t.newConn(e)
 	c.State, c.firstSeen = e.New, e.New
-	c.History.add(e.New)
+	c.History.Add(e.New)
 	if e.New == snapshot.Listen {
 		t.addListener(c)
 	}
@@ -155,6 +160,7 @@ func (t *Table) endPass(now uint64) (r Resync, again bool) {
 			t.list(c)
 		}
 		t.guessDirections()
+		t.snapshotAt = now
 	}
 	for key, c := range t.doubted {
 		if c.last < t.passStart { // it left no timewait socket

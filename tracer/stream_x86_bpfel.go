@@ -144,6 +144,7 @@ const (
 	streamProgMiniGone         = "mini_gone"
 	streamProgMiniRefresh      = "mini_refresh"
 	streamProgMiniState        = "mini_state"
+	streamProgMiniStateKprobe  = "mini_state_kprobe"
 	streamProgRows             = "rows"
 	streamProgStateA           = "state_a"
 	streamProgStateB           = "state_b"
@@ -222,6 +223,7 @@ type streamProgramSpecs struct {
 	MiniGone        *ebpf.ProgramSpec `ebpf:"mini_gone"`
 	MiniRefresh     *ebpf.ProgramSpec `ebpf:"mini_refresh"`
 	MiniState       *ebpf.ProgramSpec `ebpf:"mini_state"`
+	MiniStateKprobe *ebpf.ProgramSpec `ebpf:"mini_state_kprobe"`
 	Rows            *ebpf.ProgramSpec `ebpf:"rows"`
 	StateA          *ebpf.ProgramSpec `ebpf:"state_a"`
 	StateB          *ebpf.ProgramSpec `ebpf:"state_b"`
@@ -341,6 +343,7 @@ type streamPrograms struct {
 	MiniGone        *ebpf.Program `ebpf:"mini_gone"`
 	MiniRefresh     *ebpf.Program `ebpf:"mini_refresh"`
 	MiniState       *ebpf.Program `ebpf:"mini_state"`
+	MiniStateKprobe *ebpf.Program `ebpf:"mini_state_kprobe"`
 	Rows            *ebpf.Program `ebpf:"rows"`
 	StateA          *ebpf.Program `ebpf:"state_a"`
 	StateB          *ebpf.Program `ebpf:"state_b"`
@@ -363,6 +366,7 @@ func (p *streamPrograms) Close() error {
 		p.MiniGone,
 		p.MiniRefresh,
 		p.MiniState,
+		p.MiniStateKprobe,
 		p.Rows,
 		p.StateA,
 		p.StateB,

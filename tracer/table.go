@@ -49,19 +49,21 @@ type Table struct {
 	loose     map[tuple]*Conn  // no cookie yet: requests, unclaimed timewait sockets, rows of /proc
 	listeners map[port][]*Conn
 	dying     []*Conn   // their timer stopped; see dyingGrace
+	unclaimed []heldRow // timewait sockets before the end of their full socket
 	held      []heldRow // their first transition waits for the local port
 	holdPorts bool      // a hook tells the port
 	refresh   bool
 	finWait2  []heldRow // timewait sockets in FIN_WAIT2, whose switch to TIME_WAIT is looked for
 	free      []*Conn
 
-	pass      uint32              // number of the pass over the kernel's table under way, or of the last one
-	passStart uint64              // its time; 0: none is under way
-	initial   bool                // the first pass is under way
-	polled    bool                // there are no events, only passes
-	rows      []Conn              // the initial table
-	gone      map[uint64]struct{} // mini-sockets that ended during the pass
-	resync    Resync
+	pass       uint32              // number of the pass over the kernel's table under way, or of the last one
+	passStart  uint64              // its time; 0: none is under way
+	snapshotAt uint64              // time of the end of the first pass
+	initial    bool                // the first pass is under way
+	polled     bool                // there are no events, only passes
+	rows       []Conn              // the initial table
+	gone       map[uint64]struct{} // mini-sockets that ended during the pass
+	resync     Resync
 
 	missed   []Event          // ends that only sock_ops saw
 	doubted  map[uint64]*Conn // by key: ended, perhaps to a timewait socket
@@ -284,7 +286,7 @@ func (t *Table) firstEvent(e *Event) *Conn {
 	if c.StartKnown {
 		t.stats.Opened++
 	} else {
-		c.History.add(e.Old)
+		c.History.Add(e.Old)
 	}
 	switch {
 	case e.Old == snapshot.Close && e.New == snapshot.SynSent, e.Old == snapshot.SynSent:
@@ -372,11 +374,15 @@ func (t *Table) endFull(c *Conn, e *Event) {
 	c.key = 0
 	if c.mini == 0 && len(t.loose) > 0 { // no cookies: the timewait socket is known by its addresses
 		if tw := t.loose[e.tuple()]; tw != nil && tw != c && tw.key == 0 && tw.miniState != snapshot.SynRecv && tw.mini != 0 {
-			mini, state := tw.mini, tw.miniState
+			mini, state, dying := tw.mini, tw.miniState, tw.dying
 			t.dropLoose(tw)
 			t.dropMini(tw)
+			tw.unclaimed = false
 			t.release(tw)
 			t.setMini(c, mini, state)
+			if dying != 0 { // it is over already
+				t.stopMini(c, dying)
+			}
 		}
 	}
 	c.conclude(e)
@@ -452,9 +458,31 @@ func (t *Table) applyMiniBorn(e *Event) {
 	// Its full socket goes to CLOSE next; then it is claimed by its addresses.
 	c := t.newConn(e)
 	c.State, c.firstSeen = e.New, e.New
-	c.History.add(e.New)
+	c.unclaimed = true
+	t.unclaimed = append(t.unclaimed, heldRow{c, c.ID})
 	t.setMini(c, e.Sock, e.New)
 	t.setLoose(c)
+}
+
+// settleUnclaimed tells the timewait sockets whose full socket was never seen.
+func (t *Table) settleUnclaimed(now uint64) {
+	kept := t.unclaimed[:0]
+	for _, h := range t.unclaimed {
+		switch c := h.conn; {
+		case c.ID != h.id || !c.unclaimed:
+		case now < c.Start+dyingGrace:
+			kept = append(kept, h)
+		default:
+			c.unclaimed = false
+			t.dropLoose(c)
+			c.History.Add(c.State)
+			if t.initial || c.Start < t.snapshotAt {
+				continue // it was there before the tracer
+			}
+			t.emit(Change{Kind: ChangeState, Time: c.Start, Conn: c, Old: snapshot.Close, New: c.State, Inferred: true})
+		}
+	}
+	t.unclaimed = kept
 }
 
 // isMini tells whether e is about c's mini-socket and not about a later one at
@@ -472,13 +500,17 @@ func (t *Table) applyMiniGone(e *Event) {
 	if c == nil || c.dying != 0 {
 		return
 	}
-	c.dying = e.Time
+	t.stopMini(c, e.Time)
+	if t.passStart != 0 {
+		t.gone[e.Sock] = struct{}{}
+	}
+}
+
+func (t *Table) stopMini(c *Conn, at uint64) {
+	c.dying = at
 	if !c.queued {
 		c.queued = true
 		t.dying = append(t.dying, c)
-	}
-	if t.passStart != 0 {
-		t.gone[e.Sock] = struct{}{}
 	}
 }
 
@@ -487,6 +519,7 @@ func (t *Table) applyMiniGone(e *Event) {
 func (t *Table) settle(now uint64) {
 	t.settleMissed()
 	t.settleHeld(now)
+	t.settleUnclaimed(now)
 	t.settleDying(now)
 }
 
@@ -514,6 +547,10 @@ func (t *Table) settleDying(now uint64) {
 func (t *Table) setMiniState(c *Conn, state snapshot.State, at uint64, inferred bool) {
 	c.miniState = state
 	if c.key != 0 { // the full socket still speaks for itself
+		return
+	}
+	if c.unclaimed { // it will, once it is known
+		c.State = state
 		return
 	}
 	if state == snapshot.FinWait2 && t.refresh {
@@ -622,7 +659,7 @@ func (t *Table) transition(c *Conn, to snapshot.State, at uint64, inferred bool)
 	from := c.State
 	c.State = to
 	c.last = at
-	c.History.add(to)
+	c.History.Add(to)
 	switch to {
 	case snapshot.Established:
 		if c.StartKnown {
@@ -677,13 +714,6 @@ func (t *Table) emit(ch Change) {
 	t.change = ch
 	t.stats.Told++
 	t.tell(&t.change)
-}
-
-func (h *History) add(s snapshot.State) {
-	if int(h.n) < len(h.states) {
-		h.states[h.n] = s
-		h.n++
-	}
 }
 
 func (c *Conn) firstToClose(s Side) {

@@ -109,6 +109,7 @@ type Stats struct {
 	Events    uint64 // records read
 	Undecoded uint64 // records that could not be read
 	Dropped   uint64 // records that did not fit in the ring
+	Queued    int    // bytes in the ring that were not read yet
 	Resyncs   uint64
 	Table     TableStats
 }
@@ -254,6 +255,7 @@ func (t *Tracer) Netns() uint32 { return t.netns }
 func (t *Tracer) Stats() Stats {
 	s := t.stats
 	s.Dropped = t.drops
+	s.Queued = t.reader.AvailableBytes()
 	s.Table = t.table.Stats()
 	return s
 }

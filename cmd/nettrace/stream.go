@@ -48,7 +48,7 @@ func runStream(e *env, o *options) error {
 	if err != nil {
 		return pollInstead(e, o, err)
 	}
-	defer t.Close()
+	defer t.Close() // what it detaches is gone with the process anyway
 	s := newStream(e, o, "bpf")
 	s.stats = t.Stats
 	for _, h := range t.Hooks() {
@@ -252,6 +252,7 @@ func (s *stream) totals() output.Totals {
 	if s.stats != nil {
 		st := s.stats()
 		t.EventsIn = st.Events
+		t.QueueBytes = uint64(max(st.Queued, 0))
 		table = st.Table
 	}
 	t.Open, t.Opened, t.Closed, t.Failed = uint64(table.Open), table.Opened, table.Closed, table.Failed
