@@ -803,8 +803,10 @@ static __always_inline __u32 any_inode_of(struct socket *socket)
 static __always_inline void fill_row(struct row_event *r, struct sock *sk)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-	struct cgroup *cgroup = sk->sk_cgrp_data.cgroup;
+	struct cgroup *cgroup = NULL;
 
+	if (bpf_core_field_exists(sk->sk_cgrp_data.cgroup)) /* 5.15 */
+		cgroup = sk->sk_cgrp_data.cgroup;
 	r->event.uid = sk->sk_uid.val;
 	r->event.err = sk->sk_err;
 	r->event.inode = any_inode_of(sk->sk_socket);

@@ -94,7 +94,7 @@ type verdict struct {
 	Judge, Subject result
 }
 
-func TestDifferential(t *testing.T) {
+func TestNetstat(t *testing.T) {
 	needJudge(t)
 	self := copySelf(t)
 	compared, differ := 0, 0

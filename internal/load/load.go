@@ -78,6 +78,10 @@ func Client(first, count int, ending Ending) string {
 	return fmt.Sprintf("client %d %d %d", first, count, ending)
 }
 
+// Story gives the role of one connection of each kind, both sides in one process:
+// see TestStreamStory of the command.
+func Story() string { return "story" }
+
 // Start starts a role in the network namespace of the file netns (empty: the
 // current one). It returns when the role is ready to begin.
 func Start(role, netns string) (*Process, error) {
@@ -154,8 +158,11 @@ func play(words []string) error {
 			return fmt.Errorf("enter %s: %w", netns, err)
 		}
 	}
-	if words[0] == "server" {
+	switch words[0] {
+	case "server":
 		return serve()
+	case "story":
+		return asClient(tellStory)
 	}
 	first, err1 := strconv.Atoi(words[1])
 	count, err2 := strconv.Atoi(words[2])
@@ -163,7 +170,7 @@ func play(words []string) error {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return err
 	}
-	return connectAll(first, count, Ending(ending))
+	return asClient(func() error { return connectAll(first, count, Ending(ending)) })
 }
 
 // serve accepts one connection after the other and closes it when the client has.
@@ -208,11 +215,21 @@ func serve() error {
 	}
 }
 
-func connectAll(first, count int, only Ending) error {
+// asClient runs f between "go" and "done", and stays until the input ends.
+func asClient(f func() error) error {
 	fmt.Println("ready")
 	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
 		return err
 	}
+	if err := f(); err != nil {
+		return err
+	}
+	fmt.Println("done")
+	_, err := io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+func connectAll(first, count int, only Ending) error {
 	for n := first; n < first+count; n++ {
 		ending := only
 		if only < 0 {
@@ -222,9 +239,7 @@ func connectAll(first, count int, only Ending) error {
 			return fmt.Errorf("connection %d to %v: %w", n, Address(n), err)
 		}
 	}
-	fmt.Println("done")
-	_, err := io.Copy(io.Discard, os.Stdin)
-	return err
+	return nil
 }
 
 func connect(n int, ending Ending) error {

@@ -35,7 +35,11 @@ var suites = []suite{
 		programs: []string{"ip", "netstat"}, modules: guestModules,
 	},
 	{
-		pkg: "cmd/nettrace", kernels: []string{"6.1", "6.12"},
+		pkg: "cmd/nettrace", run: "^TestStream",
+		programs: []string{"ip"},
+	},
+	{
+		pkg: "cmd/nettrace", run: "^TestNetstat", kernels: []string{"6.1", "6.12"},
 		programs: []string{"netstat", "bash"},
 	},
 }
