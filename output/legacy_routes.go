@@ -1,6 +1,7 @@
 package output
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -23,13 +24,15 @@ var legacyRoutes = map[string]func(w, diag io.Writer, proc string) error{
 	"x25":    x25Routes,
 }
 
-func ipxRoutes(w, diag io.Writer, _ string) error {
-	tell(diag, "No such file or directory")
+func ipxRoutes(w, diag io.Writer, proc string) error {
+	_, err := os.Stat(filepath.Join(proc, "net/ipx_route"))
+	tell(diag, "%s", reason(cmp.Or(err, error(syscall.ENOENT))))
 	return failed(w, 1, "IPX routing not in file /proc/net/ipx/route or /proc/net/ipx_route found.")
 }
 
-func ddpRoutes(_, diag io.Writer, _ string) error {
-	tell(diag, "Error opening /proc/net/atalk_route: No such file or directory")
+func ddpRoutes(_, diag io.Writer, proc string) error {
+	_, err := os.Stat(filepath.Join(proc, "net/atalk_route"))
+	tell(diag, "Error opening /proc/net/atalk_route: %s", reason(cmp.Or(err, error(syscall.ENOENT))))
 	return failed(diag, 1, "DDP (AppleTalk) not configured on this system.")
 }
 

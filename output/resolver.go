@@ -124,15 +124,21 @@ func (r *Resolver) Service(port uint16, protocol string) string {
 // AppendUser appends the name of a user, or the number as netstat holds it:
 // signed.
 func (r *Resolver) AppendUser(dst []byte, uid uint32) []byte {
-	if !r.NumericUsers {
-		if r.users == nil {
-			r.users = readUsers(r.etc())
-		}
-		if name, ok := r.users[uid]; ok {
-			return append(dst, name...)
-		}
+	if name := r.User(uid); name != "" {
+		return append(dst, name...)
 	}
 	return strconv.AppendInt(dst, int64(int32(uid)), 10)
+}
+
+// User gives the name of a user, or nothing.
+func (r *Resolver) User(uid uint32) string {
+	if r.NumericUsers {
+		return ""
+	}
+	if r.users == nil {
+		r.users = readUsers(r.etc())
+	}
+	return r.users[uid]
 }
 
 // Network gives the name of an IPv4 network in the networks file, or nothing.

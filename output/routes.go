@@ -120,11 +120,15 @@ func routeFailure(w, diag io.Writer, path, family string, err error) error {
 	return failed(w, 1, "%s not configured in this system.", family)
 }
 
-// columnFailure says which column the header of a table lacks.
+// columnFailure says which column the header of a table lacks. Where there is
+// no header at all netstat ends without a word.
 func columnFailure(diag io.Writer, err error) error {
 	var column *snapshot.ColumnError
 	if !errors.As(err, &column) {
 		return nil
+	}
+	if column.Column == "" {
+		return &Failure{1}
 	}
 	return failed(diag, 1, "warning: /proc/%s does not contain required field %s", column.File, column.Column)
 }

@@ -217,18 +217,20 @@ func appendProgram(dst []byte, p *snapshot.Process) []byte {
 	if p == nil {
 		return append(dst, '-')
 	}
-	name := p.Cmdline[:min(len(p.Cmdline), cmdlineText)]
-	if i := bytes.IndexByte(name, 0); i >= 0 {
-		name = name[:i]
-	}
-	if len(name) > 0 && name[0] == '/' {
-		name = name[bytes.LastIndexByte(name, '/')+1:]
-	}
 	start := len(dst)
 	dst = strconv.AppendInt(dst, int64(p.PID), 10)
 	dst = append(dst, '/')
-	dst = append(dst, name...)
+	dst = append(dst, programName(p.Cmdline[:min(len(p.Cmdline), cmdlineText)])...)
 	return dst[:min(len(dst), start+programText)]
+}
+
+// programName gives the name of the program in a command line.
+func programName(cmdline []byte) []byte {
+	name, _, _ := bytes.Cut(cmdline, []byte{0})
+	if len(name) > 0 && name[0] == '/' {
+		name = name[bytes.LastIndexByte(name, '/')+1:]
+	}
+	return name
 }
 
 // contextText gives the SELinux context of a process; of a long one its end.

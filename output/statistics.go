@@ -24,6 +24,13 @@ type StatisticsOptions struct {
 // Statistics prints netstat's -s. Families without statistics are status 1,
 // with the message on w; a file that the kernel lacks is no failure.
 func Statistics(w, diag io.Writer, proc string, o StatisticsOptions) error {
+	s := statWriter{w: w}
+	return eachSection(w, diag, proc, o, s.section)
+}
+
+// eachSection reads the sections of the family that the options name and tells
+// them, with the options completed.
+func eachSection(w, diag io.Writer, proc string, o StatisticsOptions, told func(*snapshot.StatSection, *StatisticsOptions)) error {
 	read := snapshot.Statistics
 	switch families := strings.Join(o.Families, ","); families {
 	case "", "inet":
@@ -35,13 +42,12 @@ func Statistics(w, diag io.Writer, proc string, o StatisticsOptions) error {
 	if !o.TCP && !o.UDP && !o.Raw && !o.SCTP && !o.UDPLite {
 		o.TCP, o.UDP, o.Raw, o.SCTP = true, true, true, true
 	}
-	s := statWriter{w: w}
 	for section, err := range read(proc) {
 		var format *snapshot.StatFormatError
 		var file *fs.PathError
 		switch {
 		case err == nil:
-			s.section(&section, &o)
+			told(&section, &o)
 		case errors.As(err, &format):
 			tell(diag, "Problem while parsing /proc/%s", format.File)
 		case errors.As(err, &file):
@@ -77,11 +83,7 @@ type statWriter struct {
 }
 
 func (s *statWriter) section(section *snapshot.StatSection, o *StatisticsOptions) {
-	tables := statTables
-	if section.File == "net/snmp6" {
-		tables = statTables6
-	}
-	table, known := tables[section.Title]
+	table, known := statTable(section)
 	if known {
 		s.mode = statAlways
 	}
@@ -98,6 +100,17 @@ func (s *statWriter) section(section *snapshot.StatSection, o *StatisticsOptions
 			s.indented(c.Name + ": " + strconv.FormatUint(c.Value, 10))
 		}
 	}
+}
+
+// statTable gives the statistics that netstat knows of a section, if it knows
+// the section.
+func statTable(section *snapshot.StatSection) (table map[string]statText, known bool) {
+	tables := statTables
+	if section.File == "net/snmp6" {
+		tables = statTables6
+	}
+	table, known = tables[section.Title]
+	return table, known
 }
 
 // known prints a row that netstat has a text for.

@@ -176,7 +176,8 @@ func (r *inetRow) socket() Socket {
 		State: r.state, Timer: r.timer, Retrans: r.retrans,
 	}
 	if odd != s.Numbers() {
-		s.Odd = &odd
+		kept := odd // a copy, so that an ordinary row allocates nothing
+		s.Odd = &kept
 	}
 	return s
 }

@@ -71,10 +71,13 @@ func (r *Route6) Cached() bool { return r.Flags&RouteCached != 0 }
 // which its rows cannot be read.
 type ColumnError struct {
 	File   string // below the proc root, as "net/route"
-	Column string
+	Column string // empty: there is no header, as where a namespace has no main table
 }
 
 func (e *ColumnError) Error() string {
+	if e.Column == "" {
+		return e.File + ": the file is empty: the namespace has no such table"
+	}
 	return fmt.Sprintf("%s: the header has no column %s: not a file of a Linux kernel", e.File, e.Column)
 }
 
@@ -160,7 +163,7 @@ func ParseCachedRoutes(file []byte) ([]CachedRoute, error) {
 func splitHeader(name string, file []byte, want []string) (layout []string, rows []byte, err error) {
 	header, rows, _ := bytes.Cut(file, []byte("\n"))
 	if len(file) == 0 {
-		return nil, nil, nil
+		return nil, nil, &ColumnError{File: name}
 	}
 	words := bytes.FieldsFunc(header, func(r rune) bool { return r == ' ' || r == '\t' || r == '|' })
 	for _, word := range words {

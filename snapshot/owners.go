@@ -51,6 +51,17 @@ func (o *Owners) First(inode uint64) *Process {
 	return nil
 }
 
+// Put names a process as an owner of a socket, after those it has.
+func (o *Owners) Put(inode uint64, p *Process) {
+	if o.first == nil {
+		o.first, o.others = make(map[uint64]int32), make(map[uint64][]int32)
+	}
+	if n := len(o.processes); n == 0 || o.processes[n-1] != p {
+		o.processes = append(o.processes, p)
+	}
+	o.add(inode)
+}
+
 // All yields all processes that hold the socket, in the order of the proc
 // directory.
 func (o *Owners) All(inode uint64) iter.Seq[*Process] {

@@ -51,7 +51,6 @@ func TestParseRoutes(t *testing.T) {
 		want       []Route
 		column     string
 	}{
-		{name: "empty", file: ""},
 		{name: "header only", file: header},
 		{name: "row", file: header + row, want: []Route{route}},
 		{name: "other columns first", file: "x|" + header + "y\t" + row, want: []Route{route}},
@@ -244,4 +243,13 @@ func TestParseLegacyRoutes(t *testing.T) {
 		[]byte("header\n00001 CALL-1    ax0   192\n00002 CALL-2    ax1   192\n")))
 	diff(t, []ROSERoute{{"1234567890", []ROSENeighbour{{9, "", ""}, {1, "CALL-1", "ax0"}}}}, ParseROSERoutes(
 		[]byte("header\n1234567890 0010 2 00009 00001\n"), []byte("header\n00001 CALL-1    ax0      1\n")))
+}
+
+// TestParseRoutesEmpty checks that a file without a header, which a namespace
+// without a main table has, is told apart from a table without rows.
+func TestParseRoutesEmpty(t *testing.T) {
+	var column *ColumnError
+	if _, err := ParseRoutes(nil); !errors.As(err, &column) || column.Column != "" {
+		t.Errorf("error %v, want one of no column", err)
+	}
 }

@@ -60,6 +60,14 @@ type History struct {
 // States gives the states in order. The slice aliases the history.
 func (h *History) States() []snapshot.State { return h.states[:h.n] }
 
+// Add appends a state. A history that is full keeps its beginning.
+func (h *History) Add(s snapshot.State) {
+	if int(h.n) < len(h.states) {
+		h.states[h.n] = s
+		h.n++
+	}
+}
+
 // Conn is one connection or listener: a row of the table. Times are nanoseconds
 // of CLOCK_MONOTONIC.
 type Conn struct {
@@ -80,8 +88,25 @@ type Conn struct {
 	Established uint64 // reached ESTABLISHED; 0 when that was not seen
 	History     History
 
-	// The columns of netstat's table that only a snapshot has.
-	Row snapshot.Socket
+	// Queue lengths in bytes as the last pass over the kernel's table found them.
+	RecvQ, SendQ uint32
+
+	// What the table needs and nobody prints.
+	key       uint64         // in Table.socks; 0: the full socket is gone
+	mini      uint64         // address of the request or timewait socket; 0: none
+	miniState snapshot.State // its state
+	dying     uint64         // when the mini-socket's timer stopped; 0: it runs
+	loose     bool           // in Table.loose: found by its addresses
+	last      uint64         // time of the last event
+	pass      uint32         // the last pass that saw it
+	absent    bool           // the pass before the last did not see it
+	closedBy  Side
+	ended     Closed // the full socket's end, told when the mini-socket leaves FIN_WAIT2
+	held      bool   // its first transition waits for the local port
+	queued    bool   // in Table.dying
+	dead      bool   // ended while in Table.dying
+	firstSeen snapshot.State
+	listed    bool // in the initial table
 }
 
 // ChangeKind tells the kinds of Change apart.

@@ -7,7 +7,15 @@
 // are flags, the standard streams, signals and exit statuses known.
 package main
 
-import "os"
+import (
+	"os"
+	"runtime"
+)
+
+// Another network namespace (--netns) must be entered by the main thread, as
+// /proc/net shows that of the main thread whichever thread reads it. Locked
+// here, the main goroutine stays on it; show lets go where there is no need.
+func init() { runtime.LockOSThread() }
 
 func main() {
 	os.Exit(int(run(newEnv(), os.Args)))

@@ -10,15 +10,15 @@ import (
 )
 
 // testEnv gives an environment whose streams are buffers.
-func testEnv(argv0 string) (e *env, stdout, stderr *bytes.Buffer) {
-	stdout, stderr = new(bytes.Buffer), new(bytes.Buffer)
+func testEnv(argv0 string) (e *env, out, errs *bytes.Buffer) {
+	out, errs = new(bytes.Buffer), new(bytes.Buffer)
 	return &env{
 		argv0:     argv0,
-		stdout:    newStdout(stdout, false),
-		stderr:    stderr,
+		stdout:    newStdout(out, false),
+		stderr:    errs,
 		lookupEnv: func(string) (string, bool) { return "", false },
 		selinux:   func() bool { return false },
-	}, stdout, stderr
+	}, out, errs
 }
 
 func TestParse(t *testing.T) {
@@ -85,6 +85,7 @@ func TestParseErrors(t *testing.T) {
 		{[]string{"--numeric=1"}, usage, "./nettrace: option '--numeric' doesn't allow an argument\n"},
 		{[]string{"-nA"}, usage, "./nettrace: option requires an argument -- 'A'\n"},
 		{[]string{"--prot"}, usage, "./nettrace: option '--protocol' requires an argument\n"},
+		{[]string{"--all-netns", "-rn"}, usage, "./nettrace: option '--all-netns' needs -c and TCP sockets; --netns shows the views of one namespace\n"},
 		{[]string{"--count", "0"}, usage, "./nettrace: option '--count' needs a value above zero\n"},
 		{[]string{"--ring-size=1T"}, usage, "./nettrace: option '--ring-size' needs a size from 1 to 2047M, such as 16M, not '1T'\n"},
 		{[]string{"-A", "inet,foo", "-h"}, statusFailed, "Unknown address family `foo'.\n"},

@@ -1,6 +1,12 @@
 package main
 
-import "time"
+import (
+	"fmt"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
 
 // run does what the command line says and gives the exit status.
 func run(e *env, args []string) status {
@@ -23,14 +29,44 @@ func show(e *env, o *options) error {
 	if err != nil {
 		return err
 	}
+	// Records come in whole lines already, and are written so.
+	e.stdout.direct = o.json
 	if o.doctor || o.streams() && !e.isNetstat() {
+		runtime.UnlockOSThread() // the stream is told its namespace
 		return runStream(e, o)
+	}
+	if o.allNetns {
+		return &usageError{"option '--all-netns' needs -c and TCP sockets; --netns shows the views of one namespace"}
+	}
+	if err := enterNetns(o.netns); err != nil {
+		return err
 	}
 	s := newSession(e, o)
 	if !o.continuous || v == viewStatistics {
 		return s.round(v)
 	}
 	return s.repeat(v)
+}
+
+// enterNetns moves the calling thread, which must be the main one, into a
+// network namespace given as on the command line.
+func enterNetns(name string) error {
+	if name == "" {
+		return nil
+	}
+	path, err := netnsPath(name)
+	if err != nil {
+		return err
+	}
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open network namespace %s: %w", path, err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("enter network namespace %s: %w (it needs root)", path, err)
+	}
+	return nil
 }
 
 // repeat shows a view each second until it fails, or until the rounds or the

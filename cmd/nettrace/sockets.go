@@ -13,24 +13,27 @@ import (
 type socketTables struct {
 	*session
 	selection
-	text   *output.SocketText
-	row    []byte // buffer for a row
-	loaded bool   // owners are read
+	tell   socketTeller
+	loaded bool // owners are read
+}
+
+// socketTeller tells sockets in one form: netstat's text or records. What it
+// writes may fail without ending the run, as in netstat.
+type socketTeller interface {
+	owners(*snapshot.Owners)
+	internetTitle(output.Listening)
+	unixTitle(output.Listening)
+	socket(*snapshot.Socket)
+	sctpEndpoint(*snapshot.SCTPEndpoint)
+	sctpAssociation(*snapshot.SCTPAssociation)
+	unixSocket(*snapshot.UnixSocket)
 }
 
 // sockets shows the parts of the socket view in netstat's order and stops at
 // the first that fails.
 func (s *session) sockets(sel selection) error {
 	o := s.opts
-	t := &socketTables{session: s, selection: sel, text: &output.SocketText{
-		Names:       s.names,
-		Extend:      o.extend > 0,
-		Programs:    o.programs,
-		Context:     o.context,
-		Timers:      o.timers,
-		Wide:        o.wide,
-		NumericSCTP: o.numericHosts || o.numericPorts || o.numericUsers || o.symbolic,
-	}}
+	t := &socketTables{session: s, selection: sel, tell: s.teller()}
 	parts := []struct {
 		selected bool
 		show     func() error
@@ -41,7 +44,13 @@ func (s *session) sockets(sel selection) error {
 		{sel.udp, func() error { return t.inet(snapshot.UDP, o.udp) }},
 		{sel.udplite, func() error { return t.inet(snapshot.UDPLite, o.udplite) }},
 		{sel.raw, func() error { return t.inet(snapshot.Raw, o.raw) }},
+		{sel.groups, t.groups},
 		{sel.unix, t.unix},
+		{sel.ipx, func() error { return t.legacy(familyIPX) }},
+		{sel.ax25, func() error { return t.legacy(familyAX25) }},
+		{sel.x25, func() error { return t.legacy(familyX25) }},
+		{sel.netrom, func() error { return t.legacy(familyNetrom) }},
+		{sel.rose, func() error { return t.legacy(familyRose) }},
 		{sel.bluetooth, t.bluetooth},
 	}
 	for _, part := range parts {
@@ -71,20 +80,13 @@ func (o *options) shows(server bool) bool {
 	return o.all || o.listening == server
 }
 
-// write prints what the buffer for rows holds. As in netstat a reader that
-// does not take it is no error.
-func (t *socketTables) write(row []byte) {
-	t.row = row[:0]
-	_, _ = t.env.stdout.Write(row)
-}
-
 // header loads the owners, which comes first so that their warning does, and
 // prints the title of the Internet tables.
 func (t *socketTables) header() error {
 	if err := t.loadOwners(); err != nil {
 		return err
 	}
-	t.write(t.text.AppendInternetHeader(t.row, t.opts.kind()))
+	t.tell.internetTitle(t.opts.kind())
 	return nil
 }
 
@@ -98,7 +100,7 @@ func (t *socketTables) loadOwners() error {
 	if err != nil {
 		return openFailure(err)
 	}
-	t.text.Owners = owners
+	t.tell.owners(owners)
 	switch {
 	case !owners.Denied:
 	case owners.Empty():
@@ -121,7 +123,7 @@ func (t *socketTables) inet(p snapshot.Protocol, named bool) error {
 	}
 	return eachFamily(t, "AF INET ("+p.String()+")", named, kind, read, func(s *snapshot.Socket) {
 		if t.opts.shows(!s.Connected()) {
-			t.write(t.text.AppendSocket(t.row, s))
+			t.tell.socket(s)
 		}
 	})
 }
@@ -133,10 +135,7 @@ func (t *socketTables) sctp() error {
 		read := func(ipv6 bool) (iter.Seq2[snapshot.SCTPEndpoint, error], error) {
 			return snapshot.ReadSCTPEndpoints(t.opts.procRoot, ipv6)
 		}
-		err := eachFamily(t, name, t.opts.sctp, "sctp eps", read, func(e *snapshot.SCTPEndpoint) {
-			t.write(t.text.AppendSCTPEndpoint(t.row, e))
-		})
-		if err != nil {
+		if err := eachFamily(t, name, t.opts.sctp, "sctp eps", read, t.tell.sctpEndpoint); err != nil {
 			return err
 		}
 	}
@@ -146,9 +145,7 @@ func (t *socketTables) sctp() error {
 	read := func(ipv6 bool) (iter.Seq2[snapshot.SCTPAssociation, error], error) {
 		return snapshot.ReadSCTPAssociations(t.opts.procRoot, ipv6)
 	}
-	return eachFamily(t, name, t.opts.sctp, "sctp assoc", read, func(a *snapshot.SCTPAssociation) {
-		t.write(t.text.AppendSCTPAssociation(t.row, a))
-	})
+	return eachFamily(t, name, t.opts.sctp, "sctp assoc", read, t.tell.sctpAssociation)
 }
 
 // eachFamily reads the tables of the selected families and shows their rows.
@@ -164,9 +161,11 @@ func eachFamily[Row any](t *socketTables, name string, named bool, kind string,
 		switch {
 		case err == nil:
 			showRows(t, kind, rows, show)
+		case ipv6:
+			// Netstat tells nothing, whatever the reason.
 		case !absent(err):
 			return openFailure(err)
-		case !ipv6:
+		default:
 			failure = t.missing(name, named, t.implied)
 		}
 	}
@@ -190,20 +189,41 @@ func (t *socketTables) unix() error {
 	if err := t.loadOwners(); err != nil {
 		return err
 	}
-	t.write(t.text.AppendUnixHeader(t.row, t.opts.kind()))
+	t.tell.unixTitle(t.opts.kind())
 	rows, err := snapshot.ReadUnix(t.opts.procRoot)
 	if err != nil && absent(err) {
-		return t.missing("AF UNIX", t.explicit, false)
+		return t.missing("AF UNIX", t.explicit && !t.implied, t.implied)
 	}
 	if err != nil {
 		return openFailure(err)
 	}
 	showRows(t, "unix", rows, func(u *snapshot.UnixSocket) {
 		if t.opts.shows(u.Listening()) {
-			t.write(t.text.AppendUnix(t.row, u))
+			t.tell.unixSocket(u)
 		}
 	})
 	return nil
+}
+
+// groups shows the multicast groups.
+func (t *socketTables) groups() error {
+	o := output.GroupOptions{IPv4: t.v4, IPv6: t.v6, Names: t.hostNames(t.opts.numericHosts), Implied: t.implied}
+	if t.json != nil {
+		return t.json.Groups(t.env.stderr, t.opts.procRoot, o)
+	}
+	return output.Groups(t.env.stdout, t.env.stderr, t.opts.procRoot, o)
+}
+
+// legacy shows the sockets of a family that few kernels have.
+func (t *socketTables) legacy(family string) error {
+	o := output.LegacyOptions{
+		All: t.opts.all, Extend: t.opts.extend > 0, Users: t.names,
+		Explicit: t.explicit, Verbose: t.opts.verbose,
+	}
+	if t.json != nil {
+		return t.json.LegacySockets(t.env.stderr, t.opts.procRoot, family, o)
+	}
+	return output.LegacySockets(t.env.stdout, t.env.stderr, t.opts.procRoot, family, o)
 }
 
 // bluetooth tells that there are no such sockets: net-tools is built without

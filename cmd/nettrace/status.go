@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
+
+	"github.com/nettrace/nettrace/output"
 )
 
 // status is the exit status of the process. The values are netstat's.
@@ -41,6 +43,7 @@ func failf(format string, args ...any) error {
 func report(e *env, err error) status {
 	var usage *usageError
 	var view *viewError
+	var failure *output.Failure
 	switch {
 	case err == nil:
 		return statusOK
@@ -55,6 +58,8 @@ func report(e *env, err error) status {
 			fmt.Fprintln(e.stderr, view.lines)
 		}
 		return view.status
+	case errors.As(err, &failure):
+		return status(failure.Status)
 	case errors.Is(err, syscall.EPIPE):
 		return statusPipe
 	default:

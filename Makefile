@@ -1,0 +1,73 @@
+# `make V=1 TARGET` prints the commands.
+
+export CGO_ENABLED = 0
+
+VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+SUDO    = $(if $(filter-out 0,$(shell id -u)),sudo)
+
+# Tools of `make lint`, each version in a directory of its own.
+GOLANGCI    = .cache/golangci-lint@v2.15.0/golangci-lint
+STATICCHECK = .cache/staticcheck@v0.8.2/staticcheck
+
+C_FILES = $(wildcard bpf/*.[ch] headers/*.[ch])
+
+ARGS      =
+TESTFLAGS = -count=1
+FUZZ      = ^Fuzz
+FUZZTIME  = 20s
+
+Q   = $(if $(V),,@)
+say = $(if $(V),@:,@printf '  %-9s %s\n' $(1) '$(2)')
+
+.PHONY: all run test generate lint format test-kernels bench fuzz clean
+
+all: # build a static bin/nettrace; needs Go alone
+	$(call say,BUILD,bin/nettrace)
+	$(Q)go build -trimpath -buildvcs=false -tags urfave_cli_no_docs -ldflags '-s -w -X main.version=$(VERSION)' -o bin/nettrace ./cmd/nettrace
+
+run: all # build and stream
+	$(Q)$(SUDO) bin/nettrace -c $(ARGS)
+
+test: # all tests that this machine and user can run
+	$(Q)bash .ci/need -o netstat=net-tools ip=iproute2 cpio=cpio
+	$(call say,TEST,./...)
+	$(Q)go test $(TESTFLAGS) ./...
+
+generate: # compile the BPF programs
+	$(Q)bash .ci/need clang-14=clang-14 llvm-strip-14=llvm-14 /usr/include/bpf/bpf_helpers.h=libbpf-dev
+	$(call say,GENERATE,./...)
+	$(Q)go generate ./...
+
+lint: $(GOLANGCI) $(STATICCHECK) # pinned versions
+	$(Q)bash .ci/need clang-format-14=clang-format-14
+	$(call say,LINT,Go)
+	$(Q)$(GOLANGCI) run ./...
+	$(Q)$(STATICCHECK) ./...
+	$(call say,LINT,C)
+	$(Q)clang-format-14 --dry-run -Werror $(C_FILES)
+
+format: $(GOLANGCI) # what lint would ask for
+	$(Q)bash .ci/need clang-format-14=clang-format-14
+	$(Q)$(GOLANGCI) fmt ./...
+	$(Q)clang-format-14 -i $(C_FILES)
+
+$(GOLANGCI): MODULE = github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+$(STATICCHECK): MODULE = honnef.co/go/tools/cmd/staticcheck
+$(GOLANGCI) $(STATICCHECK):
+	$(call say,INSTALL,$(notdir $(@D)))
+	$(Q)GOBIN=$(CURDIR)/$(@D) go install $(MODULE)@$(lastword $(subst @, ,$(@D)))
+
+test-kernels: # the tests on other kernels; ARGS='-kernels 6.1 -run REGEXP -v ./tracer'
+	$(Q)bash .ci/need qemu-system-x86_64=qemu-system-x86 busybox=busybox-static xz=xz-utils netstat=net-tools ip=iproute2
+	$(call say,KERNELS)
+	$(Q)go run ./internal/vmtest $(ARGS)
+
+bench: # speed beside that of other tools
+	$(Q)bash .ci/need tcpstates=libbpf-tools netstat=net-tools ip=iproute2 ss=iproute2
+	$(Q)go run ./internal/bench $(ARGS)
+
+fuzz: # FUZZ='^FuzzEvent' FUZZTIME=20s
+	$(Q)bash .ci/fuzz '$(FUZZ)' $(FUZZTIME)
+
+clean:
+	$(Q)rm -rf bin .cache

@@ -1,0 +1,572 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/nettrace/nettrace/internal/load"
+	"github.com/nettrace/nettrace/snapshot"
+)
+
+// The processes that make the load are this binary, started again.
+func init() { load.Main() }
+
+// inMachine says that the test runs on a stock kernel under an emulator: every
+// hook must be there, and time is slow.
+var inMachine = os.Getenv("NETTRACE_VM") != ""
+
+// variants are the sets of hooks that are forced in turn, by kind. The last two
+// are what a kernel without trampolines, and one without kprobes too, has.
+var variants = []struct{ name, hooks string }{
+	{"best", ""},
+	{"kprobe", "tp_btf,kprobe,kretprobe,iter,syscall"},
+	{"tracepoint", "tp_btf,sockops,cgroup,iter,syscall"},
+}
+
+// record is a line of NDJSON.
+type record struct {
+	Event      string `json:"event"`
+	Seq        int    `json:"seq"`
+	MonoNS     int64  `json:"mono_ns"`
+	ConnID     string `json:"conn_id"`
+	LocalAddr  string `json:"local_addr"`
+	LocalPort  uint16 `json:"local_port"`
+	RemoteAddr string `json:"remote_addr"`
+	RemotePort uint16 `json:"remote_port"`
+	Direction  string `json:"direction"`
+	OldState   string `json:"old_state"`
+	NewState   string `json:"new_state"`
+	State      string `json:"state"`
+	PID        int    `json:"pid"`
+	Comm       string `json:"comm"`
+	Cmdline    string `json:"cmdline"`
+	OwnerSrc   string `json:"owner_src"`
+	Inferred   bool   `json:"inferred"`
+	Outcome    string `json:"outcome"`
+	History    string `json:"history"`
+	ClosedBy   string `json:"closed_by"`
+	Reason     string `json:"reason"`
+	Lost       int    `json:"lost"`
+	Added      int    `json:"added"`
+	Removed    int    `json:"removed"`
+	Changed    int    `json:"changed"`
+
+	Hooks []string `json:"hooks"`
+}
+
+// newNetns makes a network namespace with its loopback up and gives its file.
+func newNetns(t *testing.T) string {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: makes a network namespace and loads BPF programs")
+	}
+	if _, err := exec.LookPath("ip"); err != nil {
+		t.Skip("needs ip(8), package iproute2")
+	}
+	name := fmt.Sprintf("nt-%d-%d", os.Getpid(), time.Now().UnixNano()%1e9)
+	ip := func(args ...string) {
+		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %v: %v: %s", args, err, out)
+		}
+	}
+	ip("netns", "add", name)
+	t.Cleanup(func() { ip("netns", "del", name) })
+	ip("-n", name, "link", "set", "lo", "up")
+	return filepath.Join("/run/netns", name)
+}
+
+// tracing is a nettrace that streams NDJSON to a file.
+type tracing struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	path   string
+	stderr bytes.Buffer
+	read   int64 // bytes of the file that counts stands for
+	counts map[string]int
+}
+
+// trace starts a nettrace on a namespace and waits until it has the full picture.
+func trace(t *testing.T, netns, hooks string, args ...string) *tracing {
+	t.Helper()
+	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil && !inMachine {
+		t.Skip("needs a kernel with BTF: ", err)
+	}
+	tr := &tracing{t: t, counts: make(map[string]int), path: filepath.Join(t.TempDir(), "records")}
+	out, err := os.Create(tr.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	args = append([]string{"--json", "-acp", "--require-bpf", "--interval", "1h", "--netns", netns}, args...)
+	if hooks != "" {
+		args = append(args, "--hooks", hooks)
+	}
+	tr.cmd = exec.Command(exe, args...)
+	tr.cmd.Env = append(os.Environ(), roleVar+"="+roleMain)
+	tr.cmd.Stdout, tr.cmd.Stderr = out, &tr.stderr
+	if err := tr.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // ends it when the test failed before stop
+		_ = tr.cmd.Process.Kill()
+		_ = tr.cmd.Wait()
+	})
+	tr.wait("snapshot_end", 1)
+	return tr
+}
+
+// wait waits until n records of a kind were written since the start.
+func (tr *tracing) wait(event string, n int) {
+	tr.t.Helper()
+	for range 6000 {
+		if tr.count(event) >= n {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	tr.t.Fatalf("no %d %s records came; stderr: %s", n, event, tr.stderr.String())
+}
+
+// count gives the number of records of a kind so far. It reads each byte once.
+func (tr *tracing) count(event string) int {
+	tr.t.Helper()
+	f, err := os.Open(tr.path)
+	if err != nil {
+		tr.t.Fatal(err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.NewSectionReader(f, tr.read, 1<<40))
+	if err != nil {
+		tr.t.Fatal(err)
+	}
+	b = b[:bytes.LastIndexByte(b, '\n')+1]
+	tr.read += int64(len(b))
+	for line := range bytes.Lines(b) {
+		_, after, _ := bytes.Cut(line, []byte(`"event":"`))
+		kind, _, _ := bytes.Cut(after, []byte(`"`))
+		tr.counts[string(kind)]++
+	}
+	return tr.counts[event]
+}
+
+// quiet waits until no more records come.
+func (tr *tracing) quiet() {
+	tr.t.Helper()
+	pause := 300 * time.Millisecond
+	if inMachine {
+		pause *= 5
+	}
+	for size := int64(-1); ; time.Sleep(pause) {
+		st, err := os.Stat(tr.path)
+		if err != nil {
+			tr.t.Fatal(err)
+		}
+		if st.Size() == size {
+			return
+		}
+		size = st.Size()
+	}
+}
+
+// resync asks for a comparison with the kernel's table and waits for its end.
+func (tr *tracing) resync() {
+	tr.t.Helper()
+	n := tr.count("resync")
+	if err := tr.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+		tr.t.Fatal(err)
+	}
+	tr.wait("resync", n+1)
+}
+
+// stop ends nettrace and gives all its records.
+func (tr *tracing) stop() []record {
+	tr.t.Helper()
+	if err := tr.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		tr.t.Fatal(err)
+	}
+	if err := tr.cmd.Wait(); err != nil {
+		tr.t.Fatalf("nettrace: %v; stderr: %s", err, tr.stderr.String())
+	}
+	records := tr.records()
+	last := records[len(records)-1]
+	if last.Event != "stop" || last.Reason != "signal" {
+		tr.t.Errorf("the last record is %+v", last)
+	}
+	return records
+}
+
+// records reads what was written so far, and checks the numbering.
+func (tr *tracing) records() []record {
+	tr.t.Helper()
+	f, err := os.Open(tr.path)
+	if err != nil {
+		tr.t.Fatal(err)
+	}
+	defer f.Close()
+	var records []record
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		var r record
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+			tr.t.Fatalf("%v: %s", err, lines.Text())
+		}
+		records = append(records, r)
+		if r.Seq != len(records) {
+			tr.t.Fatalf("record %d has seq %d", len(records), r.Seq)
+		}
+		if r.Event == "lost" {
+			tr.t.Errorf("events were lost: %s", lines.Text())
+		}
+	}
+	if err := lines.Err(); err != nil {
+		tr.t.Fatal(err)
+	}
+	return records
+}
+
+// nextStates is the TCP state diagram (RFC 9293, 3.3.2) as Linux walks it. A
+// reset or the end of a timer leads to CLOSE from everywhere.
+var nextStates = map[string][]string{
+	"CLOSE":       {"LISTEN", "SYN_SENT"},
+	"LISTEN":      {"SYN_RECV", "CLOSE"},
+	"SYN_SENT":    {"ESTABLISHED", "SYN_RECV", "CLOSE"},
+	"SYN_RECV":    {"ESTABLISHED", "FIN_WAIT1", "CLOSE_WAIT", "CLOSE"},
+	"ESTABLISHED": {"FIN_WAIT1", "CLOSE_WAIT", "CLOSE"},
+	"FIN_WAIT1":   {"FIN_WAIT2", "CLOSING", "TIME_WAIT", "CLOSE"},
+	"FIN_WAIT2":   {"TIME_WAIT", "CLOSE"},
+	"CLOSING":     {"TIME_WAIT", "CLOSE"},
+	"TIME_WAIT":   {"CLOSE"},
+	"CLOSE_WAIT":  {"LAST_ACK", "CLOSE"},
+	"LAST_ACK":    {"CLOSE"},
+}
+
+// life is all that was told of one connection.
+type life struct {
+	first    record // its socket record or its first transition
+	states   []string
+	closes   []record
+	inferred int
+	inferredAt []string
+}
+
+// lives puts the records together by connection and walks each through the
+// state diagram.
+func lives(t *testing.T, records []record) map[string]*life {
+	t.Helper()
+	all := make(map[string]*life)
+	problems := 0
+	problem := func(format string, args ...any) {
+		if problems++; problems < 20 {
+			t.Errorf(format, args...)
+		}
+	}
+	for _, r := range records {
+		if r.ConnID == "" {
+			continue
+		}
+		l := all[r.ConnID]
+		switch {
+		case l == nil && r.Event == "tcp_close":
+			problem("close of an unknown connection: %+v", r)
+			continue
+		case l == nil:
+			l = &life{first: r, states: []string{r.State}}
+			all[r.ConnID] = l
+			if r.Event == "socket" {
+				continue
+			}
+			l.states[0] = r.OldState
+		case r.Event == "socket":
+			problem("a second socket record: %+v", r)
+			continue
+		}
+		last := l.states[len(l.states)-1]
+		switch r.Event {
+		case "tcp_state":
+			if r.OldState != last {
+				problem("%s: %s -> %s after %v", r.ConnID, r.OldState, r.NewState, l.states)
+			}
+			if r.Inferred {
+				l.inferred++
+				l.inferredAt = append(l.inferredAt, r.OldState+">"+r.NewState)
+			} else if !slices.Contains(nextStates[r.OldState], r.NewState) {
+				problem("%s: impossible transition %s -> %s after %v", r.ConnID, r.OldState, r.NewState, l.states)
+			}
+			l.states = append(l.states, r.NewState)
+		case "tcp_close":
+			if last != "CLOSE" && last != "TIME_WAIT" {
+				problem("closed in %s: %+v", last, r)
+			}
+			if len(l.closes) > 0 {
+				problem("closed twice: %+v", r)
+			}
+			l.closes = append(l.closes, r)
+		}
+	}
+	return all
+}
+
+// tableOf gives the sockets that the records leave open, as /proc/net/tcp has
+// them, sorted.
+func tableOf(all map[string]*life, records []record) []string {
+	local := make(map[string]record) // the last port known
+	for _, r := range records {
+		if r.ConnID != "" {
+			local[r.ConnID] = r
+		}
+	}
+	var rows []string
+	for id, l := range all {
+		if state := l.states[len(l.states)-1]; state != "CLOSE" {
+			r := local[id]
+			rows = append(rows, fmt.Sprintf("%s:%d %s:%d %s", r.LocalAddr, r.LocalPort, r.RemoteAddr, r.RemotePort, state))
+		}
+	}
+	slices.Sort(rows)
+	return rows
+}
+
+// kernelTable reads /proc/net/tcp and tcp6 of a namespace, sorted.
+func kernelTable(t *testing.T, netns string) []string {
+	t.Helper()
+	var rows []string
+	inNetns(t, netns, func() {
+		for _, ipv6 := range []bool{false, true} {
+			sockets, err := snapshot.ReadSockets("/proc/thread-self", snapshot.TCP, ipv6)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for s, err := range sockets {
+				if err != nil {
+					t.Error(err)
+					continue
+				}
+				rows = append(rows, fmt.Sprintf("%s:%d %s:%d %s",
+					s.Local.Addr(), s.Local.Port(), s.Remote.Addr(), s.Remote.Port(), s.State))
+			}
+		}
+	})
+	slices.Sort(rows)
+	return rows
+}
+
+// inNetns runs f on a thread in the namespace.
+func inNetns(t *testing.T, netns string, f func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // the thread ends with the goroutine
+		fd, err := unix.Open(netns, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer unix.Close(fd)
+		if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
+			t.Error(err)
+			return
+		}
+		f()
+	}()
+	<-done
+}
+
+// TestStreamChurn makes connections at full speed and wants every one's whole
+// life told, on both sides, with the right process.
+func TestStreamChurn(t *testing.T) {
+	for _, v := range variants {
+		t.Run(v.name, func(t *testing.T) {
+			if !inMachine && v.hooks != "" {
+				t.Skip("this variant is for the kernels of make test-kernels")
+			}
+			count := 30000
+			if v.hooks != "" {
+				count = 6000 // under an emulator a second is ten
+			}
+			churn(t, v.hooks, count)
+		})
+	}
+}
+
+func churn(t *testing.T, hooks string, count int) {
+	netns := newNetns(t)
+	tr := trace(t, netns, hooks)
+	server, err := load.Start(load.Server(), netns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var clients []*load.Process
+	for i := range 2 {
+		c, err := load.Start(load.Client(i*count/2, count/2, -1), netns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clients = append(clients, c)
+	}
+	start := time.Now()
+	for _, c := range clients {
+		if err := c.Go(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range clients {
+		if err := c.Done(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	took := time.Since(start)
+	tr.quiet()
+	tr.resync()
+	tr.quiet()
+	kernel := kernelTable(t, netns)
+	records := tr.records()
+	for _, p := range append(clients, server) {
+		if err := p.Stop(); err != nil {
+			t.Error(err)
+		}
+	}
+	tr.stop()
+
+	all := lives(t, records)
+	if diff := cmp.Diff(kernel, tableOf(all, records)); diff != "" {
+		t.Errorf("the table differs from the kernel's (-kernel +nettrace):\n%.4000s", diff)
+	}
+	checkChurn(t, all, count, server.PID(), []int{clients[0].PID(), clients[1].PID()})
+	inferred := 0
+	for _, l := range all {
+		if l.inferred > 0 {
+			inferred++
+			if inferred < 10 { t.Logf("%v %v %v", l.first.Direction, l.states, l.inferredAt) }
+		}
+	}
+	allowed := 0
+	if !inMachine && !stockKernel() {
+		allowed = count / 10000
+	}
+	if inferred > allowed {
+		t.Errorf("%d connections were mended by reconciliation, at most %d may be", inferred, allowed)
+	}
+	t.Logf("%d connections in %v, %d records, %d inferred", count, took.Round(time.Millisecond), len(records), inferred)
+}
+
+// stockKernel reports whether tracing programs see every event: on a machine
+// that refuses trampolines by a policy of its own they may be blind in places.
+func stockKernel() bool {
+	b, err := os.ReadFile("/proc/kallsyms")
+	return err == nil && bytes.Contains(b, []byte(" arm_kprobe"))
+}
+
+// checkChurn wants each connection of the load once on each of its sides.
+func checkChurn(t *testing.T, all map[string]*life, count, server int, clients []int) {
+	t.Helper()
+	type sides struct{ out, in int }
+	told := make([]sides, count)
+	problems := 0
+	problem := func(format string, args ...any) {
+		if problems++; problems < 20 {
+			t.Errorf(format, args...)
+		}
+	}
+	for id, l := range all {
+		if l.states[0] == "CLOSE" && l.states[1] == "LISTEN" {
+			continue
+		}
+		if len(l.closes) != 1 {
+			problem("%s: closed %d times: %v", id, len(l.closes), l.states)
+			for id2, l2 := range all {
+				if id2 != id && l2.first.RemoteAddr == l.first.RemoteAddr && l2.first.LocalAddr == l.first.LocalAddr { problem("   other %s %v %+v / %+v %+v", id2, l2.states, l2.first, l.first, l2.closes) }
+			}
+			continue
+		}
+		c := l.closes[0]
+		outgoing := c.RemotePort == load.Port || c.RemotePort == load.ClosedPort
+		addr := c.LocalAddr
+		if outgoing {
+			addr = c.RemoteAddr
+		}
+		a, err := netip.ParseAddr(addr)
+		n, ok := load.Number(a)
+		if err != nil || !ok || n >= count {
+			problem("%s: no connection of the load: %+v", id, c)
+			continue
+		}
+		wantPID := server
+		if outgoing {
+			told[n].out++
+			wantPID = clients[n/(count/2)]
+		} else {
+			told[n].in++
+		}
+		if c.PID != wantPID {
+			problem("connection %d (outgoing %v): pid %d %s by %s, want %d", n, outgoing, c.PID, c.Comm, c.OwnerSrc, wantPID)
+		}
+		checkEnding(problem, n, outgoing, l)
+	}
+	for n, s := range told {
+		want := sides{1, 1}
+		if load.EndingOf(n) == load.Refused {
+			want.in = 0
+		}
+		if s != want {
+			problem("connection %d: told %+v times, want %+v", n, s, want)
+		}
+	}
+}
+
+func checkEnding(problem func(string, ...any), n int, outgoing bool, l *life) {
+	c := l.closes[0]
+	walk := strings.Join(l.states, ">")
+	wantWalk := "CLOSE>SYN_SENT>"
+	if !outgoing {
+		wantWalk = "LISTEN>SYN_RECV>ESTABLISHED>"
+	}
+	var outcomes []string
+	switch load.EndingOf(n) {
+	case load.FIN:
+		outcomes = []string{"closed"}
+		if outgoing {
+			wantWalk += "ESTABLISHED>FIN_WAIT1>"
+			// Where there are too many timewait sockets the kernel makes none.
+			outcomes = append(outcomes, "unknown")
+		} else {
+			wantWalk += "CLOSE_WAIT>LAST_ACK>CLOSE"
+		}
+	case load.RST:
+		outcomes = []string{"reset_remote"}
+		if outgoing {
+			wantWalk += "ESTABLISHED>CLOSE"
+			outcomes = []string{"reset_local"}
+		}
+	case load.Refused:
+		outcomes = []string{"refused"}
+		wantWalk += "CLOSE"
+	}
+	if l.inferred == 0 && !strings.HasPrefix(walk, wantWalk) {
+		problem("connection %d (outgoing %v) walked %s, want %s", n, outgoing, walk, wantWalk)
+	}
+	if l.inferred == 0 && !slices.Contains(outcomes, c.Outcome) {
+		problem("connection %d (outgoing %v) ended as %s, want %v: %s", n, outgoing, c.Outcome, outcomes, walk)
+	}
+}

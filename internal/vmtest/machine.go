@@ -1,0 +1,82 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// machine is a virtual machine that runs an initramfs and switches itself off.
+type machine struct {
+	series string // of the kernel, told to the tests in NETTRACE_KERNEL
+	kernel string // path of the image
+	initrd string // path of the archive
+	dir    string // for the console's file
+}
+
+// emulator is the machine that every kernel boots on. cx16 is off because
+// QEMU 7.2's cmpxchg16b now and then corrupts the flags, and 6.12, whose slab
+// allocator uses it, then panics.
+var emulator = []string{
+	"-accel", "tcg,thread=multi", "-cpu", "max,-cx16", "-smp", "2", "-M", "q35", "-m", "1536",
+	"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+}
+
+// cmdline makes a kernel that cannot go on reboot at once, which ends the
+// emulator (-no-reboot). What it does not know and has a "=" it hands to process
+// 1 as an environment variable.
+const cmdline = "console=ttyS0 oops=panic panic=-1 quiet nokaslr no5lvl"
+
+// consoleTail is how many of the kernel's last lines an error shows.
+const consoleTail = 30
+
+// boot runs the machine and copies its second serial line to out until it stops.
+// A machine that is still there when ctx ends is stopped. The error of an end
+// that init did not bring about holds the console's last lines.
+func (m machine) boot(ctx context.Context, out io.Writer) error {
+	args := append([]string{
+		"-kernel", m.kernel, "-initrd", m.initrd, "-append", cmdline + " NETTRACE_KERNEL=" + m.series,
+		"-serial", "file:" + m.console(), "-serial", "stdio",
+	}, emulator...)
+	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", args...)
+	cmd.Stdout = out
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // never outlive the harness
+	cmd.WaitDelay = 5 * time.Second
+	err := cmd.Run()
+	text := m.lastWords()
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("stopped by the harness: %w\n%s", context.Cause(ctx), text)
+	case err != nil:
+		return fmt.Errorf("qemu-system-x86_64: %w: %s\n%s", err, stderr.Bytes(), text)
+	case strings.Contains(text, "Kernel panic"): // which QEMU takes for an ordinary end
+		return fmt.Errorf("the kernel panicked\n%s", text)
+	}
+	return nil
+}
+
+// console is the file that the kernel's serial line ends in.
+func (m machine) console() string { return filepath.Join(m.dir, "console") }
+
+// lastWords gives the end of what the kernel wrote to its console.
+func (m machine) lastWords() string {
+	data, err := os.ReadFile(m.console())
+	if err != nil {
+		return "no console: " + err.Error()
+	}
+	text := strings.TrimRight(strings.ReplaceAll(string(data), "\r", ""), "\n")
+	if text == "" {
+		return "the console is empty"
+	}
+	lines := strings.Split(text, "\n")
+	return "the console's end:\n    " + strings.Join(lines[max(0, len(lines)-consoleTail):], "\n    ")
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A machine whose kernel panics, and one that never ends, are both brought to
+// an end, and the console is told.
+func TestMachineEnds(t *testing.T) {
+	image := cachedImage(t)
+	late := errors.New("this is taking too long")
+	for _, tt := range []struct {
+		name, init string
+		want       []string
+	}{
+		{"panic", "exec /bin/busybox false", []string{"the kernel panicked", "Attempted to kill init"}},
+		{"hang", "echo last words\nexec /bin/busybox sleep 100000", []string{late.Error(), "last words"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := machine{series: "test", kernel: image, dir: t.TempDir()}
+			m.initrd = filepath.Join(m.dir, "initrd")
+			writeInitramfs(t, m.initrd, "#!/bin/busybox sh\n"+tt.init+"\n")
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			go func() {
+				for ctx.Err() == nil && !strings.Contains(m.lastWords(), "last words") {
+					time.Sleep(50 * time.Millisecond)
+				}
+				cancel(late)
+			}()
+			err := m.boot(ctx, io.Discard)
+			for _, want := range tt.want {
+				if err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("got %v, want %q", err, want)
+				}
+			}
+		})
+	}
+}
+
+// cachedImage gives any kernel that make test-kernels has left in the cache.
+func cachedImage(t *testing.T) string {
+	t.Helper()
+	for _, program := range []string{"qemu-system-x86_64", "busybox"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("no %s: make test-kernels installs it", program)
+		}
+	}
+	cache, err := cacheDir()
+	if err != nil {
+		t.Skip(err)
+	}
+	for _, k := range kernels {
+		if tree, ok := k.cached(filepath.Join(cache, "kernels")); ok {
+			file, err := image(tree)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return file
+		}
+	}
+	t.Skip("no kernel in the cache: make test-kernels fetches them")
+	return ""
+}
+
+func writeInitramfs(t *testing.T, name, init string) {
+	t.Helper()
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := newArchive(f)
+	a.script("/init", []byte(init))
+	if err := errors.Join(addBusybox(a), a.close(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// options are what the command line asks for.
+type options struct {
+	kernels     []kernel
+	suites      []suite
+	filtered    bool // -run was given: a suite may then have nothing to run
+	update      bool
+	skipMissing bool
+	verbose     bool
+	mirror      string
+	parallel    int
+	timeout     time.Duration // of one machine
+}
+
+func main() {
+	o, err := parseArgs(os.Args[1:], os.Stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err == nil {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		err = run(ctx, o, os.Stdout)
+		stop()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "vmtest:", err)
+		os.Exit(1)
+	}
+}
+
+// parseArgs reads the command line; arguments after the flags choose packages.
+func parseArgs(args []string, stderr io.Writer) (options, error) {
+	o := options{suites: slices.Clone(suites)}
+	fl := flag.NewFlagSet("vmtest", flag.ContinueOnError)
+	fl.SetOutput(stderr)
+	list := fl.String("kernels", kernelNames(), "kernel `series` to run on, separated by commas")
+	pattern := fl.String("run", "", "run only tests that match this `regexp`")
+	fl.BoolVar(&o.update, "update", false, "fetch the newest point release even if an older one is cached")
+	fl.BoolVar(&o.skipMissing, "skip-missing", false, "skip a kernel that cannot be fetched instead of failing")
+	fl.BoolVar(&o.verbose, "v", false, "print what the tests print, as they do")
+	fl.StringVar(&o.mirror, "mirror", "", "`URL` of the Debian archive (default: that of this machine's APT sources)")
+	fl.IntVar(&o.parallel, "parallel", 2, "`number` of machines at a time")
+	fl.DurationVar(&o.timeout, "timeout", 20*time.Minute, "`time` that one machine may take")
+	err := fl.Parse(args)
+	if err != nil {
+		return o, err
+	}
+	if o.kernels, err = selectKernels(*list); err != nil {
+		return o, err
+	}
+	if o.parallel < 1 {
+		return o, fmt.Errorf("-parallel %d: need at least one machine", o.parallel)
+	}
+	if fl.NArg() > 0 {
+		if o.suites, err = selectSuites(fl.Args()); err != nil {
+			return o, err
+		}
+	}
+	if *pattern != "" {
+		o.filtered = true
+		for i := range o.suites {
+			o.suites[i].run = *pattern
+		}
+	}
+	return o, nil
+}
+
+// selectSuites gives the suites of the named packages ("./tracer" or "tracer").
+func selectSuites(pkgs []string) ([]suite, error) {
+	var chosen []suite
+	for _, pkg := range pkgs {
+		clean := filepath.ToSlash(filepath.Clean(pkg))
+		i := slices.IndexFunc(suites, func(s suite) bool { return s.pkg == clean })
+		if i < 0 {
+			return nil, fmt.Errorf("no suite %q in internal/vmtest/suite.go", pkg)
+		}
+		chosen = append(chosen, suites[i])
+	}
+	return chosen, nil
+}
+
+// run fetches, compiles and boots, and fails if any kernel's tests did.
+func run(ctx context.Context, o options, out io.Writer) error {
+	dir, err := os.MkdirTemp("", "nettrace-vmtest-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // a leftover in the temporary directory harms nobody
+	root, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	b := build{root: root, dir: dir}
+	if err := b.compileAll(ctx, o.suites); err != nil {
+		return err
+	}
+
+	results := make([]error, len(o.kernels))
+	p := &printer{w: out, verbose: o.verbose}
+	slots := make(chan struct{}, o.parallel)
+	var wg sync.WaitGroup
+	for i, k := range o.kernels {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			results[i] = runKernel(ctx, o, b, k, p)
+		})
+	}
+	wg.Wait()
+	var failed []string
+	for i, err := range results {
+		if err != nil {
+			failed = append(failed, o.kernels[i].name)
+		}
+	}
+	if failed != nil {
+		return fmt.Errorf("failed on %d of %d kernels: %s", len(failed), len(results), strings.Join(failed, ", "))
+	}
+	return nil
+}
+
+// runKernel runs on one kernel what the options choose, and prints how it went.
+func runKernel(ctx context.Context, o options, b build, k kernel, p *printer) error {
+	tree, err := o.tree(ctx, k)
+	if err != nil && o.skipMissing {
+		p.line(k, "SKIPPED, not fetched: %v", err)
+		return nil
+	}
+	if err != nil {
+		p.line(k, "FAIL, not fetched (-skip-missing leaves it out): %v", err)
+		return err
+	}
+	chosen := slices.DeleteFunc(slices.Clone(o.suites), func(s suite) bool {
+		return s.kernels != nil && !slices.Contains(s.kernels, k.name)
+	})
+	rep, err := b.run(ctx, tree, k, chosen, o.timeout, p)
+	if err == nil {
+		err = rep.check(chosen, o.filtered)
+	}
+	p.report(k, filepath.Base(tree), rep, err)
+	return err
+}
+
+// tree gives the directory of an unpacked kernel, fetched if it is not cached.
+func (o options) tree(ctx context.Context, k kernel) (string, error) {
+	cache, err := cacheDir()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(cache, "kernels")
+	if tree, ok := k.cached(dir); ok && !o.update {
+		return tree, nil
+	}
+	return k.fetch(ctx, o.mirror, dir)
+}

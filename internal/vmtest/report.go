@@ -1,0 +1,129 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// outcome is what a machine said of one suite.
+type outcome struct {
+	pkg                     string
+	passed, skipped, failed int      // tests, without their subtests
+	skips                   []string // each skipped test or subtest with its reason
+	status                  string   // exit status of the test binary; empty: it never ended
+	log                     []string
+	current                 string            // the test whose lines come
+	said                    map[string]string // each test's last line: why it skips itself
+	took                    time.Duration
+}
+
+// ok tells if the suite ran, and passed.
+func (o outcome) ok() bool { return o.status == "0" && o.failed == 0 }
+
+func (o outcome) ran() int { return o.passed + o.skipped + o.failed }
+
+func (o outcome) String() string {
+	s := fmt.Sprintf("%s: %d passed, %d failed, %d skipped in %.1f s",
+		o.pkg, o.passed, o.failed, o.skipped, o.took.Seconds())
+	switch o.status {
+	case "0":
+	case "":
+		s += ", never ended"
+	default:
+		s += ", exit status " + o.status
+	}
+	return s
+}
+
+// report is what a machine said: how long it took to start, and its suites.
+type report struct {
+	boot   time.Duration
+	suites []outcome
+	stray  []string // what was said outside of a suite: init's own troubles
+}
+
+// check tells what is wrong with a report on the given suites. A suite that ran
+// no test has tested nothing; only when a pattern chose tests (filtered) may
+// some, not all, have none that match.
+func (rep report) check(chosen []suite, filtered bool) error {
+	var errs []error
+	for _, line := range rep.stray {
+		errs = append(errs, fmt.Errorf("init: %s", line))
+	}
+	total := 0
+	for i, s := range chosen {
+		if i >= len(rep.suites) {
+			errs = append(errs, fmt.Errorf("%s: never began", s.pkg))
+			continue
+		}
+		o := rep.suites[i]
+		total += o.ran()
+		if !o.ok() || o.passed == 0 && !filtered {
+			errs = append(errs, errors.New(o.String()))
+		}
+	}
+	if total == 0 && errs == nil {
+		errs = append(errs, errors.New("no test matches"))
+	}
+	return errors.Join(errs...)
+}
+
+// readReport reads a machine's serial line until it closes. Each line is given
+// to echo as well.
+func readReport(r io.Reader, echo func(line string)) report {
+	var rep report
+	start := time.Now()
+	var begin time.Time
+	var open *outcome // the suite that runs
+	for lines := bufio.NewReader(r); ; {
+		line, err := lines.ReadString('\n')
+		line = strings.TrimRight(line, "\r\n")
+		if err != nil && line == "" {
+			return rep
+		}
+		echo(line)
+		if pkg, ok := strings.CutPrefix(line, "vmtest: begin "); ok {
+			begin = time.Now()
+			if rep.suites == nil {
+				rep.boot = begin.Sub(start)
+			}
+			rep.suites = append(rep.suites, outcome{pkg: pkg, said: map[string]string{}})
+			open = &rep.suites[len(rep.suites)-1]
+		} else if status, ok := strings.CutPrefix(line, "vmtest: exit "); ok && open != nil {
+			open.status = status
+			open.took = time.Since(begin)
+			open = nil
+		} else if open != nil {
+			open.add(line)
+		} else if line != "" {
+			rep.stray = append(rep.stray, line)
+		}
+	}
+}
+
+// add takes a line of a test binary's verbose output.
+func (o *outcome) add(line string) {
+	o.log = append(o.log, line)
+	text := strings.TrimLeft(line, " ")
+	words := strings.Fields(text)
+	switch {
+	case len(words) == 3 && words[0] == "===": // RUN, PAUSE, CONT or NAME, and the test that speaks next
+		o.current = words[2]
+	case strings.HasPrefix(line, "--- PASS: "):
+		o.passed++
+	case strings.HasPrefix(line, "--- FAIL: "):
+		o.failed++
+	case strings.HasPrefix(text, "--- SKIP: ") && len(words) > 2:
+		if text == line {
+			o.skipped++
+		}
+		name := words[2]
+		o.skips = append(o.skips, name+": "+o.said[name])
+	default:
+		o.said[o.current] = strings.TrimSpace(line)
+	}
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestReport(t *testing.T) {
+	two := []suite{{pkg: "a"}, {pkg: "b"}}
+	const pass = "=== RUN   TestX\n--- PASS: TestX (0.00s)\nPASS\n\nvmtest: exit 0\n"
+	for _, tt := range []struct {
+		name, text string
+		filtered   bool
+		problem    string // part of the error; empty: none
+	}{
+		{name: "passes", text: "vmtest: begin a\n" + pass + "vmtest: begin b\n" + pass},
+		{name: "carriage returns", text: strings.ReplaceAll("vmtest: begin a\n"+pass+"vmtest: begin b\n"+pass, "\n", "\r\n")},
+		{
+			name:    "init has trouble",
+			text:    "insmod: no veth\nvmtest: begin a\n" + pass + "vmtest: begin b\n" + pass,
+			problem: "init: insmod: no veth",
+		},
+		{name: "nothing", problem: "a: never began"},
+		{name: "second never began", text: "vmtest: begin a\n" + pass, problem: "b: never began"},
+		{
+			name:    "stops in the middle",
+			text:    "vmtest: begin a\n" + pass + "vmtest: begin b\n=== RUN   TestX\n--- PASS: TestX (0.00s)\n=== RUN   Te",
+			problem: "b: 1 passed, 0 failed, 0 skipped in 0.0 s, never ended",
+		},
+		{
+			name:    "a test fails",
+			text:    "vmtest: begin a\n--- FAIL: TestX (0.00s)\nFAIL\n\nvmtest: exit 1\nvmtest: begin b\n" + pass,
+			problem: "a: 0 passed, 1 failed, 0 skipped in 0.0 s, exit status 1",
+		},
+		{
+			name:    "a panic after the tests",
+			text:    "vmtest: begin a\n" + strings.Replace(pass, "exit 0", "exit 2", 1) + "vmtest: begin b\n" + pass,
+			problem: "exit status 2",
+		},
+		{
+			name:    "only skips",
+			text:    "vmtest: begin a\n" + pass + "vmtest: begin b\n--- SKIP: TestY (0.00s)\nPASS\n\nvmtest: exit 0\n",
+			problem: "b: 0 passed, 0 failed, 1 skipped",
+		},
+		{
+			name:     "a pattern that one suite has no test for",
+			text:     "vmtest: begin a\n" + pass + "vmtest: begin b\ntesting: warning: no tests to run\nPASS\n\nvmtest: exit 0\n",
+			filtered: true,
+		},
+		{
+			name:     "a pattern that no test matches",
+			text:     "vmtest: begin a\nPASS\n\nvmtest: exit 0\nvmtest: begin b\nPASS\n\nvmtest: exit 0\n",
+			filtered: true,
+			problem:  "no test matches",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			err := readReport(strings.NewReader(tt.text), func(string) {}).check(two, tt.filtered)
+			if (err == nil) != (tt.problem == "") || err != nil && !strings.Contains(err.Error(), tt.problem) {
+				t.Errorf("got %v, want %q", err, tt.problem)
+			}
+		})
+	}
+}
+
+func TestReportSkips(t *testing.T) {
+	const text = `vmtest: begin a
+=== RUN   TestX
+=== RUN   TestX/sub
+    x_test.go:12: no veth
+--- PASS: TestX (0.01s)
+    --- SKIP: TestX/sub (0.00s)
+=== RUN   TestY
+    y_test.go:3: no fentry
+--- SKIP: TestY (0.00s)
+PASS
+
+vmtest: exit 0
+`
+	rep := readReport(strings.NewReader(text), func(string) {})
+	o := rep.suites[0]
+	if o.passed != 1 || o.skipped != 1 || o.failed != 0 {
+		t.Errorf("%v: want 1 passed, 1 skipped", o)
+	}
+	want := []string{"TestX/sub: x_test.go:12: no veth", "TestY: y_test.go:3: no fentry"}
+	if !slices.Equal(o.skips, want) {
+		t.Errorf("skips %q, want %q", o.skips, want)
+	}
+}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// suite is a package whose tests run in the machines.
+type suite struct {
+	pkg      string   // directory from the source tree's root
+	run      string   // which tests, as -test.run takes it; empty: all
+	kernels  []string // on which kernels; empty: all
+	programs []string // of the host, put in with their shared libraries
+	files    []string // of the source tree, beside the package's testdata
+	modules  []string // of the kernel, loaded before the tests
+}
+
+// guestModules are a link, and others that stand on modules of their own.
+var guestModules = []string{"veth", "sctp", "tcp_diag", "iptable_nat", "sch_netem"}
+
+// suites is what make test-kernels runs.
+var suites = []suite{
+	{
+		pkg: "internal/vmtest", run: "^TestGuest",
+		programs: []string{"ip", "netstat"}, modules: guestModules,
+	},
+	{
+		pkg: "cmd/nettrace", kernels: []string{"6.1", "6.12"},
+		programs: []string{"netstat", "bash"},
+	},
+}
+
+// hostFiles are what the C library of copied programs reads names from.
+var hostFiles = []string{"/etc/hosts", "/etc/networks", "/etc/passwd", "/etc/group", "/etc/protocols", "/etc/services"}
+
+// nsswitch keeps name lookups to the files above. The C library has the "files"
+// service built in since glibc 2.34.
+const nsswitch = "passwd: files\ngroup: files\nhosts: files\nnetworks: files\nprotocols: files\nservices: files\n"
+
+//go:embed init.sh
+var initScript []byte
+
+// build is where the compiled parts of an initramfs lie.
+type build struct {
+	root string // of the source tree
+	dir  string // for binaries and archives
+}
+
+// compile runs a go command whose result is a static program for the machines.
+func (b build) compile(ctx context.Context, out string, args ...string) error {
+	args = slices.Concat([]string{args[0], "-ldflags=-s -w", "-o", out}, args[1:])
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = b.root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	if _, err := cmd.Output(); err != nil {
+		return commandError("go "+args[0]+" "+args[len(args)-1], err)
+	}
+	if _, err := os.Stat(out); err != nil {
+		return fmt.Errorf("go %s %s made nothing: has the package no tests?", args[0], args[len(args)-1])
+	}
+	return nil
+}
+
+func (b build) binary(s suite) string { return filepath.Join(b.dir, path.Base(s.pkg)+".test") }
+
+// initramfs writes the archive that runs the given suites one after another.
+func (b build) initramfs(file, tree string, chosen []suite, limit time.Duration) error {
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	a := newArchive(f)
+	a.script("/init", initScript)
+	if err := addBusybox(a); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	for _, name := range hostFiles {
+		if _, err := os.Stat(name); err == nil {
+			a.copy(name, name)
+		}
+	}
+	a.data("/etc/nsswitch.conf", []byte(nsswitch))
+	a.symlink("/var/run", "/run")
+	a.copy("/usr/bin/nettrace", filepath.Join(b.dir, "nettrace"))
+	var list []byte
+	var modules []string
+	for _, s := range chosen {
+		b.addSuite(a, s)
+		list = fmt.Appendf(list, "%s %s %s\n", s.pkg, limit, s.run)
+		modules = append(modules, s.modules...)
+	}
+	a.data("/suites", list)
+	if err := addModules(a, tree, modules); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	return errors.Join(a.close(), f.Close())
+}
+
+// addSuite puts a suite where it lies in the source tree, with what it reads.
+func (b build) addSuite(a *archive, s suite) {
+	a.copy(path.Join("/src", s.pkg, "suite.test"), b.binary(s))
+	files := s.files
+	testdata := path.Join(s.pkg, "testdata")
+	if _, err := os.Stat(filepath.Join(b.root, testdata)); !errors.Is(err, fs.ErrNotExist) {
+		files = append(slices.Clone(files), testdata)
+	}
+	for _, name := range files {
+		a.copy(path.Join("/src", name), filepath.Join(b.root, name))
+	}
+	for _, name := range s.programs {
+		a.program(name)
+	}
+}
+
+// addBusybox puts in the shell, which must stand alone: there is no C library
+// at the time it starts.
+func addBusybox(a *archive) error {
+	busybox, err := exec.LookPath("busybox")
+	if err != nil {
+		return fmt.Errorf("%w; install busybox-static", err)
+	}
+	if static, err := isStatic(busybox); err != nil || !static {
+		return fmt.Errorf("%s is not a static program; install busybox-static (%v)", busybox, err)
+	}
+	a.copy("/bin/busybox", busybox)
+	a.symlink("/bin/sh", "busybox")
+	return nil
+}
+
+// compileAll compiles the program and the test binary of each suite.
+func (b build) compileAll(ctx context.Context, chosen []suite) error {
+	if err := b.compile(ctx, filepath.Join(b.dir, "nettrace"), "build", "./cmd/nettrace"); err != nil {
+		return err
+	}
+	for _, s := range chosen {
+		if err := b.compile(ctx, b.binary(s), "test", "-c", "./"+s.pkg); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// run boots a kernel with the suites in its initramfs and reads what they say.
+func (b build) run(ctx context.Context, tree string, k kernel, chosen []suite, limit time.Duration, p *printer) (report, error) {
+	dir := filepath.Join(b.dir, k.name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return report{}, err
+	}
+	image, err := image(tree)
+	if err != nil {
+		return report{}, err
+	}
+	m := machine{series: k.name, kernel: image, initrd: filepath.Join(dir, "initrd"), dir: dir}
+	// A test binary stops itself first: its goroutines tell more than the console.
+	if err := b.initramfs(m.initrd, tree, chosen, limit*9/10); err != nil {
+		return report{}, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done after %s", limit))
+	defer cancel()
+	r, w := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		err := m.boot(ctx, w)
+		_ = w.Close() // the end of what the reader sees; never fails
+		done <- err
+	}()
+	rep := readReport(r, func(line string) { p.echo(k, line) })
+	return rep, <-done
+}

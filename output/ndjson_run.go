@@ -1,0 +1,118 @@
+package output
+
+import (
+	"time"
+
+	"github.com/nettrace/nettrace/tracer"
+)
+
+// Start is what the first record of a file says of the run behind it.
+type Start struct {
+	Version, Commit string // of the program
+	Kernel, Arch    string // release and machine, as uname tells them
+	BootID          string // /proc/sys/kernel/random/boot_id
+	Mode            string // "bpf" or "poll": where the changes come from
+	Hooks           []string
+	Inexact         []string // what cannot be told exactly with these hooks
+	Filter          string   // as it was given; empty: none
+	Reason          string   // "start", "reopen" or "rotate"
+	FileSeq         uint64   // 1 for the first file of the run, and so on
+}
+
+// Totals counts what went through since the start.
+type Totals struct {
+	EventsIn  uint64 // events that came from the kernel
+	EventsOut uint64 // records that went out
+	Filtered  uint64 // changes that the options or the filter left out
+
+	LostRingbuf uint64 // events that the kernel's ring buffer had no room for
+	LostQueue   uint64 // changes that did not fit in the queue to the output
+	LostOutput  uint64 // records that could not be written
+
+	Open   uint64 // connections that are open now
+	Opened uint64 // connections that began
+	Closed uint64 // connections that ended
+	Failed uint64 // those of them that were never ESTABLISHED
+
+	QueueBytes  uint64 // waiting to be written
+	MemoryBytes uint64 // in use by the program
+}
+
+// Start appends the "start" record, the first of every file.
+func (w *NDJSON) Start(at time.Time, s *Start) {
+	w.beginAt("start", at)
+	w.str(`,"version":`, s.Version, nameMax)
+	w.str(`,"commit":`, s.Commit, nameMax)
+	w.str(`,"kernel":`, s.Kernel, textMax)
+	w.str(`,"arch":`, s.Arch, nameMax)
+	w.str(`,"boot_id":`, s.BootID, nameMax)
+	w.word(`,"clock":`, "CLOCK_MONOTONIC")
+	w.str(`,"mode":`, s.Mode, nameMax)
+	w.str(`,"reason":`, s.Reason, nameMax)
+	w.uint(`,"file_seq":`, s.FileSeq)
+	w.list(`,"hooks":`, s.Hooks, pathMax)
+	w.list(`,"inexact":`, s.Inexact, pathMax)
+	w.str(`,"filter":`, s.Filter, lineMax)
+	w.end()
+}
+
+// SnapshotEnd appends the "snapshot_end" record: rows "socket" records came
+// before it, and reading them took took.
+func (w *NDJSON) SnapshotEnd(at time.Time, rows int, took time.Duration) {
+	w.beginAt("snapshot_end", at)
+	w.uint(`,"rows":`, uint64(max(rows, 0)))
+	w.uint(`,"took_ns":`, uint64(max(took, 0)))
+	w.end()
+}
+
+// Lost appends a "lost" record.
+func (w *NDJSON) Lost(at time.Time, l *tracer.Lost) {
+	w.beginAt("lost", at)
+	w.str(`,"stage":`, l.Stage, nameMax)
+	w.uint(`,"lost":`, l.Count)
+	w.uint(`,"lost_total":`, l.Total)
+	if l.Since != 0 {
+		w.time(`,"since":`, w.wall(l.Since))
+	}
+	w.end()
+}
+
+// Resync appends a "resync" record: the table was compared with the kernel's.
+func (w *NDJSON) Resync(at time.Time, r tracer.Resync) {
+	w.beginAt("resync", at)
+	w.uint(`,"added":`, uint64(max(r.Added, 0)))
+	w.uint(`,"removed":`, uint64(max(r.Removed, 0)))
+	w.uint(`,"changed":`, uint64(max(r.Changed, 0)))
+	w.end()
+}
+
+// Stats appends a "stats" record.
+func (w *NDJSON) Stats(at time.Time, t *Totals) {
+	w.beginAt("stats", at)
+	w.totals(t)
+	w.end()
+}
+
+// Stop appends the "stop" record, the last of a clean end. The reason is one of
+// "signal", "duration", "count", "epipe" and "error".
+func (w *NDJSON) Stop(at time.Time, t *Totals, reason string) {
+	w.beginAt("stop", at)
+	w.str(`,"reason":`, reason, nameMax)
+	w.totals(t)
+	w.end()
+}
+
+func (w *NDJSON) totals(t *Totals) {
+	w.uint(`,"events_in":`, t.EventsIn)
+	w.uint(`,"events_out":`, t.EventsOut)
+	w.uint(`,"filtered":`, t.Filtered)
+	w.uint(`,"lost_ringbuf":`, t.LostRingbuf)
+	w.uint(`,"lost_queue":`, t.LostQueue)
+	w.uint(`,"lost_output":`, t.LostOutput)
+	w.uint(`,"open":`, t.Open)
+	w.uint(`,"opened":`, t.Opened)
+	w.uint(`,"closed":`, t.Closed)
+	w.uint(`,"failed":`, t.Failed)
+	w.uint(`,"queue_bytes":`, t.QueueBytes)
+	w.uint(`,"memory_bytes":`, t.MemoryBytes)
+}

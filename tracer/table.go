@@ -1,0 +1,801 @@
+package tracer
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/nettrace/nettrace/snapshot"
+)
+
+const (
+	// A mini-socket whose timer stopped is either gone, or its timer starts again
+	// or its child appears within one softirq. Silence for this long decides.
+	dyingGrace = uint64(50 * time.Millisecond)
+	// A row read this soon after an event of its socket may have been read before
+	// the kernel stored the state that the event announced (5.10 reads without
+	// the socket's lock).
+	rowGrace = uint64(2 * time.Millisecond)
+)
+
+// tuple is what identifies a mini-socket that has no cookie.
+type tuple struct {
+	local, remote netip.AddrPort
+	netns         uint32
+}
+
+func (c *Conn) tuple() tuple  { return tuple{c.Local, c.Remote, c.Netns} }
+func (e *Event) tuple() tuple { return tuple{e.Local, e.Remote, e.Netns} }
+
+// port is where listeners are looked up.
+type port struct {
+	netns uint32
+	port  uint16
+}
+
+// Table keeps every TCP socket that is traced: the snapshot and the events
+// merged. It is fed by one goroutine, in the order of the ring buffer.
+//
+// Full sockets are found by their cookie, request and timewait sockets by their
+// address, and by their 4-tuple until they are tied to a full socket.
+type Table struct {
+	tell  func(*Change) // gets every change; the Change is valid during the call
+	procs *processes
+
+	socks     map[uint64]*Conn // by Event.key
+	minis     map[uint64]*Conn // by address of the request or timewait socket
+	loose     map[tuple]*Conn  // no cookie yet: requests, unclaimed timewait sockets, rows of /proc
+	listeners map[port][]*Conn
+	dying     []*Conn   // their timer stopped; see dyingGrace
+	held      []heldRow // their first transition waits for the local port
+	holdPorts bool      // a hook tells the port
+	refresh   bool
+	finWait2  []heldRow // timewait sockets in FIN_WAIT2, whose switch to TIME_WAIT is looked for
+	free      []*Conn
+
+	pass      uint32              // number of the pass over the kernel's table under way, or of the last one
+	passStart uint64              // its time; 0: none is under way
+	initial   bool                // the first pass is under way
+	polled    bool                // there are no events, only passes
+	rows      []Conn              // the initial table
+	gone      map[uint64]struct{} // mini-sockets that ended during the pass
+	resync    Resync
+
+	missed   []Event          // ends that only sock_ops saw
+	doubted  map[uint64]*Conn // by key: ended, perhaps to a timewait socket
+	ended    recent
+	canPass  bool // the kernel's table can be read
+	wantPass bool // and has to be
+
+	nextID, seed uint64
+	change       Change
+	stats        TableStats
+}
+
+// TableStats counts what happened to the table.
+type TableStats struct {
+	Open   int    // sockets in the table
+	Opened uint64 // connections and listeners begun
+	Closed uint64 // ended
+	Failed uint64 // ended without ever being established
+	Told   uint64 // changes told
+}
+
+// Resync is what comparing the table with the kernel's found.
+type Resync struct {
+	Added, Removed, Changed int
+}
+
+// newTable makes an empty table. Changes go to tell.
+func newTable(procs *processes, tell func(*Change)) *Table {
+	return &Table{
+		tell:      tell,
+		procs:     procs,
+		socks:     make(map[uint64]*Conn),
+		minis:     make(map[uint64]*Conn),
+		loose:     make(map[tuple]*Conn),
+		listeners: make(map[port][]*Conn),
+		gone:      make(map[uint64]struct{}),
+		doubted:   make(map[uint64]*Conn),
+		ended:     recent{known: make(map[uint64]struct{})},
+		seed:      rand.Uint64(),
+	}
+}
+
+// Stats gives the counters.
+func (t *Table) Stats() TableStats {
+	s := t.stats
+	s.Open = t.Len()
+	return s
+}
+
+// recent remembers the sockets that ended last.
+type recent struct {
+	ring  [1024]uint64
+	next  int
+	known map[uint64]struct{}
+}
+
+func (r *recent) add(key uint64) {
+	delete(r.known, r.ring[r.next])
+	r.ring[r.next] = key
+	r.next = (r.next + 1) % len(r.ring)
+	r.known[key] = struct{}{}
+}
+
+func (r *recent) has(key uint64) bool {
+	_, known := r.known[key]
+	return known
+}
+
+func (r *recent) remove(key uint64) { delete(r.known, key) }
+
+// Len gives the number of sockets.
+func (t *Table) Len() int {
+	n := len(t.socks) + len(t.doubted)
+	for _, c := range t.minis {
+		if c.key == 0 {
+			n++
+		}
+	}
+	for _, c := range t.loose {
+		if c.key == 0 && c.mini == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// All yields every socket, in no order.
+func (t *Table) All(yield func(*Conn) bool) {
+	for _, c := range t.socks {
+		if !yield(c) {
+			return
+		}
+	}
+	for _, c := range t.doubted {
+		if !yield(c) {
+			return
+		}
+	}
+	for _, c := range t.minis {
+		if c.key == 0 && !yield(c) {
+			return
+		}
+	}
+	for _, c := range t.loose {
+		if c.key == 0 && c.mini == 0 && !yield(c) {
+			return
+		}
+	}
+}
+
+// apply merges one event into the table.
+func (t *Table) apply(e *Event) {
+	switch e.Kind {
+	case EventState:
+		t.applyState(e)
+	case EventMissed:
+		t.applyMissed(e)
+	case EventPort:
+		if c := t.socks[e.key()]; c != nil {
+			t.setLocal(c, e)
+			t.tellHeld(c)
+		}
+	case EventAccept:
+		if c := t.socks[e.key()]; c != nil {
+			t.setOwner(c, e, OwnerSocket)
+			c.Inode = uint64(e.Inode)
+			c.last = e.Time
+		}
+	case EventRelease:
+		if c := t.socks[e.key()]; c != nil && c.State != snapshot.Listen {
+			c.Inode = 0
+		}
+	case EventMiniBorn:
+		t.applyMiniBorn(e)
+	case EventMiniGone:
+		t.applyMiniGone(e)
+	case EventMiniState:
+		if c := t.minis[e.Sock]; c != nil && c.isMini(e) {
+			t.setMiniState(c, e.New, e.Time, false)
+		}
+	case EventRow:
+		t.applyRow(e)
+	case EventFile:
+		t.applyFile(e)
+	case EventProcess:
+		t.procs.set(e.Process)
+	}
+}
+
+// ---- full sockets ----
+
+func (t *Table) applyState(e *Event) {
+	c := t.socks[e.key()]
+	if c == nil && e.New == snapshot.Close && t.ended.has(e.key()) {
+		return // both copies of the program saw the end
+	}
+	if c == nil {
+		c = t.firstEvent(e)
+	}
+	if c.State == e.New {
+		c.last = e.Time // seen by both copies of the program, or in the row already
+		t.useOwner(c, e)
+		return
+	}
+	if begins(e.Old, e.New) && c.State != e.Old {
+		// The end of a former life was missed: the socket connects again, or its
+		// address is used again.
+		t.endMissed(c, e.Time)
+		c = t.firstEvent(e)
+	}
+	if e.Local.Port() != 0 {
+		t.setLocal(c, e)
+	}
+	if c.State != e.Old && e.Old != 0 && c.State != 0 {
+		t.transition(c, e.Old, e.Time, true)
+	}
+	if e.New == snapshot.Close {
+		t.endFull(c, e)
+		return
+	}
+	switch {
+	case e.Old == snapshot.Close && e.PID != 0:
+		t.setOwner(c, e, OwnerSocket)
+		c.Inode = uint64(e.Inode)
+	default:
+		t.useOwner(c, e)
+	}
+	t.transition(c, e.New, e.Time, false)
+}
+
+// begins tells the transitions with which the life of a socket can begin.
+func begins(from, to snapshot.State) bool {
+	switch from {
+	case snapshot.Close:
+		return to == snapshot.SynSent || to == snapshot.Listen
+	case snapshot.Listen:
+		return to == snapshot.SynRecv
+	}
+	return false
+}
+
+// firstEvent gives the row for the first event of a socket: that of its request
+// socket, one found without a cookie, or a new one.
+func (t *Table) firstEvent(e *Event) *Conn {
+	if e.Old != snapshot.Close && len(t.loose) > 0 {
+		if c := t.loose[e.tuple()]; c != nil && c.key == 0 && (c.mini == 0 || c.miniState == snapshot.SynRecv) {
+			if c.mini == 0 && c.State == e.New {
+				c.firstSeen = e.New // the row of /proc was read after this event
+			}
+			t.dropLoose(c)
+			t.dropMini(c)
+			t.addSock(c, e)
+			return c
+		}
+	}
+	c := t.newConn(e)
+	c.State = e.Old
+	c.StartKnown = begins(e.Old, e.New) || e.Old == snapshot.SynRecv
+	c.firstSeen = e.Old
+	if c.StartKnown {
+		t.stats.Opened++
+	} else {
+		c.History.add(e.Old)
+	}
+	switch {
+	case e.Old == snapshot.Close && e.New == snapshot.SynSent, e.Old == snapshot.SynSent:
+		c.Direction = Outgoing
+	case e.Old == snapshot.Listen, e.Old == snapshot.SynRecv:
+		t.inherit(c)
+	}
+	t.addSock(c, e)
+	if e.Old == snapshot.SynRecv {
+		// No request socket (SYN cookies), or one that was not seen. The kernel
+		// made this transition just before, with no addresses to tell it by.
+		c.State, c.firstSeen = snapshot.Listen, snapshot.Listen
+		t.transition(c, snapshot.SynRecv, e.Time, false)
+	}
+	return c
+}
+
+func (t *Table) addSock(c *Conn, e *Event) {
+	c.key = e.key()
+	c.Cookie = e.Cookie
+	t.socks[c.key] = c
+	t.ended.remove(c.key)
+}
+
+// applyMissed takes a transition that the state program was not run for, told
+// late by sock_ops. It may have been run after all, so an end waits until
+// everything before it was read.
+func (t *Table) applyMissed(e *Event) {
+	c := t.socks[e.key()]
+	switch {
+	case e.New == snapshot.Close:
+		if c != nil {
+			t.missed = append(t.missed, *e)
+		}
+	case c == nil && e.Old == snapshot.SynRecv && !t.ended.has(e.key()), c != nil && c.State == e.Old:
+		t.applyState(e)
+	}
+}
+
+// settleMissed ends the full sockets whose end was missed. One that may have
+// left a timewait socket is in doubt until the kernel's table was read.
+func (t *Table) settleMissed() {
+	for i := range t.missed {
+		e := &t.missed[i]
+		c := t.socks[e.key()]
+		if c == nil || c.State != e.Old {
+			continue
+		}
+		switch c.State {
+		case snapshot.FinWait1, snapshot.FinWait2, snapshot.Closing:
+			if c.mini == 0 && e.Err == 0 && t.canPass {
+				t.doubt(c, e)
+				continue
+			}
+		}
+		t.endFull(c, e)
+	}
+	t.missed = t.missed[:0]
+}
+
+func (t *Table) doubt(c *Conn, e *Event) {
+	c.conclude(e)
+	delete(t.socks, c.key)
+	c.key, c.Inode, c.last = 0, 0, e.Time
+	t.doubted[e.key()] = c
+	t.wantPass = true
+}
+
+// endMissed ends a life whose end no event told, or only sock_ops.
+func (t *Table) endMissed(c *Conn, at uint64) {
+	for i := range t.missed {
+		if e := &t.missed[i]; e.key() == c.key && e.Old == c.State {
+			t.endFull(c, e)
+			return
+		}
+	}
+	t.end(c, at, true)
+}
+
+// endFull ends the full socket of c. What is left is a timewait socket or nothing.
+func (t *Table) endFull(c *Conn, e *Event) {
+	t.useOwner(c, e)
+	t.ended.add(c.key)
+	delete(t.socks, c.key)
+	c.key = 0
+	if c.mini == 0 && len(t.loose) > 0 { // no cookies: the timewait socket is known by its addresses
+		if tw := t.loose[e.tuple()]; tw != nil && tw != c && tw.key == 0 && tw.miniState != snapshot.SynRecv && tw.mini != 0 {
+			mini, state := tw.mini, tw.miniState
+			t.dropLoose(tw)
+			t.dropMini(tw)
+			t.release(tw)
+			t.setMini(c, mini, state)
+		}
+	}
+	c.conclude(e)
+	if c.mini == 0 {
+		t.end(c, e.Time, false)
+		return
+	}
+	c.Inode = 0
+	t.setMiniState(c, c.miniState, e.Time, false)
+}
+
+// end tells the last transition of c and its close, and takes it out.
+func (t *Table) end(c *Conn, at uint64, inferred bool) {
+	last := c.State
+	t.transition(c, snapshot.Close, at, inferred)
+	if last != snapshot.TimeWait && last != snapshot.Listen {
+		t.tellClose(c, at, inferred)
+	}
+	t.remove(c)
+}
+
+func (t *Table) tellClose(c *Conn, at uint64, inferred bool) {
+	c.ended.ClosedBy = c.closedBy
+	if c.ended.Outcome == OutcomeUnknown && c.Established == 0 && c.Direction == Incoming && c.StartKnown {
+		c.ended.Outcome = HandshakeDropped
+	}
+	t.stats.Closed++
+	if c.Established == 0 && c.StartKnown {
+		t.stats.Failed++
+	}
+	t.emit(Change{Kind: ChangeClose, Time: at, Conn: c, Close: &c.ended, Inferred: inferred})
+}
+
+func (t *Table) remove(c *Conn) {
+	if c.key != 0 {
+		delete(t.socks, c.key)
+		c.key = 0
+	}
+	t.dropMini(c)
+	t.dropLoose(c)
+	if c.listening() {
+		t.dropListener(c)
+	}
+	t.release(c)
+}
+
+// ---- request and timewait sockets ----
+
+func (t *Table) applyMiniBorn(e *Event) {
+	if c := t.minis[e.Sock]; c != nil {
+		if c.isMini(e) {
+			c.dying = 0 // its timer was started again
+			c.last = e.Time
+			t.setMiniState(c, e.New, e.Time, false)
+			return
+		}
+		t.end(c, cmp.Or(c.dying, e.Time), c.dying == 0)
+	}
+	if e.New == snapshot.SynRecv {
+		c := t.newConn(e)
+		c.State, c.firstSeen, c.StartKnown = snapshot.Listen, snapshot.Listen, true
+		t.stats.Opened++
+		t.inherit(c)
+		t.setMini(c, e.Sock, e.New)
+		t.setLoose(c)
+		t.transition(c, e.New, e.Time, false)
+		return
+	}
+	if c := t.socks[e.key()]; c != nil && e.Cookie != 0 {
+		t.setMini(c, e.Sock, e.New)
+		return
+	}
+	// Its full socket goes to CLOSE next; then it is claimed by its addresses.
+	c := t.newConn(e)
+	c.State, c.firstSeen = e.New, e.New
+	c.History.add(e.New)
+	t.setMini(c, e.Sock, e.New)
+	t.setLoose(c)
+}
+
+// isMini tells whether e is about c's mini-socket and not about a later one at
+// the same address.
+func (c *Conn) isMini(e *Event) bool {
+	if c.dying != 0 && e.Time > c.dying+dyingGrace {
+		return false
+	}
+	sameCookie := c.Cookie == 0 || e.Cookie == 0 || c.Cookie == e.Cookie
+	return sameCookie && (e.Kind != EventMiniBorn || c.tuple() == e.tuple())
+}
+
+func (t *Table) applyMiniGone(e *Event) {
+	c := t.minis[e.Sock]
+	if c == nil || c.dying != 0 {
+		return
+	}
+	c.dying = e.Time
+	if !c.queued {
+		c.queued = true
+		t.dying = append(t.dying, c)
+	}
+	if t.passStart != 0 {
+		t.gone[e.Sock] = struct{}{}
+	}
+}
+
+// settle decides what silence decides. now is the kernel's clock at a moment when
+// the ring buffer was dry.
+func (t *Table) settle(now uint64) {
+	t.settleMissed()
+	t.settleHeld(now)
+	t.settleDying(now)
+}
+
+// settleDying ends the mini-sockets whose timer stopped for good.
+func (t *Table) settleDying(now uint64) {
+	kept := t.dying[:0]
+	for _, c := range t.dying {
+		if c.dying != 0 && now < c.dying+dyingGrace {
+			kept = append(kept, c)
+			continue
+		}
+		c.queued = false
+		switch {
+		case c.dead:
+			t.release(c)
+		case c.dying != 0: // else alive after all, or a child took over
+			t.end(c, c.dying, false)
+		}
+	}
+	t.dying = kept
+}
+
+// setMiniState tells a timewait socket's state, and with TIME_WAIT the close:
+// the connection is over, though its timewait socket lives another minute.
+func (t *Table) setMiniState(c *Conn, state snapshot.State, at uint64, inferred bool) {
+	c.miniState = state
+	if c.key != 0 { // the full socket still speaks for itself
+		return
+	}
+	if state == snapshot.FinWait2 && t.refresh {
+		t.finWait2 = append(t.finWait2, heldRow{c, c.ID})
+	}
+	if c.State == state {
+		return
+	}
+	t.transition(c, state, at, inferred)
+	if state != snapshot.TimeWait {
+		return
+	}
+	if c.ended.Outcome == OutcomeUnknown {
+		c.ended.Outcome = Finished
+	}
+	t.tellClose(c, at, inferred)
+}
+
+// nextFinWait2 appends to refs up to max timewait sockets in FIN_WAIT2, those
+// not looked at for longest first.
+func (t *Table) nextFinWait2(refs []streamMiniRef, max int) []streamMiniRef {
+	n := len(t.finWait2)
+	for i := 0; i < n && len(refs) < max; i++ {
+		h := t.finWait2[i]
+		if c := h.conn; c.ID == h.id && c.mini != 0 && c.State == snapshot.FinWait2 && c.key == 0 {
+			refs = append(refs, streamMiniRef{Sk: c.mini, Cookie: c.Cookie})
+			t.finWait2 = append(t.finWait2, h) // to the end of the line
+		}
+		t.finWait2[i].conn = nil
+	}
+	looked := 0
+	for looked < n && t.finWait2[looked].conn == nil {
+		looked++
+	}
+	t.finWait2 = append(t.finWait2[:0], t.finWait2[looked:]...)
+	return refs
+}
+
+func (t *Table) setMini(c *Conn, mini uint64, state snapshot.State) {
+	c.mini, c.miniState, c.dying = mini, state, 0
+	t.minis[mini] = c
+}
+
+func (t *Table) dropMini(c *Conn) {
+	if c.mini != 0 {
+		delete(t.minis, c.mini)
+		c.mini, c.miniState, c.dying = 0, 0, 0
+	}
+}
+
+func (t *Table) setLoose(c *Conn) {
+	c.loose = true
+	t.loose[c.tuple()] = c
+}
+
+func (t *Table) dropLoose(c *Conn) {
+	if c.loose {
+		if t.loose[c.tuple()] == c {
+			delete(t.loose, c.tuple())
+		}
+		c.loose = false
+	}
+}
+
+// ---- rows and their life ----
+
+func (t *Table) newConn(e *Event) *Conn {
+	var c *Conn
+	if n := len(t.free); n > 0 {
+		c, t.free = t.free[n-1], t.free[:n-1]
+		*c = Conn{}
+	} else {
+		c = new(Conn)
+	}
+	t.nextID++
+	c.ID = mix64(t.seed + t.nextID)
+	c.Cookie, c.Netns = e.Cookie, e.Netns
+	c.Local, c.Remote = e.Local, e.Remote
+	c.UID, c.Inode, c.CgroupID = e.UID, uint64(e.Inode), e.CgroupID
+	c.Start, c.last = e.Time, e.Time
+	return c
+}
+
+// release gives the row back, once the list of the dying does not hold it either.
+func (t *Table) release(c *Conn) {
+	if c.queued {
+		c.dead = true
+		return
+	}
+	t.free = append(t.free, c)
+}
+
+// mix64 is the finalizer of SplitMix64: a bijection, so ids do not collide.
+func mix64(x uint64) uint64 {
+	x ^= x >> 30
+	x *= 0xbf58476d1ce4e5b9
+	x ^= x >> 27
+	x *= 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// transition moves c to a state and tells it. The first one of a socket that has
+// no local port yet waits for the port, which the kernel chooses next.
+func (t *Table) transition(c *Conn, to snapshot.State, at uint64, inferred bool) {
+	t.tellHeld(c)
+	from := c.State
+	c.State = to
+	c.last = at
+	c.History.add(to)
+	switch to {
+	case snapshot.Established:
+		if c.StartKnown {
+			c.Established = at
+		}
+	case snapshot.FinWait1:
+		c.firstToClose(Local)
+	case snapshot.CloseWait:
+		c.firstToClose(Remote)
+	case snapshot.Listen:
+		t.addListener(c)
+	}
+	if t.holdPorts && from == snapshot.Close && !inferred && c.Local.Port() == 0 {
+		c.held = true
+		t.held = append(t.held, heldRow{c, c.ID})
+		return
+	}
+	t.emit(Change{Kind: ChangeState, Time: at, Conn: c, Old: from, New: to, Inferred: inferred})
+}
+
+// tellHeld tells the transition that waited for the local port.
+func (t *Table) tellHeld(c *Conn) {
+	if c.held {
+		c.held = false
+		t.emit(Change{Kind: ChangeState, Time: c.Start, Conn: c, Old: snapshot.Close, New: c.State})
+	}
+}
+
+// heldRow names a row while its id is the same: rows are used again.
+type heldRow struct {
+	conn *Conn
+	id   uint64
+}
+
+// settleHeld tells what has waited for a port too long: a connect that the first
+// write completes (TCP_FASTOPEN_CONNECT), or a port that was never told.
+func (t *Table) settleHeld(now uint64) {
+	kept := t.held[:0]
+	for _, h := range t.held {
+		switch {
+		case h.conn.ID != h.id || !h.conn.held:
+		case now < h.conn.Start+dyingGrace:
+			kept = append(kept, h)
+		default:
+			t.tellHeld(h.conn)
+		}
+	}
+	t.held = kept
+}
+
+func (t *Table) emit(ch Change) {
+	t.change = ch
+	t.stats.Told++
+	t.tell(&t.change)
+}
+
+func (h *History) add(s snapshot.State) {
+	if int(h.n) < len(h.states) {
+		h.states[h.n] = s
+		h.n++
+	}
+}
+
+func (c *Conn) firstToClose(s Side) {
+	if c.closedBy == SideUnknown {
+		c.closedBy = s
+	}
+}
+
+func (t *Table) setLocal(c *Conn, e *Event) {
+	if c.Local.Port() == e.Local.Port() || e.Local.Port() == 0 {
+		return
+	}
+	if c.listening() {
+		t.dropListener(c)
+		defer t.addListener(c)
+	}
+	c.Local = netip.AddrPortFrom(c.Local.Addr(), e.Local.Port())
+}
+
+// ---- listeners and owners ----
+
+func (c *Conn) listening() bool {
+	for _, s := range c.History.States() {
+		if s == snapshot.Listen {
+			return c.Remote.Port() == 0
+		}
+	}
+	return false
+}
+
+func (t *Table) addListener(c *Conn) {
+	p := port{c.Netns, c.Local.Port()}
+	t.listeners[p] = append(t.listeners[p], c)
+}
+
+func (t *Table) dropListener(c *Conn) {
+	p := port{c.Netns, c.Local.Port()}
+	l := t.listeners[p]
+	if i := slices.Index(l, c); i >= 0 {
+		l = slices.Delete(l, i, i+1)
+	}
+	if len(l) == 0 {
+		delete(t.listeners, p)
+		return
+	}
+	t.listeners[p] = l
+}
+
+// listenerOf gives the listener that a connection came in through: the one bound
+// to its address, else one bound to any address.
+func (t *Table) listenerOf(c *Conn) *Conn {
+	var wild *Conn
+	for _, l := range t.listeners[port{c.Netns, c.Local.Port()}] {
+		if l.Local.Addr().Unmap() == c.Local.Addr().Unmap() {
+			return l
+		}
+		if l.Local.Addr().IsUnspecified() && (wild == nil || l.Local.Addr().Is4() == c.Local.Addr().Is4()) {
+			wild = l
+		}
+	}
+	return wild
+}
+
+// inherit gives an incoming connection what it has from its listener.
+func (t *Table) inherit(c *Conn) {
+	c.Direction = Incoming
+	c.Inode = 0
+	l := t.listenerOf(c)
+	if l == nil {
+		return
+	}
+	if c.UID == 0 {
+		c.UID = l.UID
+	}
+	if l.Owner.Process != nil {
+		c.Owner = l.Owner
+		c.Owner.Source = OwnerListener
+	}
+	if c.CgroupID == 0 {
+		c.CgroupID = l.CgroupID
+	}
+}
+
+// setOwner takes the calling process for the owner.
+func (t *Table) setOwner(c *Conn, e *Event, source OwnerSource) {
+	p := t.procs.get(e.PID)
+	if p == nil {
+		return
+	}
+	c.Owner = Owner{Process: p, TID: e.TID, Source: source}
+	if cString(e.Thread[:]) != p.Comm {
+		c.Owner.Thread = e.Thread
+	}
+	if e.CgroupID != 0 {
+		c.CgroupID = e.CgroupID
+	}
+}
+
+// useOwner takes the process that ran when the event fired, in default of better.
+func (t *Table) useOwner(c *Conn, e *Event) {
+	if e.PID == 0 || (c.Owner.Source != OwnerUnknown && c.Owner.Source < OwnerListener) {
+		return
+	}
+	t.setOwner(c, e, OwnerContext)
+}
+
+func (t *Table) applyFile(e *Event) {
+	c := t.socks[e.key()]
+	if c == nil || (c.Owner.Source != OwnerUnknown && c.Owner.Source < OwnerListener) {
+		return
+	}
+	if p := t.procs.get(e.PID); p != nil {
+		c.Owner = Owner{Process: p, Source: OwnerFiles}
+	}
+}
