@@ -46,7 +46,7 @@ struct {
 	__type(value, __u64);
 } drops SEC(".maps");
 
-/* The transition that copy A of the state program handled last on this CPU. */
+/* The transition that the copies of the state program handled last on this CPU. */
 struct mark {
 	__u64 sk;
 	__u64 states;
@@ -389,40 +389,46 @@ static __always_inline int handle_state(struct sock *sk, int old, int new)
 /*
  * Since 6.1 the kernel skips a tracing program that is active on this CPU
  * already (__bpf_trace_run), and a softirq that interrupts it loses all its
- * transitions. The nesting is two deep, so of two copies one is always free.
+ * transitions. So there are copies, attached in this order, and each handles
+ * what none before it did. A process and a softirq can hold two of them; where
+ * tracing programs are preempted (7.x) a second process may hold the third.
  */
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(state_a, struct sock *sk, int old, int new)
-{
-	__u32 zero = 0;
-	struct mark *mark;
-
-	handle_state(sk, old, new);
-	mark = bpf_map_lookup_elem(&marks, &zero);
-	if (mark) {
-		mark->sk = (__u64)sk;
-		mark->states = (__u64)old << 32 | (__u32)new;
-	}
-	return 0;
-}
-
-/* Attached after state_a: handles only what that one missed. */
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(state_b, struct sock *sk, int old, int new)
+static __always_inline int handle_once(struct sock *sk, int old, int new, bool first, bool last)
 {
 	__u64 states = (__u64)old << 32 | (__u32)new;
 	struct mark *mark;
 	__u32 zero = 0;
-	bool handled;
 
 	mark = bpf_map_lookup_elem(&marks, &zero);
 	if (!mark)
 		return 0;
-	handled = mark->sk == (__u64)sk && mark->states == states;
-	mark->sk = 0;
-	if (!handled)
-		handle_state(sk, old, new);
+	if (!first && mark->sk == (__u64)sk && mark->states == states) {
+		if (last)
+			mark->sk = 0; /* it may make the same transition again */
+		return 0;
+	}
+	handle_state(sk, old, new);
+	mark->sk = last ? 0 : (__u64)sk;
+	mark->states = states;
 	return 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(state_a, struct sock *sk, int old, int new)
+{
+	return handle_once(sk, old, new, true, false);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(state_b, struct sock *sk, int old, int new)
+{
+	return handle_once(sk, old, new, false, false);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(state_c, struct sock *sk, int old, int new)
+{
+	return handle_once(sk, old, new, false, true);
 }
 
 /* ---- local port of a connect or an unbound listen: process context ---- */

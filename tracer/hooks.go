@@ -56,9 +56,12 @@ type ladder struct {
 	hooks      []candidate
 }
 
+// stateCopies are the copies of the state program, in the order they must run in.
+var stateCopies = []string{streamProgStateA, streamProgStateB, streamProgStateC}
+
 var ladders = []ladder{
 	{Transitions, "no stream: the table is polled", []candidate{
-		{"tp_btf/inet_sock_set_state", []string{streamProgStateA, streamProgStateB}, attachTracing},
+		{"tp_btf/inet_sock_set_state", stateCopies, attachTracing},
 	}},
 	{SourcePort, "SYN_SENT has no local port until the next event", []candidate{
 		{"fentry/tcp_connect", []string{streamProgConnectFentry, streamProgListenFexit}, attachTracing},

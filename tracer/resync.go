@@ -162,30 +162,26 @@ func (t *Table) endPass(now uint64) (r Resync, again bool) {
 			t.end(c, c.last, false)
 		}
 	}
-	var missing []*Conn
+	var missing, replaced []*Conn
 	for c := range t.All {
-		if c.key != 0 && c.mini != 0 && c.last < t.passStart && c.pass == t.pass {
-			t.resync.Changed++ // its timewait socket has taken its place
-			missing = append(missing, c)
-			continue
-		}
-		if c.pass == t.pass || (c.last >= t.passStart && !t.polled) || c.dying != 0 {
+		switch {
+		case c.key != 0 && c.mini != 0 && c.last < t.passStart && c.pass == t.pass:
+			replaced = append(replaced, c) // by its timewait socket
+		case c.pass == t.pass, c.last >= t.passStart && !t.polled, c.dying != 0:
 			c.absent = false
-			continue
-		}
-		if !c.absent && !t.polled {
+		case !c.absent && !t.polled:
 			c.absent, again = true, true
-			continue
+		default:
+			missing = append(missing, c)
 		}
-		missing = append(missing, c)
+	}
+	for _, c := range replaced {
+		t.resync.Changed++
+		delete(t.socks, c.key)
+		c.key, c.Inode = 0, 0
+		t.setMiniState(c, c.miniState, now, true)
 	}
 	for _, c := range missing {
-		if c.key != 0 && c.mini != 0 {
-			delete(t.socks, c.key)
-			c.key, c.Inode = 0, 0
-			t.setMiniState(c, c.miniState, now, true)
-			continue
-		}
 		t.resync.Removed++
 		t.end(c, now, true)
 	}

@@ -147,6 +147,7 @@ const (
 	streamProgRows             = "rows"
 	streamProgStateA           = "state_a"
 	streamProgStateB           = "state_b"
+	streamProgStateC           = "state_c"
 	streamVarCanProbe          = "can_probe"
 	streamVarCloseEventType    = "close_event_type"
 	streamVarEventType         = "event_type"
@@ -224,6 +225,7 @@ type streamProgramSpecs struct {
 	Rows            *ebpf.ProgramSpec `ebpf:"rows"`
 	StateA          *ebpf.ProgramSpec `ebpf:"state_a"`
 	StateB          *ebpf.ProgramSpec `ebpf:"state_b"`
+	StateC          *ebpf.ProgramSpec `ebpf:"state_c"`
 }
 
 // streamMapSpecs contains maps before they are loaded into the kernel.
@@ -342,6 +344,7 @@ type streamPrograms struct {
 	Rows            *ebpf.Program `ebpf:"rows"`
 	StateA          *ebpf.Program `ebpf:"state_a"`
 	StateB          *ebpf.Program `ebpf:"state_b"`
+	StateC          *ebpf.Program `ebpf:"state_c"`
 }
 
 func (p *streamPrograms) Close() error {
@@ -363,6 +366,7 @@ func (p *streamPrograms) Close() error {
 		p.Rows,
 		p.StateA,
 		p.StateB,
+		p.StateC,
 	)
 }
 

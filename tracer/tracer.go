@@ -82,7 +82,7 @@ type Tracer struct {
 	passAsked  bool // another pass is due
 	rowsEnded  bool
 	nextPass   uint64
-	misses     [2]uint64
+	misses     [3]uint64 // of each of stateCopies, when all had grown
 	stats      Stats
 	lastWhole  uint64 // time until which nothing was lost
 	drops      uint64
@@ -455,13 +455,18 @@ func (t *Tracer) checkDrops(now uint64) {
 	t.lastWhole = now
 }
 
-// checkMisses has the table read again when both copies of the state program
-// were skipped: then a transition may have been seen by neither.
+// checkMisses has the table read again when every copy of the state program was
+// skipped: then a transition may have been seen by none.
 func (t *Tracer) checkMisses() {
-	a, b := t.recursionMisses(streamProgStateA), t.recursionMisses(streamProgStateB)
-	if a > t.misses[0] && b > t.misses[1] {
+	missed := true
+	misses := t.misses
+	for i, program := range stateCopies {
+		misses[i] = t.recursionMisses(program)
+		missed = missed && misses[i] > t.misses[i]
+	}
+	if missed {
 		t.passAsked = true
-		t.misses = [2]uint64{a, b}
+		t.misses = misses
 	}
 }
 

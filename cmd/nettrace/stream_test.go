@@ -344,13 +344,13 @@ func compareTables(t *testing.T, kernel []string, now int64, all map[string]*lif
 	expiring := make(map[string]bool)
 	for _, l := range all {
 		state := l.states[len(l.states)-1]
-		if state == "CLOSE" {
+		r := l.last
+		if state == "CLOSE" && (r.OldState != "TIME_WAIT" || r.MonoNS < now-int64(time.Second)) {
 			continue
 		}
-		r := l.last
 		row := fmt.Sprintf("%s:%d %s:%d %s", r.LocalAddr, r.LocalPort, r.RemoteAddr, r.RemotePort, state)
-		if state == "TIME_WAIT" && now-r.MonoNS > timewait {
-			expiring[row] = true
+		if state == "CLOSE" || state == "TIME_WAIT" && now-r.MonoNS > timewait {
+			expiring[strings.TrimSuffix(row, state)+"TIME_WAIT"] = true
 			continue
 		}
 		rows = append(rows, row)
