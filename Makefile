@@ -23,7 +23,7 @@ say = $(if $(V),@:,@printf '  %-9s %s\n' $(1) '$(2)')
 
 all: # build a static bin/nettrace; needs Go alone
 	$(call say,BUILD,bin/nettrace)
-	$(Q)go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/nettrace ./cmd/nettrace
+	$(Q)go build -trimpath -buildvcs=false -tags urfave_cli_no_docs -ldflags '-s -w -X main.version=$(VERSION)' -o bin/nettrace ./cmd/nettrace
 
 run: all # build and stream
 	$(Q)$(SUDO) bin/nettrace -c $(ARGS)

@@ -20,8 +20,9 @@ type InterfaceOptions struct {
 	Title bool // false in later rounds of -c, which have no title
 }
 
-// Interfaces prints netstat's -i. An interface that goes away meanwhile ends
-// it with status 1; without /proc/net/dev it shows what it can.
+// Interfaces prints netstat's -i. source is a *snapshot.Ioctl of the network
+// namespace that proc is of. An interface that goes away meanwhile ends the
+// view with status 1; without /proc/net/dev it warns and shows what it can.
 func Interfaces(w, diag io.Writer, proc string, source snapshot.InterfaceSource, o InterfaceOptions) error {
 	var r tableRow
 	if o.Title {

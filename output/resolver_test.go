@@ -79,8 +79,16 @@ func TestResolver(t *testing.T) {
 		port     uint16
 		want     string
 	}{
-		{snapshot.TCP, 0, "*"}, {snapshot.TCP, 80, "http"}, {snapshot.TCP, 4000, "last"}, {snapshot.TCP, 53, "53"}, {snapshot.TCP, 9, "9"},
-		{snapshot.UDP, 53, "domain"}, {snapshot.UDPLite, 53, "domain"}, {snapshot.Raw, 1, "icmp"}, {snapshot.Raw, 253, "last"}, {snapshot.Raw, 80, "80"},
+		{snapshot.TCP, 0, "*"},
+		{snapshot.TCP, 80, "http"},
+		{snapshot.TCP, 4000, "last"},
+		{snapshot.TCP, 53, "53"},
+		{snapshot.TCP, 9, "9"},
+		{snapshot.UDP, 53, "domain"},
+		{snapshot.UDPLite, 53, "domain"},
+		{snapshot.Raw, 1, "icmp"},
+		{snapshot.Raw, 253, "last"},
+		{snapshot.Raw, 80, "80"},
 		{snapshot.TCP, 1, strings.Repeat("n", 63)},
 	} {
 		if got := string(r.AppendPort(nil, tt.protocol, tt.port)); got != tt.want {

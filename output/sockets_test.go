@@ -22,8 +22,11 @@ func TestSocketText(t *testing.T) {
 	}{
 		{"plain", SocketText{}, "tcp6      12 1234567 2001:db8:ffff:fff:54321 10.0.0.1:*              CLOSE_WAIT \n"},
 		{"wide", SocketText{Wide: true}, "tcp6      12 1234567 2001:db8:ffff:ffff:ffff:ffff:ffff:ffff:54321 10.0.0.1:*              CLOSE_WAIT \n"},
-		{"all columns", SocketText{Extend: true, Programs: true, Context: true, Timers: true},
-			"tcp6      12 1234567 2001:db8:ffff:fff:54321 10.0.0.1:*              CLOSE_WAIT  -2         77         -                    -                                                  keepalive (7197.26/1/2)\n"},
+		{
+			"all columns",
+			SocketText{Extend: true, Programs: true, Context: true, Timers: true},
+			"tcp6      12 1234567 2001:db8:ffff:fff:54321 10.0.0.1:*              CLOSE_WAIT  -2         77         -                    -                                                  keepalive (7197.26/1/2)\n",
+		},
 	}
 	for _, tt := range tests {
 		tt.text.Names = numeric

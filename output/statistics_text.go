@@ -18,10 +18,10 @@ type statText struct {
 }
 
 // statTables hold the statistics that netstat knows, by section title and by
-// the kernel's name, and statTables6 those that it knows in net/snmp6. netstat finds names by binary search in tables of which
-// two are not sorted, so it never finds some that they hold, such as
-// Forwarding and TCPTimeouts; those are not here, as it prints them like
-// statistics that it does not know.
+// the kernel's name, and statTables6 those that it knows in net/snmp6. netstat
+// finds names by binary search in tables of which two are not sorted, so it
+// never finds some that they hold, such as Forwarding and TCPTimeouts; those
+// are not here, as it prints them like statistics that it does not know.
 var statTables = map[string]map[string]statText{
 	"Ip":     statsOfIp,
 	"Icmp":   statsOfIcmp,

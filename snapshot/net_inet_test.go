@@ -35,20 +35,30 @@ func TestParseSockets(t *testing.T) {
 		{name: "no newline", rows: line[:len(line)-1], want: []Socket{full}},
 		{name: "not a row", rows: "x\n" + line, want: []Socket{full}, bogus: 1},
 		{name: "TCP needs the retransmits", rows: "0: 0100007F:1F90 0200000A:01BB 08 1:2 2:1234\n", bogus: 1},
-		{name: "UDP does not", protocol: UDP, rows: "0: 0100007F:1F90 0200000A:01BB 08 1:2 2:1234\n",
-			want: []Socket{{Protocol: UDP, Local: full.Local, Remote: full.Remote, State: CloseWait, SendQ: 1, RecvQ: 2, Timer: 2, Expires: 0x1234}}},
-		{name: "what a row lacks is as in the row before", rows: line + "0: 0100007F:1 0200000A:2 01 5:6 0:0 9\n",
+		{
+			name: "UDP does not", protocol: UDP, rows: "0: 0100007F:1F90 0200000A:01BB 08 1:2 2:1234\n",
+			want: []Socket{{Protocol: UDP, Local: full.Local, Remote: full.Remote, State: CloseWait, SendQ: 1, RecvQ: 2, Timer: 2, Expires: 0x1234}},
+		},
+		{
+			name: "what a row lacks is as in the row before", rows: line + "0: 0100007F:1 0200000A:2 01 5:6 0:0 9\n",
 			want: []Socket{full, with(func(s *Socket) {
 				s.Local, s.Remote = netip.MustParseAddrPort("127.0.0.1:1"), netip.MustParseAddrPort("10.0.0.2:2")
 				s.State, s.SendQ, s.RecvQ, s.Timer, s.Expires, s.Retrans = Established, 5, 6, 0, 0, 9
-			})}},
-		{name: "IPv6", protocol: Raw, ipv6: true,
+			})},
+		},
+		{
+			name: "IPv6", protocol: Raw, ipv6: true,
 			rows: "0: B80D0120000000000000000001000000:003A 0000000000000000FFFF00000100007F:0000 07 0:0 0:0 0 0 0 5\n",
-			want: []Socket{{Protocol: Raw, Local: netip.MustParseAddrPort("[2001:db8::1]:58"), Remote: netip.MustParseAddrPort("[::ffff:127.0.0.1]:0"), State: Close, Inode: 5}}},
-		{name: "numbers too large", rows: "0: 0100007F:12345 0200000A:10000 101 FFFFFFFFFFFFFFFFFF:0 105:0 100000000 4294967294 -1 5\n",
-			want: []Socket{{Local: netip.MustParseAddrPort("127.0.0.1:9029"), Remote: netip.MustParseAddrPort("10.0.0.2:0"), State: 255,
+			want: []Socket{{Protocol: Raw, Local: netip.MustParseAddrPort("[2001:db8::1]:58"), Remote: netip.MustParseAddrPort("[::ffff:127.0.0.1]:0"), State: Close, Inode: 5}},
+		},
+		{
+			name: "numbers too large", rows: "0: 0100007F:12345 0200000A:10000 101 FFFFFFFFFFFFFFFFFF:0 105:0 100000000 4294967294 -1 5\n",
+			want: []Socket{{
+				Local: netip.MustParseAddrPort("127.0.0.1:9029"), Remote: netip.MustParseAddrPort("10.0.0.2:0"), State: 255,
 				SendQ: 1<<64 - 1, Timer: 255, Retrans: 1<<32 - 1, UID: 1<<32 - 2, Timeout: 1<<32 - 1, Inode: 5,
-				Odd: &OddNumbers{LocalPort: 0x12345, RemotePort: 0x10000, State: 0x101, Timer: 0x105, Retrans: 1 << 32}}}},
+				Odd: &OddNumbers{LocalPort: 0x12345, RemotePort: 0x10000, State: 0x101, Timer: 0x105, Retrans: 1 << 32},
+			}},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

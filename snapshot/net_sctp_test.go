@@ -45,8 +45,10 @@ func TestParseSCTPAssociations(t *testing.T) {
 		"f f 2 1 3 12345 1 5 6 7 17 11212 5000 10.0.0.1 *10.0.0.2 <-> *10.0.0.3 10.0.0.4 \t    7500    10    10\n" +
 		"f f 2 1 3 12345 1 5 6 7 17 11212\n" +
 		"f f 2 1 3 12345 1 5 6 7 17 11212 5000 10.0.0.1\n")
-	want := []SCTPAssociation{{State: 1, SendQ: 5, RecvQ: 6, UID: 7, Inode: 17, LPort: 11212, RPort: 5000,
-		Local: addrs("10.0.0.1", "10.0.0.2"), Remote: addrs("10.0.0.3", "10.0.0.4")}}
+	want := []SCTPAssociation{{
+		State: 1, SendQ: 5, RecvQ: 6, UID: 7, Inode: 17, LPort: 11212, RPort: 5000,
+		Local: addrs("10.0.0.1", "10.0.0.2"), Remote: addrs("10.0.0.3", "10.0.0.4"),
+	}}
 	var got []SCTPAssociation
 	bogus := 0
 	for a, err := range ParseSCTPAssociations(file) {

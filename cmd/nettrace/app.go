@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 )
@@ -57,13 +59,16 @@ func newApp(o *options, out io.Writer) *cli.App {
 // line asked for a text that is now printed (help, version, manual page,
 // completion).
 func parse(e *env, args []string) (*options, error) {
-	o := &options{}
+	o := &options{procRoot: "/proc"}
 	words, err := normalise(e, args[1:], longTable(ownFlags(o)))
 	if err != nil {
 		return nil, err
 	}
 	var parsed *options
 	app := newApp(o, e.stdout)
+	if !asksForText(words) {
+		app.Flags = used(app.Flags, words)
+	}
 	app.Action = func(c *cli.Context) error {
 		switch {
 		case c.Bool("man"):
@@ -85,10 +90,25 @@ func parse(e *env, args []string) (*options, error) {
 	return parsed, err
 }
 
-func printManual(app *cli.App) error {
-	text, err := app.ToManWithSection(8)
-	if err == nil {
-		_, err = io.WriteString(app.Writer, text)
-	}
-	return err
+// asksForText reports whether the words ask for a text about all options.
+func asksForText(words []string) bool {
+	return slices.ContainsFunc(words, func(w string) bool {
+		return w == "--help" || w == "--man" || strings.HasPrefix(w, "--completion=")
+	})
+}
+
+// used leaves only the flags that the words name, and those that the
+// environment may set. The library looks each of its flags up among all
+// others, with a regular expression for each: for all of ours that takes
+// longer than most views.
+func used(flags []cli.Flag, words []string) []cli.Flag {
+	return slices.DeleteFunc(flags, func(f cli.Flag) bool {
+		if d, ok := f.(cli.DocGenerationFlag); ok && len(d.GetEnvVars()) > 0 {
+			return false
+		}
+		return !slices.ContainsFunc(words, func(w string) bool {
+			name, _, _ := strings.Cut(strings.TrimPrefix(w, "--"), "=")
+			return name == f.Names()[0]
+		})
+	})
 }

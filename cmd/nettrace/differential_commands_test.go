@@ -264,11 +264,11 @@ func sinkTrials(sinks ...sink) []trial {
 	return trials
 }
 
-// asUser gives the trials as another user runs them.
-func asUser(uid uint32, trials []trial) []trial {
+// asNobody gives the trials as a user without rights runs them.
+func asNobody(trials []trial) []trial {
 	trials = slices.Clone(trials)
 	for i := range trials {
-		trials[i].UID = uid
+		trials[i].UID = nobody
 	}
 	return trials
 }

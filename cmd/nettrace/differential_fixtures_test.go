@@ -274,7 +274,7 @@ func randomFixture(seed uint64) scene {
 // randomTable draws a table of Internet sockets. States are those that TCP
 // has: netstat reads beyond its list for others.
 func randomTable(r *rand.Rand, digits int) string {
-	hex := func(width int) string { return fmt.Sprintf("%0*X", width, r.Uint64()>>(r.IntN(64))) }
+	hex := func(width int) string { return fmt.Sprintf("%0*X", width, r.Uint64()>>r.IntN(64)) }
 	addr := func() string {
 		switch r.IntN(5) {
 		case 0:

@@ -27,12 +27,12 @@ func liveScenes() []scene {
 			return append(append(without("o", allTrials()), sinkTrials(sinkMerged, sinkFull, sinkClosed)...), randomTrials(3, 600, "o")...)
 		}},
 		{"another user", namespaces, true, kit(""), func() []trial {
-			return append(asUser(nobody, without("oc", oneShot())), asUser(nobody, randomTrials(4, 200, "o"))...)
+			return append(asNobody(without("oc", oneShot())), asNobody(randomTrials(4, 200, "o"))...)
 		}},
 		{"hidden processes", namespaces, true, kit("hidepid=2"), func() []trial {
-			return append(asUser(nobody, ownerTrials()), ownerTrials()...)
+			return append(asNobody(ownerTrials()), ownerTrials()...)
 		}},
-		{"processes without access", namespaces, true, kit("hidepid=1"), func() []trial { return asUser(nobody, ownerTrials()) }},
+		{"processes without access", namespaces, true, kit("hidepid=1"), func() []trial { return asNobody(ownerTrials()) }},
 		{"empty", namespaces, true, func() (func(), error) { return func() {}, mountProc("") }, func() []trial { return without("oc", oneShot()) }},
 	}
 }

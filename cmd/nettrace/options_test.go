@@ -41,11 +41,17 @@ func TestParse(t *testing.T) {
 		{"operands between options", []string{"eth2", "-n", "5", "-", "-t"}, with(numeric, func(o *options) { o.tcp = true })},
 		{"double dash", []string{"-t", "--", "-u"}, options{tcp: true}},
 		{"abbreviations", []string{"--prog", "--ine", "--numeric-h", "--tcp"}, options{programs: true, families: []string{"inet"}, numericHosts: true, tcp: true}},
-		{"families in order", []string{"-6", "-Aunix,ip", "-A", "tcpip", "--protocol=ip6", "--inet", "-x4"},
-			options{families: []string{"inet6", "unix", "inet", "inet", "inet6", "inet", "unix", "inet"}}},
+		{
+			"families in order",
+			[]string{"-6", "-Aunix,ip", "-A", "tcpip", "--protocol=ip6", "--inet", "-x4"},
+			options{families: []string{"inet6", "unix", "inet", "inet", "inet6", "inet", "unix", "inet"}},
+		},
 		{"value is the next word whatever it is", []string{"-cA", "inet", "-t"}, options{continuous: true, families: []string{"inet"}, tcp: true}},
-		{"own options", []string{"-j", "--count", "3", "--duration=2s", "--ring-size", "16M", "--netns", "-x", "--hooks=a,b"},
-			options{json: true, count: 3, duration: 2 * time.Second, ringSize: 16 << 20, netns: "-x", hooks: []string{"a", "b"}}},
+		{
+			"own options",
+			[]string{"-j", "--count", "3", "--duration=2s", "--ring-size", "16M", "--netns", "-x", "--hooks=a,b"},
+			options{json: true, count: 3, duration: 2 * time.Second, ringSize: 16 << 20, netns: "-x", hooks: []string{"a", "b"}},
+		},
 		{"own options abbreviated", []string{"--js", "--all-n"}, options{json: true, allNetns: true}},
 		{"prefix of an own option that netstat has too", []string{"--d", "--inter"}, options{families: []string{"ddp"}, interfaces: 1}},
 	}
@@ -142,8 +148,10 @@ func TestFamilyListOverflow(t *testing.T) {
 }
 
 func TestSelectSockets(t *testing.T) {
-	all := selection{header: true, tcp: true, sctp: true, udp: true, udplite: true, raw: true,
-		unix: true, ipx: true, ax25: true, x25: true, netrom: true, rose: true, v4: true, v6: true}
+	all := selection{
+		header: true, tcp: true, sctp: true, udp: true, udplite: true, raw: true,
+		unix: true, ipx: true, ax25: true, x25: true, netrom: true, rose: true, v4: true, v6: true,
+	}
 	inet := selection{explicit: true, implied: true, header: true, tcp: true, sctp: true, udp: true, udplite: true, raw: true}
 	with := func(s selection, change func(*selection)) selection {
 		change(&s)

@@ -151,7 +151,8 @@ func (t *socketTables) sctp() error {
 // eachFamily reads the tables of the selected families and shows their rows.
 // Lines that are no rows are told as those of a kind.
 func eachFamily[Row any](t *socketTables, name string, named bool, kind string,
-	read func(ipv6 bool) (iter.Seq2[Row, error], error), show func(*Row)) error {
+	read func(ipv6 bool) (iter.Seq2[Row, error], error), show func(*Row),
+) error {
 	var failure error
 	for _, ipv6 := range []bool{false, true} {
 		if ipv6 && !t.v6 || !ipv6 && !t.v4 {

@@ -115,7 +115,7 @@ func (s *session) interfaces() error {
 	if err != nil {
 		return err
 	}
-	defer source.Close()
+	defer func() { _ = source.Close() }()
 	o := output.InterfaceOptions{All: s.opts.all, Long: s.opts.extend > 0, Title: s.rounds == 0}
 	if s.json != nil {
 		return s.json.Interfaces(s.env.stderr, s.opts.procRoot, source, o)
