@@ -241,13 +241,14 @@ func appendBytes(dst []byte, n uint64) []byte {
 	if n < 1000 {
 		return append(strconv.AppendUint(dst, n, 10), " B"...)
 	}
+	const units = "KMGTPE"
 	v, unit := float64(n)/1000, 0
-	for v >= 999.95 && unit < len("kMGTPE")-1 {
+	for v >= 999.95 && unit < len(units)-1 {
 		v /= 1000
 		unit++
 	}
 	dst = strconv.AppendFloat(dst, v, 'f', 1, 64)
-	return append(dst, ' ', "KMGTPE"[unit], 'B')
+	return append(dst, ' ', units[unit], 'B')
 }
 
 // appendTime appends the time of day to microseconds.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -158,13 +157,7 @@ func newStream(e *env, o *options, mode string) *stream {
 	s := &stream{env: e, opts: o, sel: o.selectSockets(), start: startRecord(mode)}
 	names := &output.Resolver{NumericHosts: true, NumericPorts: true, NumericUsers: o.numericUsers}
 	if o.json {
-		host := o.hostName
-		if host == "" {
-			host, _ = os.Hostname() // without a name the key is empty
-		}
-		s.json = output.NewNDJSON(e.stdout, output.NDJSONOptions{
-			Host: host, RunID: rand.Uint64(), Poll: mode == "poll", Cmdline: o.programs,
-		})
+		s.json = newRecords(e, o, names, mode == "poll")
 	} else {
 		s.text = output.NewStreamText(e.stdout, names, time.Local)
 		s.text.Extend, s.text.Cmdline = o.extend > 0, o.programs

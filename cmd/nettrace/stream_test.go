@@ -702,3 +702,237 @@ func checkEnding(problem func(string, ...any), n int, outgoing bool, l *life) {
 		problem("connection %d (outgoing %v) ended as %s, want %v: %s", n, outgoing, c.Outcome, outcomes, walk)
 	}
 }
+
+// nettraceIn runs this binary as nettrace in a namespace until it ends.
+func nettraceIn(t *testing.T, netns string, uid uint32, args ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if uid != 0 { // who may not reach the directory of the test binary
+		exe = copyForAll(t, exe)
+	}
+	cmd := exec.Command(exe, args...)
+	cmd.Env = append(os.Environ(), roleVar+"="+roleMain)
+	cmd.Dir = "/"
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if uid != 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	}
+	inNetns(t, netns, func() { err = cmd.Start() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // the status says it
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+func copyForAll(t *testing.T, exe string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "nettrace")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	b, err := os.ReadFile(exe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "nettrace")
+	if err := errors.Join(os.WriteFile(path, b, 0o755), os.Chmod(dir, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Without privilege the stream polls, says so, and says what is missing.
+func TestStreamPolls(t *testing.T) {
+	netns := newNetns(t)
+	server, err := load.Start(load.Server(), netns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := server.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	const nobody = 65534
+	stdout, stderr, status := nettraceIn(t, netns, nobody, "--json", "-ac", "--duration", "1500ms")
+	if status != 0 {
+		t.Errorf("status %d: %s", status, stderr)
+	}
+	for _, want := range []string{"CAP_BPF, CAP_PERFMON missing", "short-lived connections will be missed"} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("stderr does not say %q: %s", want, stderr)
+		}
+	}
+	for _, want := range []string{`"mode":"poll"`, `"event":"socket"`, `"source":"poll"`, `"local_port":7000`, `"reason":"duration"`} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("stdout has no %s:\n%s", want, stdout)
+		}
+	}
+	_, stderr, status = nettraceIn(t, netns, nobody, "-c", "--require-bpf", "--duration", "1s")
+	if status != 1 || !strings.Contains(stderr, "CAP_BPF") {
+		t.Errorf("--require-bpf: status %d: %s", status, stderr)
+	}
+}
+
+// The options of netstat's table mean the same for the stream.
+func TestStreamOptions(t *testing.T) {
+	for _, c := range []struct {
+		option     string
+		has, hasNo string
+	}{
+		{"-c", "SYN_SENT", "LISTEN -> CLOSE"},
+		{"-ac", "LISTEN -> CLOSE", ""},
+		{"-lc", "LISTEN -> CLOSE", "SYN_SENT"},
+		{"-4c", "127.0.0.1", "tcp6"},
+		{"-6c", "tcp6", "127.0.0.1"},
+		{"-tcp", os.Args[0], ""},
+		{"-ce", "INODE", ""},
+	} {
+		t.Run(c.option, func(t *testing.T) {
+			netns := newNetns(t)
+			stdout, stderr := textDuring(t, netns, c.option, func() {
+				player, err := load.Start(load.Story(), netns)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := errors.Join(player.Go(), player.Done(), player.Stop()); err != nil {
+					t.Fatal(err)
+				}
+			})
+			_, changes, _ := strings.Cut(stdout, "\nTIME ")
+			if !strings.Contains(changes, c.has) || c.hasNo != "" && strings.Contains(changes, c.hasNo) {
+				t.Errorf("want %q and not %q in:\n%s", c.has, c.hasNo, stdout)
+			}
+			if !strings.Contains(stderr, "changes told") {
+				t.Errorf("no totals on stderr: %s", stderr)
+			}
+		})
+	}
+}
+
+// textDuring streams text while f runs, from the header on.
+func textDuring(t *testing.T, netns, option string, f func()) (stdout, stderr string) {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := &tracing{t: t, path: filepath.Join(t.TempDir(), "text")}
+	out, err := os.Create(tr.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	tr.cmd = exec.Command(exe, option, "--require-bpf", "--netns", netns)
+	tr.cmd.Env = append(os.Environ(), roleVar+"="+roleMain)
+	tr.cmd.Stdout, tr.cmd.Stderr = out, &tr.stderr
+	if err := tr.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	read := func() string {
+		b, err := os.ReadFile(tr.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	for i := 0; !strings.Contains(read(), "\nTIME "); i++ {
+		if i == 3000 {
+			t.Fatalf("no header: %s%s", read(), tr.stderr.String())
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	f()
+	tr.quiet()
+	if err := errors.Join(tr.cmd.Process.Signal(syscall.SIGINT), tr.cmd.Wait()); err != nil {
+		t.Errorf("%v: %s", err, tr.stderr.String())
+	}
+	return read(), tr.stderr.String()
+}
+
+// The stream ends after the changes asked for, and quietly when nobody reads.
+func TestStreamEnds(t *testing.T) {
+	netns := newNetns(t)
+	tr := trace(t, netns, "", "--count", "3")
+	player, err := load.Start(load.Story(), netns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(player.Go(), player.Done(), player.Stop()); err != nil {
+		t.Fatal(err)
+	}
+	if err := tr.cmd.Wait(); err != nil {
+		t.Fatalf("%v: %s", err, tr.stderr.String())
+	}
+	records := tr.records()
+	if n := tr.count("tcp_state"); n != 3 {
+		t.Errorf("%d changes, want 3", n)
+	}
+	if last := records[len(records)-1]; last.Event != "stop" || last.Reason != "count" {
+		t.Errorf("the last record is %+v", last)
+	}
+
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe, "-c", "--require-bpf", "--netns", netns, "--duration", "20s")
+	cmd.Env = append(os.Environ(), roleVar+"="+roleMain)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 50 { // until it writes
+		p, err := load.Start(load.Client(1, 1, load.Refused), netns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(p.Go(), p.Done(), p.Stop()); err != nil {
+			t.Fatal(err)
+		}
+		if cmd.Process.Signal(syscall.Signal(0)) != nil {
+			break
+		}
+	}
+	_ = cmd.Wait() // the status says it
+	if s, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || s.Signal() != syscall.SIGPIPE {
+		t.Errorf("ended with %v, want SIGPIPE (141 to a shell)", cmd.ProcessState)
+	}
+	if strings.Contains(strings.ToLower(stderr.String()), "pipe") {
+		t.Errorf("it was not quiet: %s", stderr.String())
+	}
+}
+
+func TestDoctor(t *testing.T) {
+	netns := newNetns(t)
+	stdout, stderr, status := nettraceIn(t, netns, 0, "--doctor")
+	for _, want := range []string{"kernel  ", "BTF  ", "lockdown  ", "CAP_BPF", "yes transitions", "tp_btf/inet_sock_set_state"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("status %d, no %q in:\n%s%s", status, want, stdout, stderr)
+		}
+	}
+	if inMachine && os.Getenv("NETTRACE_KERNEL") != "5.10" && !strings.Contains(stdout, "Everything is exact here.") {
+		t.Errorf("something is inexact on a stock kernel:\n%s", stdout)
+	}
+	stdout, _, status = nettraceIn(t, netns, 65534, "--doctor")
+	if status != 1 || !strings.Contains(stdout, "no  CAP_BPF") || !strings.Contains(stdout, "polls") {
+		t.Errorf("without privilege: status %d:\n%s", status, stdout)
+	}
+}

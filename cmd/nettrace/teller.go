@@ -27,14 +27,15 @@ func (s *session) teller() socketTeller {
 	}}
 }
 
-// newRecords gives the writer of records for one run over the views.
-func newRecords(e *env, o *options, names *output.Resolver) *output.NDJSON {
+// newRecords gives the writer of records for one run. polled says that the
+// changes it tells come from polling.
+func newRecords(e *env, o *options, names *output.Resolver, polled bool) *output.NDJSON {
 	host := o.hostName
 	if host == "" {
 		host, _ = os.Hostname() // without a name the key is empty
 	}
 	return output.NewNDJSON(e.stdout, output.NDJSONOptions{
-		Host: host, RunID: rand.Uint64(), Cmdline: o.programs, UserName: names.User,
+		Host: host, RunID: rand.Uint64(), Poll: polled, Cmdline: o.programs, UserName: names.User,
 	})
 }
 

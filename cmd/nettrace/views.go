@@ -28,7 +28,7 @@ func newSession(e *env, o *options) *session {
 		NumericUsers: o.numericUsers,
 	}}
 	if o.json {
-		s.json = newRecords(e, o, s.names)
+		s.json = newRecords(e, o, s.names, false)
 	}
 	return s
 }

@@ -35,7 +35,10 @@ var suites = []suite{
 		programs: []string{"ip", "netstat"}, modules: guestModules,
 	},
 	{
-		pkg: "cmd/nettrace", run: "^TestStream",
+		pkg: "tracer", run: "^TestHooks",
+	},
+	{
+		pkg: "cmd/nettrace", run: "^(TestStream|TestDoctor)",
 		programs: []string{"ip"},
 	},
 	{

@@ -1,0 +1,145 @@
+package tracer
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// needed names, for kernels that must have them, the hook of each capability
+// when those before it on the ladder are left out.
+var needed = []struct {
+	kinds string // hooks to try
+	want  map[Capability]string
+	since string // kernel of make test-kernels; empty: all
+}{
+	{"tp_btf,fentry,fexit,iter", map[Capability]string{
+		Transitions: "tp_btf/inet_sock_set_state",
+		MiniSockets: "tp_btf/timer_start",
+		SourcePort:  "fentry/tcp_connect",
+		Substate:    "fentry/__inet_twsk_schedule",
+		Acceptor:    "fexit/", // __inet_accept or inet_accept
+		Closer:      "fentry/tcp_close",
+		Rows:        "iter/tcp",
+	}, ""},
+	{"tp_btf,kprobe,kretprobe,cgroup,iter", map[Capability]string{
+		SourcePort: "kprobe/tcp_connect",
+		Substate:   "kprobe/__inet_twsk_schedule",
+		Acceptor:   "kretprobe/inet_csk_accept",
+	}, ""},
+	{"tp_btf,sockops,cgroup,syscall,iter", map[Capability]string{
+		SourcePort: "sockops/tcp_connect",
+		Substate:   "syscall/refresh",
+		Closer:     "cgroup/sock_release",
+		Files:      "iter/task_file",
+	}, "6.1"},
+}
+
+// TestHooks wants every program to load and attach where its kernel has it.
+func TestHooks(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: loads BPF programs")
+	}
+	machine := os.Getenv("NETTRACE_VM") != ""
+	for _, n := range needed {
+		t.Run(n.kinds, func(t *testing.T) {
+			if n.since != "" && os.Getenv("NETTRACE_KERNEL") == "5.10" {
+				t.Skip("needs socket cookies in tracing programs (Linux 5.12)")
+			}
+			if !machine && n.since == "" {
+				t.Skip("needs fentry and kprobes, which the kernels of make test-kernels have")
+			}
+			tr, err := Open(Options{Hooks: strings.Split(n.kinds, ","), Logs: true})
+			if err != nil {
+				if !machine {
+					t.Skip("this machine cannot trace: ", err)
+				}
+				t.Fatal(err)
+			}
+			defer tr.Close()
+			chosen := make(map[Capability]string)
+			for _, h := range tr.Hooks() {
+				if h.Chosen {
+					chosen[h.Capability] = h.Name
+				} else if h.Err != nil {
+					t.Logf("%s: %s", h.Name, h.Reason())
+				}
+			}
+			for c, want := range n.want {
+				if !strings.HasPrefix(chosen[c], want) {
+					t.Errorf("%s by %q, want %q", c, chosen[c], want)
+				}
+			}
+		})
+	}
+}
+
+func TestCgroupRoot(t *testing.T) {
+	for _, c := range []struct{ name, mountinfo, want string }{
+		{
+			"unified", "24 1 0:21 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n", "/sys/fs/cgroup",
+		},
+		{
+			"hybrid", "30 24 0:26 / /sys/fs/cgroup ro - tmpfs tmpfs ro\n" +
+				"31 30 0:27 / /sys/fs/cgroup/unified rw shared:10 - cgroup2 cgroup2 rw\n", "/sys/fs/cgroup/unified",
+		},
+		{
+			// A part of the hierarchy sees the sockets of that part only.
+			"bind mount of a part", "24 1 0:21 /docker/x /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", "",
+		},
+		{"none", "22 1 0:20 / /proc rw - proc proc rw\nshort\n", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "mountinfo")
+			if err := os.WriteFile(path, []byte(c.mountinfo), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			got, err := cgroupRoot(path)
+			if got != c.want || (err == nil) != (c.want != "") {
+				t.Errorf("%q, %v; want %q", got, err, c.want)
+			}
+		})
+	}
+}
+
+func TestTimerFunctions(t *testing.T) {
+	for _, c := range []struct {
+		name, kallsyms string
+		tw, reqsk      uint64
+	}{
+		{"shown", "ffffffff81000000 T _text\nffffffff82006070 t tw_timer_handler\nffffffff820085b0 t reqsk_timer_handler\n", 0xffffffff82006070, 0xffffffff820085b0},
+		{"hidden", "0000000000000000 t tw_timer_handler\n0000000000000000 t reqsk_timer_handler\n", 0, 0},
+		{"one missing", "ffffffff82006070 t tw_timer_handler\n", 0, 0},
+		{"others", "ffffffff82006070 t not_tw_timer_handler\nxx t tw_timer_handler\n", 0, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "kallsyms")
+			if err := os.WriteFile(path, []byte(c.kallsyms), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			tw, reqsk, err := timerFunctions(path)
+			if tw != c.tw || reqsk != c.reqsk || (err == nil) != (c.tw != 0) {
+				t.Errorf("%#x %#x %v", tw, reqsk, err)
+			}
+		})
+	}
+}
+
+// The cgroup hooks work where the hierarchy is not mounted, as below ip netns exec.
+func TestMountCgroup(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: mounts the cgroup v2 hierarchy for itself")
+	}
+	fd, err := mountCgroup()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(fd, &st); err != nil || st.Type != unix.CGROUP2_SUPER_MAGIC {
+		t.Errorf("type %#x, %v", st.Type, err)
+	}
+}
