@@ -21,14 +21,14 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* Settings, written by the loader. */
-const volatile __u32 only_netns; /* inode of the namespace to trace; 0: all */
-const volatile __u32 self;	 /* our own thread-group id */
-const volatile __u64 wakeup_at;	 /* bytes in the ring at which the reader is woken */
-const volatile bool has_cookie;	 /* tracing programs may ask for the socket cookie (5.12) */
-const volatile bool has_task_btf; /* bpf_get_current_task_btf (5.11) */
+const volatile __u32 only_netns;       /* inode of the namespace to trace; 0: all */
+const volatile __u32 self;	       /* our own thread-group id */
+const volatile __u64 wakeup_at;	       /* bytes in the ring at which the reader is woken */
+const volatile bool has_cookie;	       /* tracing programs may ask for the socket cookie (5.12) */
+const volatile bool has_task_btf;      /* bpf_get_current_task_btf (5.11) */
 const volatile __u64 tw_timer_handler; /* addresses of the timer functions, from kallsyms */
 const volatile __u64 reqsk_timer_handler;
-const volatile bool can_probe;	 /* bpf_probe_read_kernel is allowed (lockdown) */
+const volatile bool can_probe; /* bpf_probe_read_kernel is allowed (lockdown) */
 
 /* No hook sees accept: name the process at every call. Set when that is known. */
 bool owner_by_use;
@@ -154,8 +154,8 @@ static __always_inline bool in_process_context(const struct sock *sk)
 	return sk->sk_lock.owned && bpf_get_current_pid_tgid() >> 32 != self;
 }
 
-static __always_inline void fill_head(struct event_head *h, __u8 kind, const struct sock_common *skc,
-				      __u64 cookie, bool process)
+static __always_inline void fill_head(struct event_head *h, __u8 kind,
+				      const struct sock_common *skc, __u64 cookie, bool process)
 {
 	__u64 id = process ? bpf_get_current_pid_tgid() : 0;
 
@@ -223,8 +223,7 @@ static __always_inline struct task_struct *current_task(void)
 }
 
 /* Reads a field of a task: a direct load where the task is a BTF pointer. */
-#define task_field(task, field) \
-	(has_task_btf ? (task)->field : BPF_CORE_READ(task, field))
+#define task_field(task, field) (has_task_btf ? (task)->field : BPF_CORE_READ(task, field))
 
 static __always_inline void fill_cmdline(struct process_event *p, struct task_struct *leader)
 {
@@ -288,7 +287,7 @@ static __always_inline void send_process(void)
 
 /* ---- transitions: any context, all kernels ---- */
 
-static __always_inline int send_owner(const struct sock *sk, __u8 kind, int old, int new,
+static __always_inline int send_owner(const struct sock *sk, __u8 kind, int from, int to,
 				      const struct socket *socket, __u64 cookie)
 {
 	struct owner_event *o;
@@ -298,20 +297,20 @@ static __always_inline int send_owner(const struct sock *sk, __u8 kind, int old,
 	if (!o)
 		return 0;
 	fill_event(&o->event, kind, sk, cookie, true);
-	o->event.head.old_state = old;
-	o->event.head.new_state = new;
+	o->event.head.old_state = from;
+	o->event.head.new_state = to;
 	o->event.inode = inode_of(socket);
 	o->cgroup = bpf_get_current_cgroup_id();
 	if (bpf_get_current_comm(o->thread, sizeof(o->thread)))
 		o->thread[0] = 0;
 	/* A socket that connects again still shows its former port. */
-	if (old == TCP_CLOSE && new == TCP_SYN_SENT)
+	if (from == TCP_CLOSE && to == TCP_SYN_SENT)
 		o->event.local_port = sk->__sk_common.skc_num;
 	submit(o);
 	return 0;
 }
 
-static __always_inline int send_close(struct sock *sk, int old, __u64 cookie, bool process)
+static __always_inline int send_close(struct sock *sk, int from, __u64 cookie, bool process)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	struct close_event *c;
@@ -322,7 +321,7 @@ static __always_inline int send_close(struct sock *sk, int old, __u64 cookie, bo
 	if (!c)
 		return 0;
 	fill_event(&c->event, EVENT_STATE, sk, cookie, process);
-	c->event.head.old_state = old;
+	c->event.head.old_state = from;
 	c->event.head.new_state = TCP_CLOSE;
 	/* skc_num is cleared already, inet_sport is not (tcp_set_state). */
 	c->event.local_port = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
@@ -338,17 +337,17 @@ static __always_inline int send_close(struct sock *sk, int old, __u64 cookie, bo
 	return 0;
 }
 
-static __always_inline void take_twin(__u64 cookie, int old, int new)
+static __always_inline void take_twin(__u64 cookie, int from, int to)
 {
 	__u32 zero = 0;
 	struct event *twin = bpf_map_lookup_elem(&twins, &zero);
 
-	if (twin && twin->head.cookie == cookie && twin->head.old_state == old &&
-	    twin->head.new_state == new)
+	if (twin && twin->head.cookie == cookie && twin->head.old_state == from &&
+	    twin->head.new_state == to)
 		twin->head.cookie = 0;
 }
 
-static __always_inline int handle_state(struct sock *sk, int old, int new)
+static __always_inline int handle_state(struct sock *sk, int from, int to)
 {
 	struct event *e;
 	__u64 cookie;
@@ -361,27 +360,27 @@ static __always_inline int handle_state(struct sock *sk, int old, int new)
 	 * listener's cookie and no addresses (inet_csk_clone_lock). The request
 	 * socket has told the state already.
 	 */
-	if (old == TCP_LISTEN && new == TCP_SYN_RECV && !sk->__sk_common.skc_dport)
+	if (from == TCP_LISTEN && to == TCP_SYN_RECV && !sk->__sk_common.skc_dport)
 		return 0;
 	cookie = cookie_of(sk);
 	if (watched)
-		take_twin(cookie, old, new);
+		take_twin(cookie, from, to);
 	process = in_process_context(sk);
-	if (new == TCP_CLOSE) {
+	if (to == TCP_CLOSE) {
 		if (process && owner_by_use)
 			send_process();
-		return send_close(sk, old, cookie, process);
+		return send_close(sk, from, cookie, process);
 	}
-	if (process && old == TCP_CLOSE)
-		return send_owner(sk, EVENT_STATE, old, new, sk->sk_socket, cookie);
+	if (process && from == TCP_CLOSE)
+		return send_owner(sk, EVENT_STATE, from, to, sk->sk_socket, cookie);
 	if (process && owner_by_use)
 		send_process();
 	e = reserve(sizeof(*e));
 	if (!e)
 		return 0;
 	fill_event(e, EVENT_STATE, sk, cookie, process);
-	e->head.old_state = old;
-	e->head.new_state = new;
+	e->head.old_state = from;
+	e->head.new_state = to;
 	submit(e);
 	return 0;
 }
@@ -393,9 +392,9 @@ static __always_inline int handle_state(struct sock *sk, int old, int new)
  * what none before it did. A process and a softirq can hold two of them; where
  * tracing programs are preempted (7.x) a second process may hold the third.
  */
-static __always_inline int handle_once(struct sock *sk, int old, int new, bool first, bool last)
+static __always_inline int handle_once(struct sock *sk, int from, int to, bool first, bool last)
 {
-	__u64 states = (__u64)old << 32 | (__u32)new;
+	__u64 states = (__u64)from << 32 | (__u32)to;
 	struct mark *mark;
 	__u32 zero = 0;
 
@@ -407,28 +406,28 @@ static __always_inline int handle_once(struct sock *sk, int old, int new, bool f
 			mark->sk = 0; /* it may make the same transition again */
 		return 0;
 	}
-	handle_state(sk, old, new);
+	handle_state(sk, from, to);
 	mark->sk = last ? 0 : (__u64)sk;
 	mark->states = states;
 	return 0;
 }
 
 SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(state_a, struct sock *sk, int old, int new)
+int BPF_PROG(state_a, struct sock *sk, int from, int to)
 {
-	return handle_once(sk, old, new, true, false);
+	return handle_once(sk, from, to, true, false);
 }
 
 SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(state_b, struct sock *sk, int old, int new)
+int BPF_PROG(state_b, struct sock *sk, int from, int to)
 {
-	return handle_once(sk, old, new, false, false);
+	return handle_once(sk, from, to, false, false);
 }
 
 SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(state_c, struct sock *sk, int old, int new)
+int BPF_PROG(state_c, struct sock *sk, int from, int to)
 {
-	return handle_once(sk, old, new, false, true);
+	return handle_once(sk, from, to, false, true);
 }
 
 /* ---- local port of a connect or an unbound listen: process context ---- */
@@ -670,7 +669,8 @@ int close_cgroup(struct bpf_sock *sk)
 
 /* ---- request and timewait sockets: softirq or process, all kernels ---- */
 
-static __always_inline bool is_mini(struct timer_list *timer, struct sock_common **skc, bool *timewait)
+static __always_inline bool is_mini(struct timer_list *timer, struct sock_common **skc,
+				    bool *timewait)
 {
 	__u64 function = (__u64)timer->function;
 
@@ -703,8 +703,7 @@ int BPF_PROG(mini_born, struct timer_list *timer)
 	probe_addrs(e, skc);
 	e->head.new_state = TCP_SYN_RECV;
 	if (timewait)
-		e->head.new_state =
-			BPF_CORE_READ((struct inet_timewait_sock *)skc, tw_substate);
+		e->head.new_state = BPF_CORE_READ((struct inet_timewait_sock *)skc, tw_substate);
 	submit(e);
 	return 0;
 }

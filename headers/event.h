@@ -9,18 +9,18 @@
 #include "kernel.h"
 
 enum event_kind {
-	EVENT_STATE = 1, /* a transition of a full socket: event, owner_event or close_event */
-	EVENT_MISSED,	 /* a transition that only sock_ops saw: event */
-	EVENT_PORT,	 /* the local port became known (connect, listen without bind): event */
-	EVENT_ACCEPT,	 /* accept() returned the socket: owner_event */
-	EVENT_RELEASE,	 /* the last file of the socket was closed: event_head */
-	EVENT_MINI_BORN, /* a request or timewait socket's timer was started: event */
-	EVENT_MINI_GONE, /* the timer was cancelled or fired: event_head */
+	EVENT_STATE = 1,  /* a transition of a full socket: event, owner_event or close_event */
+	EVENT_MISSED,	  /* a transition that only sock_ops saw: event */
+	EVENT_PORT,	  /* the local port became known (connect, listen without bind): event */
+	EVENT_ACCEPT,	  /* accept() returned the socket: owner_event */
+	EVENT_RELEASE,	  /* the last file of the socket was closed: event_head */
+	EVENT_MINI_BORN,  /* a request or timewait socket's timer was started: event */
+	EVENT_MINI_GONE,  /* the timer was cancelled or fired: event_head */
 	EVENT_MINI_STATE, /* a timewait socket went FIN_WAIT2 -> TIME_WAIT: event_head */
-	EVENT_ROW,	 /* a socket as an iterator pass found it: row_event */
-	EVENT_ROWS_END,	 /* the pass is complete: event_head */
-	EVENT_FILE,	 /* a process holds an open file of the socket: event_head */
-	EVENT_PROCESS,	 /* a process not seen before: process_event, before the event it caused */
+	EVENT_ROW,	  /* a socket as an iterator pass found it: row_event */
+	EVENT_ROWS_END,	  /* the pass is complete: event_head */
+	EVENT_FILE,	  /* a process holds an open file of the socket: event_head */
+	EVENT_PROCESS,	  /* a process not seen before: process_event, before the event it caused */
 };
 
 /* The common start of every record but process_event, which shares time and kind. */

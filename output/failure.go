@@ -7,11 +7,11 @@ import (
 	"syscall"
 )
 
-// A Failure ends a run with an exit status of netstat. What netstat prints in
+// A FailureError ends a run with an exit status of netstat. What netstat prints in
 // such a case has been printed.
-type Failure struct{ Status int }
+type FailureError struct{ Status int }
 
-func (f *Failure) Error() string { return fmt.Sprintf("view failed with status %d", f.Status) }
+func (f *FailureError) Error() string { return fmt.Sprintf("view failed with status %d", f.Status) }
 
 // tell prints a message as a line.
 func tell(w io.Writer, format string, args ...any) {
@@ -21,7 +21,7 @@ func tell(w io.Writer, format string, args ...any) {
 // failed prints a message as a line and gives the Failure that goes with it.
 func failed(w io.Writer, status int, format string, args ...any) error {
 	tell(w, format, args...)
-	return &Failure{status}
+	return &FailureError{status}
 }
 
 // reason spells the cause of an error as the C library does.

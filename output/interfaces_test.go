@@ -173,7 +173,7 @@ func TestInterfacesLikeNetstat(t *testing.T) {
 	for _, c := range interfaceTrials(source) {
 		check("/proc", c)
 	}
-	names := interfaceNames(source)
+	names := interfaceNames()
 	for seed := range uint64(50) {
 		rnd := rand.New(rand.NewPCG(seed, 5))
 		dir := t.TempDir()
@@ -205,7 +205,7 @@ func viewIn(t *testing.T, netns string, v view, proc string) (r result) {
 }
 
 // interfaceNames gives the interfaces of a namespace, aliases not.
-func interfaceNames(source *snapshot.Ioctl) []string {
+func interfaceNames() []string {
 	names := []string{"lo", "veth0", "abcdefghijklmno", "br0", "eth01", "eth1", "eth10", "eth2", "abcdefghijklmn", "a-1"}
 	for _, number := range linkTypes {
 		names = append(names, fmt.Sprintf("t%d", number))
@@ -306,7 +306,7 @@ func recordInterfaces(t *testing.T, record, golden string) {
 	needTun(t)
 	netns, source := makeInterfaces(t)
 	rnd := rand.New(rand.NewPCG(6, 5))
-	names := interfaceNames(source)
+	names := interfaceNames()
 	write(t, "testdata/proc", "net/dev", randomCounters(rnd, names))
 	write(t, "testdata/proc", "net/if_inet6", randomAddrs6(rnd, names))
 	addressed, err := source.Addressed()

@@ -48,7 +48,7 @@ func LegacySockets(w, diag io.Writer, proc, family string, o LegacyOptions) erro
 // opened says what an error of a view means that is not told yet: its file
 // could not be opened.
 func (o *LegacyOptions) opened(diag io.Writer, subject, path string, err error) error {
-	var failure *Failure
+	var failure *FailureError
 	switch {
 	case err == nil || errors.As(err, &failure):
 		return err

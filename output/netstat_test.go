@@ -137,7 +137,7 @@ func runView(t testing.TB, v view, proc string) result {
 	var out, diag bytes.Buffer
 	err := v(&out, &diag, proc)
 	r := result{out.String(), diag.String(), 0}
-	var failure *output.Failure
+	var failure *output.FailureError
 	switch {
 	case errors.As(err, &failure):
 		r.Status = failure.Status

@@ -128,7 +128,7 @@ func columnFailure(diag io.Writer, err error) error {
 		return nil
 	}
 	if column.Column == "" {
-		return &Failure{1}
+		return &FailureError{1}
 	}
 	return failed(diag, 1, "warning: /proc/%s does not contain required field %s", column.File, column.Column)
 }
@@ -155,23 +155,51 @@ type flagLetter struct {
 }
 
 var routeLetters = []flagLetter{
-	{0x4, "H"}, {0x8, "R"}, {0x10, "D"}, {0x20, "M"}, {0x10000, "d"}, {0x20000, "a"},
-	{0x40000, "c"}, {0x200000, "o"}, {0x400000, "e"}, {0x1000000, "c"}, {0x2000000, "f"},
-	{0x4000000, "p"}, {0x80000000, "l"}, {0x40, "u"}, {0x80, "w"}, {0x100, "i"}, {0x400, "n"},
+	{0x4, "H"},
+	{0x8, "R"},
+	{0x10, "D"},
+	{0x20, "M"},
+	{0x10000, "d"},
+	{0x20000, "a"},
+	{0x40000, "c"},
+	{0x200000, "o"},
+	{0x400000, "e"},
+	{0x1000000, "c"},
+	{0x2000000, "f"},
+	{0x4000000, "p"},
+	{0x80000000, "l"},
+	{0x40, "u"},
+	{0x80, "w"},
+	{0x100, "i"},
+	{0x400, "n"},
 }
 
 var cachedRouteLetters = []flagLetter{
-	{0x8, "R"}, {0x10, "D"}, {0x20, "M"}, {0x1, "-"}, {0x4, "o"}, {0x10000, "n"},
-	{0x20000, "d"}, {0x80000, "t"}, {0x200000, "f"}, {0x400000, "q"}, {0x800000, "Ns"},
-	{0x1000000, "r"}, {0x4000000, "i"}, {0x8000000, "Nd"}, {0x10000000, "b"},
-	{0x20000000, "m"}, {0x40000000, "#"}, {0x80000000, "l"},
+	{0x8, "R"},
+	{0x10, "D"},
+	{0x20, "M"},
+	{0x1, "-"},
+	{0x4, "o"},
+	{0x10000, "n"},
+	{0x20000, "d"},
+	{0x80000, "t"},
+	{0x200000, "f"},
+	{0x400000, "q"},
+	{0x800000, "Ns"},
+	{0x1000000, "r"},
+	{0x4000000, "i"},
+	{0x8000000, "Nd"},
+	{0x10000000, "b"},
+	{0x20000000, "m"},
+	{0x40000000, "#"},
+	{0x80000000, "l"},
 }
 
 // spell gives the letters of the flags after those there are.
 func spell(letters string, table []flagLetter, flags snapshot.RouteFlags) string {
 	for _, l := range table {
 		if flags&l.flag != 0 {
-			letters += l.letter
+			letters += l.letter //nolint:perfsprint // at most a dozen letters
 		}
 	}
 	return letters

@@ -45,8 +45,18 @@ func writeRoutes6(w, diag io.Writer, proc string, o *RouteOptions, cache bool) e
 }
 
 var route6Letters = []flagLetter{
-	{0x1, "U"}, {0x200, "!"}, {0x2, "G"}, {0x4, "H"}, {0x10000, "D"}, {0x40000, "A"},
-	{0x1000000, "C"}, {0x20000, "a"}, {0x400000, "e"}, {0x20, "m"}, {0x200000, "n"}, {0x2000000, "f"},
+	{0x1, "U"},
+	{0x200, "!"},
+	{0x2, "G"},
+	{0x4, "H"},
+	{0x10000, "D"},
+	{0x40000, "A"},
+	{0x1000000, "C"},
+	{0x20000, "a"},
+	{0x400000, "e"},
+	{0x20, "m"},
+	{0x200000, "n"},
+	{0x2000000, "f"},
 }
 
 func (r *tableRow) route6(route *snapshot.Route6, names Names) {

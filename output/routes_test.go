@@ -126,8 +126,10 @@ func randomRoutes(rnd *rand.Rand) string {
 		if strings.HasPrefix(b.String(), "Extra") {
 			b.WriteString("extra\t")
 		}
-		fields := []string{randomIface(rnd), randomHex4(rnd), randomHex4(rnd), randomFlags(rnd), randomNumber(rnd),
-			randomNumber(rnd), randomNumber(rnd), randomMask(rnd), randomNumber(rnd), randomNumber(rnd), randomNumber(rnd)}
+		fields := []string{
+			randomIface(rnd), randomHex4(rnd), randomHex4(rnd), randomFlags(rnd), randomNumber(rnd),
+			randomNumber(rnd), randomNumber(rnd), randomMask(rnd), randomNumber(rnd), randomNumber(rnd), randomNumber(rnd),
+		}
 		b.WriteString(randomRow(rnd, fields, 10))
 	}
 	return b.String()
@@ -159,9 +161,11 @@ func randomCachedRoutes(rnd *rand.Rand) string {
 	b.WriteString("Iface\tDestination\tGateway \tFlags\t\tRefCnt\tUse\tMetric\tSource\t\tMTU\tWindow\tIRTT\tTOS\tHHRef\tHHUptod\tSpecDst                          \n")
 	for range rnd.IntN(6) {
 		iface := randomIface(rnd)
-		b.WriteString(strings.Join([]string{iface[:min(len(iface), 15)], randomHex4(rnd), randomHex4(rnd), randomFlags(rnd), randomNumber(rnd),
+		b.WriteString(strings.Join([]string{
+			iface[:min(len(iface), 15)], randomHex4(rnd), randomHex4(rnd), randomFlags(rnd), randomNumber(rnd),
 			randomNumber(rnd), randomNumber(rnd), randomHex4(rnd), randomNumber(rnd), randomNumber(rnd), randomNumber(rnd),
-			randomNumber(rnd), randomNumber(rnd), randomNumber(rnd), randomHex4(rnd)}, "\t") + "\n")
+			randomNumber(rnd), randomNumber(rnd), randomNumber(rnd), randomHex4(rnd),
+		}, "\t") + "\n")
 	}
 	return b.String()
 }
@@ -194,8 +198,10 @@ func randomRoutes6(rnd *rand.Rand) string {
 			flags = pick(rnd, "00000001", "00000003", "80200001", "00200200", "01000003", "00450003")
 		}
 		length := func() string { return pick(rnd, "00", "40", "80", "0a", "ff") }
-		row := []string{randomHex6(rnd), length(), randomHex6(rnd), length(), randomHex6(rnd),
-			number(), number(), number(), flags, "   " + randomIface(rnd)}
+		row := []string{
+			randomHex6(rnd), length(), randomHex6(rnd), length(), randomHex6(rnd),
+			number(), number(), number(), flags, "   " + randomIface(rnd),
+		}
 		if b.Len() > 0 && rnd.IntN(20) == 0 { // the first row would end in what netstat's stack holds
 			row = row[:rnd.IntN(len(row))]
 		}

@@ -23,22 +23,22 @@ type statText struct {
 // never finds some that they hold, such as Forwarding and TCPTimeouts; those
 // are not here, as it prints them like statistics that it does not know.
 var statTables = map[string]map[string]statText{
-	"Ip":     statsOfIp,
+	"Ip":     statsOfIP,
 	"Icmp":   statsOfIcmp,
-	"Tcp":    statsOfTcp,
-	"Udp":    statsOfUdp,
-	"TcpExt": statsOfTcpExt,
+	"Tcp":    statsOfTCP,
+	"Udp":    statsOfUDP,
+	"TcpExt": statsOfTCPExt,
 	"Sctp":   statsOfSctp,
 }
 
 var statTables6 = map[string]map[string]statText{
-	"Ip6":   statsOfIp6,
+	"Ip6":   statsOfIP6,
 	"Icmp6": statsOfIcmp6,
-	"Udp6":  statsOfUdp6,
+	"Udp6":  statsOfUDP6,
 	"Tcp6":  nil,
 }
 
-var statsOfIp = map[string]statText{
+var statsOfIP = map[string]statText{
 	"DefaultTTL":      {},
 	"ForwDatagrams":   {statAlways, "# forwarded"},
 	"FragCreates":     {statNonzero, "# fragments created"},
@@ -88,7 +88,7 @@ var statsOfIcmp = map[string]statText{
 	"OutTimestamps":    {statOut, "timestamp requests: #"},
 }
 
-var statsOfTcp = map[string]statText{
+var statsOfTCP = map[string]statText{
 	"ActiveOpens":  {statAlways, "# active connection openings"},
 	"AttemptFails": {statAlways, "# failed connection attempts"},
 	"CurrEstab":    {statAlways, "# connections established"},
@@ -105,7 +105,7 @@ var statsOfTcp = map[string]statText{
 	"RtoMin":       {},
 }
 
-var statsOfUdp = map[string]statText{
+var statsOfUDP = map[string]statText{
 	"InDatagrams":  {statAlways, "# packets received"},
 	"InErrors":     {statAlways, "# packet receive errors"},
 	"NoPorts":      {statAlways, "# packets to unknown port received"},
@@ -114,7 +114,7 @@ var statsOfUdp = map[string]statText{
 	"SndbufErrors": {statAlways, "# send buffer errors"},
 }
 
-var statsOfTcpExt = map[string]statText{
+var statsOfTCPExt = map[string]statText{
 	"DelayedACKLocked":         {statNonzero, "# delayed acks further delayed because of locked socket"},
 	"DelayedACKLost":           {statNonzero, "Quick ack mode was activated # times"},
 	"DelayedACKs":              {statNonzero, "# delayed acks sent"},
@@ -187,7 +187,7 @@ var statsOfSctp = map[string]statText{
 	"SctpShutdowns":        {statAlways, "# Number of Graceful Terminations"},
 }
 
-var statsOfIp6 = map[string]statText{
+var statsOfIP6 = map[string]statText{
 	"Ip6FragCreates":      {statNonzero, "# fragments created"},
 	"Ip6FragFails":        {statNonzero, "# outgoing packets failed fragmentation"},
 	"Ip6FragOKs":          {statNonzero, "# outgoing packets fragmented ok"},
@@ -245,7 +245,7 @@ var statsOfIcmp6 = map[string]statText{
 	"Icmp6OutTimeExcds":              {statOut, "sent ICMPv6 time exceeded: #"},
 }
 
-var statsOfUdp6 = map[string]statText{
+var statsOfUDP6 = map[string]statText{
 	"Udp6InDatagrams":  {statAlways, "# packets received"},
 	"Udp6InErrors":     {statAlways, "# packet receive errors"},
 	"Udp6NoPorts":      {statAlways, "# packets to unknown port received"},

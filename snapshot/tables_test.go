@@ -77,8 +77,10 @@ func TestParseCachedRoutes(t *testing.T) {
 		t.Fatal(err)
 	}
 	diff(t, []CachedRoute{{
-		Route: Route{Iface: "lo", Dest: addr("127.0.0.1"), Gateway: addr("127.0.0.2"), Mask: addr("0.0.0.0"), Flags: 0x80000200,
-			RefCnt: 1, Use: 2, Metric: 3, MTU: 16436, Window: 5, IRTT: 6},
+		Route: Route{
+			Iface: "lo", Dest: addr("127.0.0.1"), Gateway: addr("127.0.0.2"), Mask: addr("0.0.0.0"), Flags: 0x80000200,
+			RefCnt: 1, Use: 2, Metric: 3, MTU: 16436, Window: 5, IRTT: 6,
+		},
 		Source: addr("127.0.0.3"), TOS: 8, HHRef: -1, HHUp: 1, SpecDst: addr("127.0.0.4"),
 	}}, got)
 }

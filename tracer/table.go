@@ -569,11 +569,11 @@ func (t *Table) setMiniState(c *Conn, state snapshot.State, at uint64, inferred 
 	t.tellClose(c, at, inferred)
 }
 
-// nextFinWait2 appends to refs up to max timewait sockets in FIN_WAIT2, those
+// nextFinWait2 appends to refs up to most timewait sockets in FIN_WAIT2, those
 // not looked at for longest first.
-func (t *Table) nextFinWait2(refs []streamMiniRef, max int) []streamMiniRef {
+func (t *Table) nextFinWait2(refs []streamMiniRef, most int) []streamMiniRef {
 	n := len(t.finWait2)
-	for i := 0; i < n && len(refs) < max; i++ {
+	for i := 0; i < n && len(refs) < most; i++ {
 		h := t.finWait2[i]
 		if c := h.conn; c.ID == h.id && c.mini != 0 && c.State == snapshot.FinWait2 && c.key == 0 {
 			refs = append(refs, streamMiniRef{Sk: c.mini, Cookie: c.Cookie})

@@ -13,6 +13,7 @@ import (
 	"unsafe"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
@@ -592,12 +593,12 @@ func (t *Tracer) runIters(withFiles bool) error {
 	return nil
 }
 
-type iterator interface {
-	Open() (io.ReadCloser, error)
-}
-
 func (t *Tracer) runIter(program string) error {
-	r, err := t.hooks.links[program].(iterator).Open()
+	iter, ok := t.hooks.links[program].(*link.Iter)
+	if !ok {
+		return fmt.Errorf("iterator %s is not attached", program)
+	}
+	r, err := iter.Open()
 	if err != nil {
 		return fmt.Errorf("open iterator %s: %w", program, err)
 	}
@@ -661,8 +662,9 @@ func (t *Tracer) tellSnapshot() {
 func (t *Tracer) waitPass() {
 	for t.passing {
 		select {
-		case <-t.passDone:
+		case err := <-t.passDone:
 			t.passing = false
+			t.keep(err)
 		default:
 			var rec ringbuf.Record
 			t.reader.SetDeadline(time.Now().Add(pollInterval))

@@ -43,7 +43,7 @@ func failf(format string, args ...any) error {
 func report(e *env, err error) status {
 	var usage *usageError
 	var view *viewError
-	var failure *output.Failure
+	var failure *output.FailureError
 	switch {
 	case err == nil:
 		return statusOK

@@ -362,13 +362,7 @@ func (s *stream) Idle() error {
 }
 
 func (s *stream) flushIfFull() error {
-	n := 0
-	if s.json != nil {
-		n = s.json.Buffered()
-	} else {
-		n = s.text.Buffered()
-	}
-	if n < flushAt {
+	if s.json != nil && s.json.Buffered() < flushAt || s.text != nil && s.text.Buffered() < flushAt {
 		return nil
 	}
 	return s.flush()

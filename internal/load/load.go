@@ -103,7 +103,10 @@ func Start(role, netns string) (*Process, error) {
 		return nil, err
 	}
 	p.lines = bufio.NewReader(out)
-	return p, p.expect("ready")
+	if err := p.expect("ready"); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // PID gives the process id.
