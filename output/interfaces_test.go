@@ -10,13 +10,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/nettrace/nettrace/internal/testnet"
 	"github.com/nettrace/nettrace/output"
 	"github.com/nettrace/nettrace/snapshot"
 )
@@ -109,22 +109,7 @@ func ip(t *testing.T, args ...string) {
 // inNetns calls a function on a thread in a network namespace.
 func inNetns(t *testing.T, name string, f func()) {
 	t.Helper()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		ns, err := os.Open(filepath.Join("/run/netns", name))
-		if err == nil {
-			err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
-			ns.Close()
-		}
-		if err == nil {
-			f()
-		}
-		done <- err
-	}()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
+	testnet.In(t, filepath.Join("/run/netns", name), f)
 }
 
 // makeTun makes a tun interface that has a link type.

@@ -28,11 +28,24 @@ func (t *Table) applyRow(e *Event) {
 		return
 	}
 	c := t.socks[e.key()]
+	if c != nil && !c.isRow(e) {
+		t.resync.Removed++
+		t.endMissed(c, e.Time)
+		c = nil
+	}
 	if c == nil {
 		c = t.newRow(e)
 		t.addSock(c, e)
 	}
 	t.mergeRow(c, e)
+}
+
+// isRow tells whether a row is about c and not about a later socket with its
+// address or cookie. The local port may not be known yet.
+func (c *Conn) isRow(e *Event) bool {
+	sameCookie := c.Cookie == 0 || e.Cookie == 0 || c.Cookie == e.Cookie
+	samePort := c.Local.Port() == e.Local.Port() || c.Local.Port() == 0
+	return sameCookie && samePort && c.Remote == e.Remote && c.Local.Addr() == e.Local.Addr()
 }
 
 // applyProcRow takes a row of /proc, which has neither cookie nor address: it is
@@ -53,6 +66,11 @@ func (t *Table) applyMiniRow(e *Event) {
 		return
 	}
 	c := t.minis[e.Sock]
+	if c != nil && !c.isRow(e) { // its end was missed, and its address is used again
+		t.resync.Removed++
+		t.end(c, e.Time, true)
+		c = nil
+	}
 	if c == nil {
 		c = t.claimMini(e)
 	}
@@ -62,6 +80,9 @@ func (t *Table) applyMiniRow(e *Event) {
 		if e.New == snapshot.SynRecv {
 			t.setLoose(c)
 		}
+	}
+	if c.Local.Port() == 0 {
+		t.setLocal(c, e)
 	}
 	if c.key != 0 { // the full socket is about to go
 		c.pass = t.pass

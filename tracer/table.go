@@ -44,17 +44,19 @@ type Table struct {
 	tell  func(*Change) // gets every change; the Change is valid during the call
 	procs *processes
 
-	socks     map[uint64]*Conn // by Event.key
-	minis     map[uint64]*Conn // by address of the request or timewait socket
-	loose     map[tuple]*Conn  // no cookie yet: requests, unclaimed timewait sockets, rows of /proc
-	listeners map[port][]*Conn
-	dying     []*Conn   // their timer stopped; see dyingGrace
-	unclaimed []heldRow // timewait sockets before the end of their full socket
-	held      []heldRow // their first transition waits for the local port
-	holdPorts bool      // a hook tells the port
-	refresh   bool
-	finWait2  []heldRow // timewait sockets in FIN_WAIT2, whose switch to TIME_WAIT is looked for
-	free      []*Conn
+	socks      map[uint64]*Conn // by Event.key
+	minis      map[uint64]*Conn // by address of the request or timewait socket
+	loose      map[tuple]*Conn  // no cookie yet: requests, unclaimed timewait sockets, rows of /proc
+	listeners  map[port][]*Conn
+	dying      []*Conn // their timer stopped; see dyingGrace
+	seekOwners bool    // no hook tells who accepts
+	unaccepted []unacceptedRow
+	unclaimed  []heldRow // timewait sockets before the end of their full socket
+	held       []heldRow // their first transition waits for the local port
+	holdPorts  bool      // a hook tells the port
+	refresh    bool
+	finWait2   []heldRow // timewait sockets in FIN_WAIT2, whose switch to TIME_WAIT is looked for
+	free       []*Conn
 
 	pass       uint32              // number of the pass over the kernel's table under way, or of the last one
 	passStart  uint64              // its time; 0: none is under way
@@ -240,6 +242,10 @@ func (t *Table) applyState(e *Event) {
 	if c.State != e.Old && e.Old != 0 && c.State != 0 {
 		t.transition(c, e.Old, e.Time, true)
 	}
+	if e.New == e.Old { // close() after shutdown() sets the state anew
+		t.useOwner(c, e)
+		return
+	}
 	if e.New == snapshot.Close {
 		t.endFull(c, e)
 		return
@@ -252,6 +258,39 @@ func (t *Table) applyState(e *Event) {
 		t.useOwner(c, e)
 	}
 	t.transition(c, e.New, e.Time, false)
+	if e.Old == snapshot.SynRecv && t.seekOwners {
+		t.unaccepted = append(t.unaccepted, unacceptedRow{heldRow{c, c.ID}, e.Time + uint64(acceptGrace)})
+	}
+}
+
+// unacceptedRow is a connection of which no hook will tell who accepted it.
+type unacceptedRow struct {
+	heldRow
+	due uint64 // when to look for its owner
+}
+
+// acceptGrace is how long a connection may take to be accepted, or to end,
+// before its owner is looked for.
+const acceptGrace = 100 * time.Millisecond
+
+// ownersDue tells whether the owner of some connection should be looked for. A
+// connection that stays unaccepted is looked at ever more seldom.
+func (t *Table) ownersDue(now uint64) bool {
+	due := false
+	kept := t.unaccepted[:0]
+	for _, u := range t.unaccepted {
+		c := u.conn
+		if c.ID != u.id || c.key == 0 || c.Inode != 0 && c.Owner.Source != OwnerListener && c.Owner.Source != OwnerUnknown {
+			continue
+		}
+		if now >= u.due {
+			due = true
+			u.due = now + 2*(now-c.Start)
+		}
+		kept = append(kept, u)
+	}
+	t.unaccepted = kept
+	return due
 }
 
 // begins tells the transitions with which the life of a socket can begin.
@@ -452,6 +491,7 @@ func (t *Table) applyMiniBorn(e *Event) {
 		return
 	}
 	if c := t.socks[e.key()]; c != nil && e.Cookie != 0 {
+		t.setLocal(c, e)
 		t.setMini(c, e.Sock, e.New)
 		return
 	}

@@ -73,11 +73,13 @@ type Tracer struct {
 	handler Handler
 	err     error // the first one of the handler
 	ready   bool  // the snapshot was told
+	closed  bool
 	held    []heldChange
 	started uint64
 
 	passDone   chan error
 	passing    bool
+	passKind   passKind
 	passRead   bool // the iterators are done
 	passErr    error
 	passAsked  bool // another pass is due
@@ -148,6 +150,7 @@ func Open(opts Options) (*Tracer, error) {
 	t.table = newTable(t.procs, t.tellChange)
 	t.table.holdPorts = t.hooks.chosen[SourcePort] != ""
 	t.table.canPass = t.hooks.chosen[Rows] != ""
+	t.table.seekOwners = t.hooks.chosen[Acceptor] == "" && t.hooks.chosen[Rows] != "" && t.hooks.chosen[Files] != ""
 	t.table.refresh = t.hooks.chosen[Substate] == refreshHook
 	t.lastWhole = monotonic()
 	return t, nil
@@ -256,7 +259,9 @@ func (t *Tracer) Netns() uint32 { return t.netns }
 func (t *Tracer) Stats() Stats {
 	s := t.stats
 	s.Dropped = t.drops
-	s.Queued = t.reader.AvailableBytes()
+	if !t.closed {
+		s.Queued = t.reader.AvailableBytes()
+	}
 	s.Table = t.table.Stats()
 	return s
 }
@@ -266,6 +271,7 @@ func (t *Tracer) Table() *Table { return t.table }
 
 // Close detaches everything.
 func (t *Tracer) Close() error {
+	t.closed = true
 	err := t.reader.Close()
 	t.hooks.close()
 	return err
@@ -293,7 +299,7 @@ func monotonic() uint64 {
 func (t *Tracer) Run(ctx context.Context, h Handler) error {
 	t.handler = h
 	t.started = monotonic()
-	t.startPass(true)
+	t.startPass(passInitial)
 	var (
 		rec ringbuf.Record
 		ev  Event
@@ -389,6 +395,9 @@ func (t *Tracer) housekeep(now uint64) {
 		t.checkMisses()
 		t.checkTwins(now)
 		t.procs.trim()
+		if t.ready && !t.passing && t.table.ownersDue(now) {
+			t.startPass(passOwners)
+		}
 	}
 	if now >= t.nextRefresh {
 		t.nextRefresh = now + uint64(refreshInterval)
@@ -408,7 +417,7 @@ func (t *Tracer) housekeep(now uint64) {
 	}
 	if t.passAsked && !t.passing && t.ready {
 		t.passAsked = false
-		t.startPass(false)
+		t.startPass(passResync)
 	}
 }
 
@@ -528,17 +537,26 @@ func (t *Tracer) tellChange(c *Change) {
 
 // ---- passes ----
 
-func (t *Tracer) startPass(initial bool) {
+// passKind says what a pass over the kernel's table is for.
+type passKind int
+
+const (
+	passInitial passKind = iota // the snapshot
+	passResync                  // asked for, or after a loss
+	passOwners                  // to find who accepted
+)
+
+func (t *Tracer) startPass(kind passKind) {
 	if t.hooks.chosen[Rows] == "" {
-		if initial {
+		if kind == passInitial {
 			t.keep(t.inNetns(t.procSnapshot))
 		}
 		t.nextPass = ^uint64(0)
 		return
 	}
-	t.passing, t.rowsEnded = true, false
-	t.table.beginPass(monotonic(), initial)
-	go func() { t.passDone <- t.readRows(initial) }()
+	t.passing, t.rowsEnded, t.passKind = true, false, kind
+	t.table.beginPass(monotonic(), kind == passInitial)
+	go func() { t.passDone <- t.readRows(kind != passResync) }()
 }
 
 // inNetns runs f on a thread that is in the traced network namespace.
@@ -621,7 +639,7 @@ func (t *Tracer) runIter(program string) error {
 func (t *Tracer) endPass() {
 	err := t.passErr
 	t.passing, t.passRead = false, false
-	initial := t.table.initial
+	initial := t.passKind == passInitial
 	t.nextPass = monotonic() + uint64(max(t.opts.Reconcile, 0))
 	if err != nil && initial {
 		t.keep(err)
@@ -636,6 +654,9 @@ func (t *Tracer) endPass() {
 	t.passAsked = t.passAsked || again
 	if initial {
 		t.tellSnapshot()
+		return
+	}
+	if t.passKind == passOwners && r == (Resync{}) {
 		return
 	}
 	t.stats.Resyncs++

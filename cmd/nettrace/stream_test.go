@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -22,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nettrace/nettrace/internal/load"
+	"github.com/nettrace/nettrace/internal/testnet"
 	"github.com/nettrace/nettrace/snapshot"
 )
 
@@ -71,32 +71,14 @@ type record struct {
 	Hooks []string `json:"hooks"`
 }
 
-// newNetns makes a network namespace with its loopback up and gives its file.
+// newNetns makes a network namespace with room for the load, which by default
+// depends on the size of the machine.
 func newNetns(t *testing.T) string {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: makes a network namespace and loads BPF programs")
-	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip("needs ip(8), package iproute2")
-	}
-	name := fmt.Sprintf("nt-%d-%d", os.Getpid(), time.Now().UnixNano()%1e9)
-	ip := func(args ...string) {
-		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %v: %v: %s", args, err, out)
-		}
-	}
-	ip("netns", "add", name)
-	t.Cleanup(func() { ip("netns", "del", name) })
-	ip("-n", name, "link", "set", "lo", "up")
-	path := filepath.Join("/run/netns", name)
-	inNetns(t, path, func() {
-		// On a small machine the kernel would not keep all timewait sockets.
-		if err := os.WriteFile("/proc/sys/net/ipv4/tcp_max_tw_buckets", []byte("262144"), 0o644); err != nil {
-			t.Error(err)
-		}
-	})
-	return path
+	netns := testnet.New(t)
+	testnet.Set(t, netns, "net/ipv4/tcp_max_tw_buckets", "262144")
+	testnet.Set(t, netns, "net/core/somaxconn", "65535") // a slow server must not make it drop requests
+	return netns
 }
 
 // tracing is a nettrace that streams NDJSON to a file.
@@ -376,7 +358,7 @@ func monotonic(t *testing.T) int64 {
 func kernelTable(t *testing.T, netns string) []string {
 	t.Helper()
 	var rows []string
-	inNetns(t, netns, func() {
+	testnet.In(t, netns, func() {
 		for _, ipv6 := range []bool{false, true} {
 			sockets, err := snapshot.ReadSockets("/proc/thread-self", snapshot.TCP, ipv6)
 			if err != nil {
@@ -394,28 +376,6 @@ func kernelTable(t *testing.T, netns string) []string {
 		}
 	})
 	return rows
-}
-
-// inNetns runs f on a thread in the namespace.
-func inNetns(t *testing.T, netns string, f func()) {
-	t.Helper()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // the thread ends with the goroutine
-		fd, err := unix.Open(netns, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer unix.Close(fd)
-		if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
-			t.Error(err)
-			return
-		}
-		f()
-	}()
-	<-done
 }
 
 // TestStreamChurn makes connections at full speed and wants every one's whole
@@ -721,7 +681,7 @@ func nettraceIn(t *testing.T, netns string, uid uint32, args ...string) (stdout,
 	if uid != 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	}
-	inNetns(t, netns, func() { err = cmd.Start() })
+	testnet.In(t, netns, func() { err = cmd.Start() })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -791,7 +751,7 @@ func TestStreamOptions(t *testing.T) {
 		{"-lc", "LISTEN -> CLOSE", "SYN_SENT"},
 		{"-4c", "127.0.0.1", "tcp6"},
 		{"-6c", "tcp6", "127.0.0.1"},
-		{"-tcp", os.Args[0], ""},
+		{"-tcp", filepath.Base(os.Args[0]), ""},
 		{"-ce", "INODE", ""},
 	} {
 		t.Run(c.option, func(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -135,6 +136,15 @@ func (p *Process) Stop() error {
 	return errors.Join(p.stdin.Close(), p.cmd.Wait())
 }
 
+// Kill ends the role in the middle of what it does and waits for it.
+func (p *Process) Kill() error {
+	if err := p.cmd.Process.Kill(); err != nil {
+		return err
+	}
+	_ = p.cmd.Wait() // says that it was killed
+	return nil
+}
+
 // Main plays the role that this process was started for and exits, or returns
 // at once when it was not started by Start.
 func Main() {
@@ -166,6 +176,15 @@ func play(words []string) error {
 		return serve()
 	case "story":
 		return asClient(tellStory)
+	case "hold":
+		return hold()
+	case "churn":
+		seed, err1 := strconv.ParseUint(words[1], 10, 64)
+		d, err2 := strconv.ParseInt(words[2], 10, 64)
+		if err := errors.Join(err1, err2); err != nil {
+			return err
+		}
+		return asClient(func() error { return playChurn(seed, time.Duration(d)) })
 	}
 	first, err1 := strconv.Atoi(words[1])
 	count, err2 := strconv.Atoi(words[2])
@@ -188,7 +207,7 @@ func serve() error {
 	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: Port}); err != nil {
 		return err
 	}
-	if err := unix.Listen(fd, 4096); err != nil {
+	if err := unix.Listen(fd, 65535); err != nil {
 		return err
 	}
 	go func() {

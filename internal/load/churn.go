@@ -1,0 +1,356 @@
+package load
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Churn gives the role of doing to TCP sockets, for a time, everything that a
+// program can: listen with and without bind, connect from and to IPv4, IPv6 and
+// v4-mapped addresses, to listeners, to nobody and to itself (simultaneous open
+// and close), accept or not, close, half-close, reset, disconnect, overflow
+// backlogs, hand sockets to other processes. What is open in the end stays open
+// until Stop. The seed decides what is done.
+func Churn(seed uint64, d time.Duration) string {
+	return fmt.Sprintf("churn %d %d", seed, d)
+}
+
+// churn is the state of the role. All descriptors do not block.
+type churn struct {
+	rnd       *rand.Rand
+	listeners []listener
+	socks     []int // connected, connecting, accepted
+	holders   []*exec.Cmd
+	pipes     []io.Closer
+}
+
+type listener struct {
+	fd, port int
+	ipv6     bool
+}
+
+// Bounds of what is open at a time.
+const (
+	maxListeners = 12
+	maxSocks     = 150
+	maxHolders   = 3
+)
+
+func playChurn(seed uint64, d time.Duration) error {
+	c := &churn{rnd: rand.New(rand.NewPCG(seed, 1))}
+	actions := []func() error{
+		c.listen, c.unlisten,
+		c.connect, c.connect, c.connect, c.connect, c.connect, c.connectBound, c.connectSelf, c.refused,
+		c.accept, c.accept, c.accept, c.accept, c.accept,
+		c.close, c.close, c.close, c.close, c.halfClose, c.reset, c.disconnect, c.exchange, c.exchange,
+		c.hold,
+	}
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		if len(c.listeners) == 0 {
+			if err := c.listen(); err != nil {
+				return err
+			}
+		}
+		if err := actions[c.rnd.IntN(len(actions))](); err != nil {
+			return err
+		}
+	}
+	for i, h := range c.holders {
+		if c.rnd.IntN(2) == 0 {
+			if err := errors.Join(c.pipes[i].Close(), h.Wait()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *churn) socket(ipv6 bool) (int, error) {
+	family := unix.AF_INET
+	if ipv6 {
+		family = unix.AF_INET6
+	}
+	return unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+}
+
+// loopback gives an address of the loopback interface; mapped is the v4-mapped
+// form of the IPv4 one.
+func loopback(ipv6, mapped bool, port int) unix.Sockaddr {
+	switch {
+	case !ipv6:
+		return &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}}
+	case mapped:
+		return &unix.SockaddrInet6{Port: port, Addr: [16]byte{10: 0xff, 11: 0xff, 12: 127, 15: 1}}
+	}
+	return &unix.SockaddrInet6{Port: port, Addr: [16]byte{15: 1}}
+}
+
+func (c *churn) listen() error {
+	if len(c.listeners) >= maxListeners {
+		return nil
+	}
+	l := listener{ipv6: c.rnd.IntN(2) == 0}
+	fd, err := c.socket(l.ipv6)
+	if err != nil {
+		return err
+	}
+	l.fd = fd
+	if c.rnd.IntN(4) == 0 {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, 1); err != nil {
+			return err
+		}
+	}
+	if c.rnd.IntN(3) > 0 { // else listen chooses the port
+		var any unix.Sockaddr = &unix.SockaddrInet4{}
+		if l.ipv6 {
+			any = &unix.SockaddrInet6{}
+		}
+		if err := unix.Bind(fd, any); err != nil {
+			return err
+		}
+	}
+	if err := unix.Listen(fd, 1+c.rnd.IntN(6)); err != nil {
+		return err
+	}
+	l.port, err = localPort(fd)
+	c.listeners = append(c.listeners, l)
+	return err
+}
+
+func localPort(fd int) (int, error) {
+	a, err := unix.Getsockname(fd)
+	if err != nil {
+		return 0, err
+	}
+	switch a := a.(type) {
+	case *unix.SockaddrInet4:
+		return a.Port, nil
+	case *unix.SockaddrInet6:
+		return a.Port, nil
+	}
+	return 0, fmt.Errorf("a socket name of type %T", a)
+}
+
+func (c *churn) unlisten() error {
+	if len(c.listeners) < 3 {
+		return nil
+	}
+	i := c.rnd.IntN(len(c.listeners))
+	fd := c.listeners[i].fd
+	c.listeners = append(c.listeners[:i], c.listeners[i+1:]...)
+	return unix.Close(fd)
+}
+
+// connect connects to a listener. A full backlog leaves it in SYN_SENT.
+func (c *churn) connect() error { return c.connectFrom(0) }
+
+// connectBound does so from a port of a few, which are used again while their
+// former connection is in TIME_WAIT.
+func (c *churn) connectBound() error { return c.connectFrom(20000 + c.rnd.IntN(40)) }
+
+func (c *churn) connectFrom(port int) error {
+	l := c.listeners[c.rnd.IntN(len(c.listeners))]
+	ipv6, mapped := false, false
+	if l.ipv6 {
+		ipv6, mapped = c.rnd.IntN(3) > 0, c.rnd.IntN(2) == 0
+	}
+	fd, err := c.socket(ipv6)
+	if err != nil {
+		return err
+	}
+	if port != 0 {
+		err = errors.Join(
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
+			unix.Bind(fd, loopback(ipv6, mapped, port)),
+		)
+		if errors.Is(err, unix.EADDRINUSE) {
+			return unix.Close(fd)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return c.dial(fd, loopback(ipv6, mapped, l.port))
+}
+
+func (c *churn) dial(fd int, to unix.Sockaddr) error {
+	err := unix.Connect(fd, to)
+	switch {
+	case err == nil, errors.Is(err, unix.EINPROGRESS):
+		return c.keep(fd)
+	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.EADDRNOTAVAIL), errors.Is(err, unix.ECONNRESET):
+		return unix.Close(fd)
+	}
+	return fmt.Errorf("connect to %v: %w", to, err)
+}
+
+func (c *churn) keep(fd int) error {
+	c.socks = append(c.socks, fd)
+	if len(c.socks) > maxSocks {
+		return c.close()
+	}
+	return nil
+}
+
+// connectSelf connects a socket to itself: both ends open, and close, at once.
+func (c *churn) connectSelf() error {
+	fd, err := c.socket(false)
+	if err != nil {
+		return err
+	}
+	if err := unix.Bind(fd, loopback(false, false, 0)); err != nil {
+		return err
+	}
+	port, err := localPort(fd)
+	if err != nil {
+		return err
+	}
+	return c.dial(fd, loopback(false, false, port))
+}
+
+func (c *churn) refused() error {
+	fd, err := c.socket(false)
+	if err != nil {
+		return err
+	}
+	return c.dial(fd, loopback(false, false, 1))
+}
+
+func (c *churn) accept() error {
+	l := c.listeners[c.rnd.IntN(len(c.listeners))]
+	fd, _, err := unix.Accept4(l.fd, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ECONNABORTED) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("accept: %w", err)
+	}
+	return c.keep(fd)
+}
+
+// take takes a socket out of those that are open; ok is false when there is none.
+func (c *churn) take() (fd int, ok bool) {
+	n := len(c.socks)
+	if n == 0 {
+		return 0, false
+	}
+	i := c.rnd.IntN(n)
+	fd = c.socks[i]
+	c.socks[i] = c.socks[n-1]
+	c.socks = c.socks[:n-1]
+	return fd, true
+}
+
+func (c *churn) close() error {
+	if fd, ok := c.take(); ok {
+		return unix.Close(fd)
+	}
+	return nil
+}
+
+func (c *churn) reset() error {
+	fd, ok := c.take()
+	if !ok {
+		return nil
+	}
+	return errors.Join(unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}), unix.Close(fd))
+}
+
+// with does something to a socket that stays open. Errors of sockets that their
+// peers ended are part of the game.
+func (c *churn) with(f func(fd int) error) error {
+	if len(c.socks) == 0 {
+		return nil
+	}
+	err := f(c.socks[c.rnd.IntN(len(c.socks))])
+	for _, fine := range []error{
+		unix.ENOTCONN, unix.EPIPE, unix.ECONNRESET, unix.EAGAIN, unix.ECONNREFUSED, unix.EINPROGRESS, unix.EALREADY,
+	} {
+		if errors.Is(err, fine) {
+			return nil
+		}
+	}
+	return err
+}
+
+func (c *churn) halfClose() error {
+	how := []int{unix.SHUT_WR, unix.SHUT_WR, unix.SHUT_RD, unix.SHUT_RDWR}[c.rnd.IntN(4)]
+	return c.with(func(fd int) error { return unix.Shutdown(fd, how) })
+}
+
+// disconnect is connect(AF_UNSPEC): the socket may connect again.
+func (c *churn) disconnect() error {
+	return c.with(func(fd int) error {
+		var unspec unix.RawSockaddr // AF_UNSPEC is 0
+		_, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&unspec)), unix.SizeofSockaddrInet4)
+		if errno != 0 {
+			return errno
+		}
+		return nil
+	})
+}
+
+func (c *churn) exchange() error {
+	return c.with(func(fd int) error {
+		buf := make([]byte, 256)
+		if c.rnd.IntN(2) == 0 {
+			return unix.Sendto(fd, buf, unix.MSG_NOSIGNAL, nil)
+		}
+		_, err := unix.Read(fd, buf)
+		return err
+	})
+}
+
+// hold hands some of the sockets to another process, which keeps them open.
+func (c *churn) hold() error {
+	if len(c.holders) >= maxHolders || len(c.socks) < 10 || c.rnd.IntN(20) > 0 {
+		return nil
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), roleVar+"=hold ")
+	for range 5 {
+		dup, err := unix.FcntlInt(uintptr(c.socks[c.rnd.IntN(len(c.socks))]), unix.F_DUPFD_CLOEXEC, 3)
+		if err != nil {
+			return err
+		}
+		f := os.NewFile(uintptr(dup), "socket")
+		defer f.Close()
+		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+	}
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		return fmt.Errorf("a holder of sockets: %w", err)
+	}
+	c.holders, c.pipes = append(c.holders, cmd), append(c.pipes, stdin)
+	return nil
+}
+
+// hold keeps what was inherited open until the input ends.
+func hold() error {
+	fmt.Println("ready")
+	_, err := io.Copy(io.Discard, os.Stdin)
+	return err
+}

@@ -1,0 +1,415 @@
+package tracer
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nettrace/nettrace/internal/load"
+	"github.com/nettrace/nettrace/internal/testnet"
+	"github.com/nettrace/nettrace/snapshot"
+)
+
+func TestMain(m *testing.M) {
+	load.Main()
+	os.Exit(m.Run())
+}
+
+// inMachine says that the test runs on a stock kernel under an emulator.
+var inMachine = os.Getenv("NETTRACE_VM") != ""
+
+// hookSets are the hooks that are forced in turn where the kernel has them.
+var hookSets = []struct {
+	name  string
+	kinds []string
+}{
+	{"best", nil},
+	{"tracepoint", []string{"tp_btf", "sockops", "cgroup", "iter", "syscall"}},
+}
+
+// watch is a tracer that runs, and all that it told.
+type watch struct {
+	t      *testing.T
+	tracer *Tracer
+	cancel context.CancelFunc
+	done   chan error
+	ask    chan chan []string // for the table
+	synced chan Resync
+	stats  chan Stats
+	walks  map[uint64]*walk
+	order  []uint64
+	wrong  []string
+	lost   uint64
+	record func(*Change)
+}
+
+// walk is what was told of one connection.
+type walk struct {
+	conn   Conn
+	states []snapshot.State
+	listed bool
+	closed int
+}
+
+func startWatch(t *testing.T, opts Options) *watch {
+	t.Helper()
+	tr, err := Open(opts)
+	if err != nil {
+		if inMachine {
+			t.Fatal(err)
+		}
+		t.Skip("this machine cannot trace: ", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &watch{
+		t: t, tracer: tr, cancel: cancel, done: make(chan error, 1),
+		ask: make(chan chan []string), synced: make(chan Resync, 100), stats: make(chan Stats, 1),
+		walks: make(map[uint64]*walk),
+	}
+	go func() { w.done <- tr.Run(ctx, w) }()
+	return w
+}
+
+func (w *watch) Snapshot(rows []Conn, _ time.Duration) error {
+	for i := range rows {
+		r := rows[i]
+		if w.walks[r.ID] != nil {
+			w.wrong = append(w.wrong, fmt.Sprintf("listed twice: %v", r))
+		}
+		w.walks[r.ID] = &walk{conn: r, states: []snapshot.State{r.State}, listed: true}
+	}
+	return nil
+}
+
+func (w *watch) Change(c *Change) error {
+	k := w.walks[c.Conn.ID]
+	if k == nil {
+		k = &walk{states: []snapshot.State{c.Old}}
+		w.walks[c.Conn.ID] = k
+	}
+	k.conn = *c.Conn
+	if c.Kind == ChangeClose {
+		k.closed++
+		return nil
+	}
+	if last := k.states[len(k.states)-1]; last != c.Old {
+		w.wrong = append(w.wrong, fmt.Sprintf("%v %v: %v -> %v after %v", c.Conn.Local, c.Conn.Remote, c.Old, c.New, k.states))
+	}
+	if !c.Inferred && !possible(c.Old, c.New) {
+		w.wrong = append(w.wrong, fmt.Sprintf("%v %v: impossible %v -> %v after %v", c.Conn.Local, c.Conn.Remote, c.Old, c.New, k.states))
+	}
+	k.states = append(k.states, c.New)
+	return nil
+}
+
+// possible says whether the TCP state diagram (RFC 9293, 3.3.2) has a transition,
+// as Linux walks it. From everywhere a reset or a timer leads to CLOSE.
+func possible(from, to snapshot.State) bool {
+	next := map[snapshot.State][]snapshot.State{
+		snapshot.Close:       {snapshot.Listen, snapshot.SynSent},
+		snapshot.Listen:      {snapshot.SynRecv},
+		snapshot.SynSent:     {snapshot.Established, snapshot.SynRecv},
+		snapshot.SynRecv:     {snapshot.Established, snapshot.FinWait1},
+		snapshot.Established: {snapshot.FinWait1, snapshot.CloseWait},
+		snapshot.FinWait1:    {snapshot.FinWait2, snapshot.Closing, snapshot.TimeWait},
+		snapshot.FinWait2:    {snapshot.TimeWait},
+		snapshot.Closing:     {snapshot.TimeWait},
+		snapshot.CloseWait:   {snapshot.LastAck},
+	}
+	return to == snapshot.Close && from != snapshot.Close || slices.Contains(next[from], to)
+}
+
+func (w *watch) Lost(l Lost) error {
+	w.lost += l.Count
+	return nil
+}
+
+func (w *watch) Resync(r Resync) error {
+	select {
+	case w.synced <- r:
+	default: // nobody waits for it
+	}
+	return nil
+}
+
+func (w *watch) Idle() error {
+	select {
+	case answer := <-w.ask:
+		answer <- exactRows(w.tracer.Table())
+	default:
+	}
+	return nil
+}
+
+// table gives the tracer's table as it is now.
+func (w *watch) table() []string {
+	w.t.Helper()
+	answer := make(chan []string, 1)
+	select {
+	case w.ask <- answer:
+		return <-answer
+	case err := <-w.done:
+		w.t.Fatalf("the tracer ended: %v", err)
+	case <-time.After(time.Minute):
+		w.t.Fatal("the tracer does not come to rest")
+	}
+	return nil
+}
+
+func (w *watch) stop() {
+	w.t.Helper()
+	w.cancel()
+	if err := <-w.done; err != nil {
+		w.t.Error(err)
+	}
+	if err := w.tracer.Close(); err != nil {
+		w.t.Error(err)
+	}
+	if len(w.wrong) > 0 {
+		w.t.Errorf("%d wrong changes:\n%s", len(w.wrong), strings.Join(w.wrong[:min(len(w.wrong), 10)], "\n"))
+	}
+}
+
+func exactRow(local, remote any, state snapshot.State, inode uint64) string {
+	return fmt.Sprintf("%v %v %v inode %d", local, remote, state, inode)
+}
+
+func exactRows(t *Table) []string {
+	var rows []string
+	for c := range t.All {
+		rows = append(rows, exactRow(c.Local, c.Remote, c.State, c.Inode))
+	}
+	slices.Sort(rows)
+	return rows
+}
+
+func kernelRows(t *testing.T, netns string) []string {
+	t.Helper()
+	var rows []string
+	testnet.In(t, netns, func() {
+		for _, ipv6 := range []bool{false, true} {
+			sockets, err := snapshot.ReadSockets("/proc/thread-self", snapshot.TCP, ipv6)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for s, err := range sockets {
+				if err != nil {
+					t.Error(err)
+					continue
+				}
+				rows = append(rows, exactRow(s.Local, s.Remote, s.State, s.Inode))
+			}
+		}
+	})
+	slices.Sort(rows)
+	return rows
+}
+
+// compare compares the two tables at a moment when neither changes, and gives
+// the number of rows. Timers go on: such a moment has to be waited for.
+func (w *watch) compare(netns string) int {
+	w.t.Helper()
+	pause := 300 * time.Millisecond
+	if inMachine {
+		pause *= 4
+	}
+	var diff string
+	for range 30 {
+		before := kernelRows(w.t, netns)
+		time.Sleep(pause)
+		table := w.table()
+		after := kernelRows(w.t, netns)
+		if !slices.Equal(before, after) {
+			continue
+		}
+		if diff = cmp.Diff(after, table); diff == "" {
+			return len(after)
+		}
+		if inMachine || w.tracer.hooks.chosen[Acceptor] != "" {
+			break
+		}
+	}
+	w.t.Errorf("the table differs (-kernel +table):\n%.3000s", diff)
+	return 0
+}
+
+// resync has the table compared with the kernel's and waits for the result.
+func (w *watch) resync() Resync {
+	w.t.Helper()
+	w.tracer.Resync()
+	select {
+	case r := <-w.synced:
+		return r
+	case <-time.After(time.Minute):
+		w.t.Fatal("no resync came")
+	}
+	return Resync{}
+}
+
+func churn(t *testing.T, netns string, seed uint64, d time.Duration) *load.Process {
+	t.Helper()
+	p, err := load.Start(load.Churn(seed, d), netns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Go(); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// skipSet skips the sets that are not for this kernel.
+func skipSet(t *testing.T, kinds []string) {
+	t.Helper()
+	if os.Getenv("NETTRACE_KERNEL") == "5.10" && kinds != nil {
+		t.Skip("needs socket cookies in tracing programs (Linux 5.12)")
+	}
+}
+
+// TestExactTable lets random churn run, again and again, and wants the table to
+// be the kernel's each time: every row's addresses, state and inode.
+func TestExactTable(t *testing.T) {
+	for _, set := range hookSets {
+		t.Run(set.name, func(t *testing.T) {
+			skipSet(t, set.kinds)
+			netns := testnet.New(t)
+			w := startWatch(t, Options{NetnsPath: netns, Hooks: set.kinds, Reconcile: -1})
+			rounds, rows := 20, 0
+			for seed := range rounds {
+				if seed == rounds/2 { // the first half has timewait sockets that stay in FIN_WAIT2
+					testnet.Set(t, netns, "net/ipv4/tcp_fin_timeout", "4")
+				}
+				p := churn(t, netns, uint64(seed), 300*time.Millisecond)
+				if err := p.Done(); err != nil {
+					t.Fatal(err)
+				}
+				if !inMachine {
+					time.Sleep(100 * time.Millisecond)
+					w.resync() // this kernel may not run tracing programs everywhere
+				}
+				n := w.compare(netns)
+				if n == 0 {
+					t.Errorf("round %d failed", seed)
+				}
+				rows += n
+				if err := p.Stop(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.stop()
+			if w.lost > 0 {
+				t.Errorf("%d events were lost", w.lost)
+			}
+			t.Logf("%d rounds, %d rows compared, %d connections", rounds, rows, len(w.walks))
+		})
+	}
+}
+
+// TestExactTimeWait waits until all timewait sockets have expired.
+func TestExactTimeWait(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits out TIME_WAIT")
+	}
+	netns := testnet.New(t)
+	w := startWatch(t, Options{NetnsPath: netns, Reconcile: -1})
+	p := churn(t, netns, 99, time.Second)
+	if err := p.Done(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(65 * time.Second)
+	if !inMachine {
+		w.resync()
+	}
+	w.compare(netns)
+	w.stop()
+	timewaits := 0
+	for _, k := range w.walks {
+		n := len(k.states)
+		if n > 1 && k.states[n-1] == snapshot.Close && k.states[n-2] == snapshot.TimeWait {
+			timewaits++
+		}
+		if k.closed > 1 {
+			t.Errorf("closed %d times: %v", k.closed, k.states)
+		}
+	}
+	if timewaits == 0 {
+		t.Error("no timewait socket was told to its end")
+	}
+	t.Logf("%d timewait sockets told to their end", timewaits)
+}
+
+// TestExactStart attaches in the middle of churn, again and again. Everything
+// that is open then or begins later must be told once, with no impossible step.
+func TestExactStart(t *testing.T) {
+	netns := testnet.New(t)
+	times := 50
+	if inMachine {
+		times = 20
+	}
+	p := churn(t, netns, 7, 10*time.Minute)
+	for range times {
+		w := startWatch(t, Options{NetnsPath: netns, Reconcile: -1})
+		time.Sleep(30 * time.Millisecond)
+		for range 3 {
+			w.table()
+		}
+		w.stop()
+		for _, k := range w.walks {
+			if k.closed > 1 {
+				t.Errorf("closed %d times: %v", k.closed, k.states)
+			}
+		}
+		open := make(map[string]bool) // by addresses: one at a time
+		for _, k := range w.walks {
+			if !k.listed || k.conn.Remote.Port() == 0 {
+				continue
+			}
+			key := fmt.Sprintf("%v %v", k.conn.Local, k.conn.Remote)
+			if open[key] {
+				t.Errorf("%s is listed twice", key)
+			}
+			open[key] = true
+		}
+	}
+	if err := p.Kill(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestExactLoss runs with a ring buffer of one page. What is told as lost and
+// what was read must add up to what the kernel had to tell, and the table must
+// be right after it was read again.
+func TestExactLoss(t *testing.T) {
+	netns := testnet.New(t)
+	w := startWatch(t, Options{NetnsPath: netns, Reconcile: -1, RingBytes: os.Getpagesize()})
+	p := churn(t, netns, 3, 2*time.Second)
+	if err := p.Done(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(500 * time.Millisecond)
+	w.resync()
+	if w.compare(netns) == 0 {
+		t.Error("nothing was compared")
+	}
+	if err := p.Stop(); err != nil {
+		t.Error(err)
+	}
+	w.stop()
+	if w.lost == 0 {
+		t.Error("nothing was lost in a ring of one page: the test tests nothing")
+	}
+	if s := w.tracer.Stats(); s.Dropped != w.lost {
+		t.Errorf("%d events told as lost, the kernel dropped %d", w.lost, s.Dropped)
+	}
+	t.Logf("%d lost", w.lost)
+}
