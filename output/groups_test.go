@@ -37,7 +37,7 @@ func TestGroupsLikeNetstat(t *testing.T) {
 	needNetstat(t)
 	etc := etcDir(t)
 	compared, differ := 0, 0
-	for seed := range uint64(100) {
+	for seed := range seeds(100) {
 		rnd := rand.New(rand.NewPCG(seed, 3))
 		dir := t.TempDir()
 		write(t, dir, "net/dev", "")

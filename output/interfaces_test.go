@@ -159,7 +159,7 @@ func TestInterfacesLikeNetstat(t *testing.T) {
 		check("/proc", c)
 	}
 	names := interfaceNames()
-	for seed := range uint64(50) {
+	for seed := range seeds(50) {
 		rnd := rand.New(rand.NewPCG(seed, 5))
 		dir := t.TempDir()
 		if rnd.IntN(10) > 0 {

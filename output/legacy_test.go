@@ -87,7 +87,7 @@ func TestLegacyLikeNetstat(t *testing.T) {
 	needNetstat(t)
 	etc := etcDir(t)
 	compared, differ := 0, 0
-	for seed := range uint64(40) {
+	for seed := range seeds(40) {
 		rnd := rand.New(rand.NewPCG(seed, 6))
 		dir := t.TempDir()
 		write(t, dir, "net/dev", "")

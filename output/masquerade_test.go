@@ -34,7 +34,7 @@ func TestMasqueradeLikeNetstat(t *testing.T) {
 	needNetstat(t)
 	etc := etcDir(t)
 	compared, differ := 0, 0
-	for seed := range uint64(60) {
+	for seed := range seeds(60) {
 		rnd := rand.New(rand.NewPCG(seed, 4))
 		dir := t.TempDir()
 		write(t, dir, "net/dev", "")

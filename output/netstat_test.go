@@ -203,3 +203,11 @@ func goldenOver(t *testing.T, fixture, name string, trials []trial) {
 		t.Errorf("(-netstat +nettrace):\n%s", diff)
 	}
 }
+
+// seeds gives how many random scenes a test tries: a tenth with -short.
+func seeds(n uint64) uint64 {
+	if testing.Short() {
+		return n / 10
+	}
+	return n
+}

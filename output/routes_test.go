@@ -47,7 +47,7 @@ func TestRoutesLikeNetstat(t *testing.T) {
 	etc := etcDir(t)
 	trials := routeTrials()
 	compared, differ := 0, 0
-	for seed := range uint64(80) {
+	for seed := range seeds(80) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		dir := t.TempDir()
 		if rnd.IntN(8) > 0 {

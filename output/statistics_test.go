@@ -55,7 +55,7 @@ func TestStatisticsLikeNetstat(t *testing.T) {
 		kernel[name] = string(b)
 	}
 	compared, differ := 0, 0
-	for seed := range uint64(100) {
+	for seed := range seeds(100) {
 		rnd := rand.New(rand.NewPCG(seed, 2))
 		dir := t.TempDir()
 		for name, content := range kernel {
