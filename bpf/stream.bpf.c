@@ -26,8 +26,6 @@ const volatile __u32 self;	       /* our own thread-group id */
 const volatile __u64 wakeup_at;	       /* bytes in the ring at which the reader is woken */
 const volatile bool has_cookie;	       /* tracing programs may ask for the socket cookie (5.12) */
 const volatile bool has_task_btf;      /* bpf_get_current_task_btf (5.11) */
-const volatile __u64 tw_timer_handler; /* addresses of the timer functions, from kallsyms */
-const volatile __u64 reqsk_timer_handler;
 const volatile bool can_probe; /* bpf_probe_read_kernel is allowed (lockdown) */
 
 /* No hook sees accept: name the process at every call. Set when that is known. */
@@ -69,6 +67,13 @@ struct {
 	__type(key, __u32);
 	__type(value, struct event);
 } twins SEC(".maps");
+
+/*
+ * Addresses of the timer functions: from kallsyms, or where it hides them from the
+ * first timewait and request socket that a pass over the tables meets.
+ */
+__u64 tw_timer_handler;
+__u64 reqsk_timer_handler;
 
 /* sock_ops watches the transitions too. Set when that is known. */
 bool watched;
@@ -674,6 +679,8 @@ static __always_inline bool is_mini(struct timer_list *timer, struct sock_common
 {
 	__u64 function = (__u64)timer->function;
 
+	if (!function)
+		return false;
 	if (function == tw_timer_handler) {
 		*skc = (void *)timer - bpf_core_field_offset(struct inet_timewait_sock, tw_timer);
 		*timewait = true;
@@ -857,6 +864,7 @@ SEC("iter/tcp")
 int rows(struct bpf_iter__tcp *ctx)
 {
 	struct sock_common *skc = ctx->sk_common;
+	struct tcp_request_sock *req;
 	struct tcp_timewait_sock *tw;
 	struct row_event *r;
 	struct sock *sk;
@@ -879,12 +887,18 @@ int rows(struct bpf_iter__tcp *ctx)
 	r->event.head.new_state = skc->skc_state;
 	if (skc->skc_state == TCP_TIME_WAIT) {
 		tw = bpf_skc_to_tcp_timewait_sock(skc);
-		if (tw)
+		if (tw) {
 			r->event.head.new_state = tw->tw_sk.tw_substate;
+			if (!tw_timer_handler)
+				tw_timer_handler = (__u64)tw->tw_sk.tw_timer.function;
+		}
 		r->event.head.old_state = TCP_TIME_WAIT;
 	} else if (skc->skc_state == TCP_NEW_SYN_RECV) {
 		r->event.head.new_state = TCP_SYN_RECV;
 		r->event.head.old_state = TCP_NEW_SYN_RECV;
+		req = bpf_skc_to_tcp_request_sock(skc);
+		if (req && !reqsk_timer_handler)
+			reqsk_timer_handler = (__u64)req->req.req.rsk_timer.function;
 	} else {
 		sk = (struct sock *)bpf_skc_to_tcp_sock(skc);
 		if (sk)

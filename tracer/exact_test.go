@@ -312,6 +312,41 @@ func TestExactTable(t *testing.T) {
 	}
 }
 
+// TestExactLearning hides the kernel's symbols: the timer functions are learnt
+// from the first timewait socket, and then the table is as exact as ever.
+func TestExactLearning(t *testing.T) {
+	netns := testnet.New(t)
+	w := startWatch(t, Options{NetnsPath: netns, Reconcile: -1, kallsyms: os.DevNull})
+	p := churn(t, netns, 5, 500*time.Millisecond)
+	if err := p.Done(); err != nil {
+		t.Fatal(err)
+	}
+	w.resync()
+	if w.compare(netns) == 0 {
+		t.Error("nothing was compared")
+	}
+	if err := p.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	p = churn(t, netns, 6, 300*time.Millisecond)
+	if err := p.Done(); err != nil {
+		t.Fatal(err)
+	}
+	if !inMachine {
+		w.resync()
+	}
+	if w.compare(netns) == 0 {
+		t.Error("nothing was compared")
+	}
+	if err := p.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.stop()
+	if w.tracer.learning {
+		t.Error("nothing was learnt")
+	}
+}
+
 // TestExactTimeWait waits until all timewait sockets have expired.
 func TestExactTimeWait(t *testing.T) {
 	if testing.Short() {

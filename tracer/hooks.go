@@ -226,7 +226,6 @@ type settings struct {
 	cookie     bool // 5.12: tracing programs may ask for the cookie
 	taskBTF    bool // 5.11: bpf_get_current_task_btf
 	probe      bool // lockdown allows bpf_probe_read_kernel
-	tw, reqsk  uint64
 	ringBytes  int
 	kinds      []string // hooks to try by kind ("fentry", "kprobe", …); empty: all
 	verifyLogs bool
@@ -234,14 +233,12 @@ type settings struct {
 
 func (s *settings) write(spec *ebpf.CollectionSpec) error {
 	for name, value := range map[string]any{
-		streamVarOnlyNetns:         s.netns,
-		streamVarSelf:              s.self,
-		streamVarWakeupAt:          s.wakeupAt,
-		streamVarHasCookie:         s.cookie,
-		streamVarHasTaskBtf:        s.taskBTF,
-		streamVarCanProbe:          s.probe,
-		streamVarTwTimerHandler:    s.tw,
-		streamVarReqskTimerHandler: s.reqsk,
+		streamVarOnlyNetns:  s.netns,
+		streamVarSelf:       s.self,
+		streamVarWakeupAt:   s.wakeupAt,
+		streamVarHasCookie:  s.cookie,
+		streamVarHasTaskBtf: s.taskBTF,
+		streamVarCanProbe:   s.probe,
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("set %s: %w", name, err)

@@ -103,14 +103,20 @@ func (t *Table) applyMiniRow(e *Event) {
 
 // claimMini finds the connection whose timewait socket was born unseen.
 func (t *Table) claimMini(e *Event) *Conn {
-	if e.New == snapshot.SynRecv || e.Cookie == 0 {
+	if e.New == snapshot.SynRecv {
 		return nil
 	}
-	if c := t.doubted[e.Cookie]; c != nil {
-		delete(t.doubted, e.Cookie)
+	for key, c := range t.doubted {
+		if e.Cookie != 0 && e.Cookie != key || !c.isRow(e) {
+			continue
+		}
+		delete(t.doubted, key)
 		t.setMini(c, e.Sock, e.New)
 		t.setMiniState(c, e.New, c.last, false)
 		return c
+	}
+	if e.Cookie == 0 {
+		return nil
 	}
 	c := t.socks[e.Cookie]
 	if c != nil {

@@ -49,6 +49,7 @@ type Table struct {
 	loose      map[tuple]*Conn  // no cookie yet: requests, unclaimed timewait sockets, rows of /proc
 	listeners  map[port][]*Conn
 	dying      []*Conn // their timer stopped; see dyingGrace
+	learning   bool    // the births of timewait sockets are not seen yet
 	seekOwners bool    // no hook tells who accepts
 	unaccepted []unacceptedRow
 	unclaimed  []heldRow // timewait sockets before the end of their full socket
@@ -386,9 +387,13 @@ func (t *Table) settleMissed() {
 	t.missed = t.missed[:0]
 }
 
+// doubt keeps a connection whose full socket ended until a pass has shown whether
+// a timewait socket is left of it.
 func (t *Table) doubt(c *Conn, e *Event) {
 	c.conclude(e)
-	delete(t.socks, c.key)
+	if c.key != 0 {
+		delete(t.socks, c.key)
+	}
 	c.key, c.Inode, c.last = 0, 0, e.Time
 	t.doubted[e.key()] = c
 	t.wantPass = true
@@ -423,6 +428,10 @@ func (t *Table) endFull(c *Conn, e *Event) {
 				t.stopMini(c, dying)
 			}
 		}
+	}
+	if c.mini == 0 && t.learning && e.Err == 0 && (c.State == snapshot.FinWait2 || c.State == snapshot.Closing) {
+		t.doubt(c, e) // it may have left a timewait socket, whose birth nobody can see yet
+		return
 	}
 	c.conclude(e)
 	if c.mini == 0 {

@@ -46,6 +46,8 @@ type Options struct {
 	Reconcile time.Duration // between passes over the kernel's table; 0: DefaultReconcile; < 0: only after losses
 	Hooks     []string      // kinds of hook to try ("tp_btf", "fentry", "kprobe", …); empty: all
 	Logs      bool          // keep the verifier's log in load errors
+
+	kallsyms string // the file of kernel symbols, for tests; empty: /proc/kallsyms
 }
 
 // Handler gets what the tracer has to tell, in order, from one goroutine.
@@ -70,12 +72,13 @@ type Tracer struct {
 	procs  *processes
 	netns  uint32
 
-	handler Handler
-	err     error // the first one of the handler
-	ready   bool  // the snapshot was told
-	closed  bool
-	held    []heldChange
-	started uint64
+	handler  Handler
+	err      error // the first one of the handler
+	ready    bool  // the snapshot was told
+	closed   bool
+	learning bool // the timer function of timewait sockets is not known yet
+	held     []heldChange
+	started  uint64
 
 	passDone   chan error
 	passing    bool
@@ -151,6 +154,7 @@ func Open(opts Options) (*Tracer, error) {
 	t.table.holdPorts = t.hooks.chosen[SourcePort] != ""
 	t.table.canPass = t.hooks.chosen[Rows] != ""
 	t.table.seekOwners = t.hooks.chosen[Acceptor] == "" && t.hooks.chosen[Rows] != "" && t.hooks.chosen[Files] != ""
+	t.table.learning = t.learning && t.table.canPass
 	t.table.refresh = t.hooks.chosen[Substate] == refreshHook
 	t.lastWhole = monotonic()
 	return t, nil
@@ -193,8 +197,6 @@ func (t *Tracer) openHooks() error {
 		kinds:      t.opts.Hooks,
 		verifyLogs: t.opts.Logs,
 	}
-	var hidden error
-	set.tw, set.reqsk, hidden = timerFunctions("/proc/kallsyms")
 	h, err := newHooks(set)
 	if err != nil {
 		return err
@@ -214,11 +216,11 @@ func (t *Tracer) openHooks() error {
 		h.close()
 		return fmt.Errorf("%w: %w", ErrNoStream, err)
 	}
-	if hidden != nil {
-		h.tried = append(h.tried, Hook{Capability: MiniSockets, Name: "tp_btf/timer_start", Err: hidden})
-	} else {
-		h.choose(MiniSockets)
+	if err := t.tellTimers(h); err != nil {
+		h.close()
+		return err
 	}
+	h.choose(MiniSockets)
 	h.choose(SourcePort, Acceptor, Closer)
 	if h.chosen[MiniSockets] != "" {
 		h.choose(Substate)
@@ -243,6 +245,43 @@ func (t *Tracer) openHooks() error {
 	}
 	t.hooks = h
 	return nil
+}
+
+// tellTimers tells the programs the timer functions of timewait and request
+// sockets. Where kallsyms hides them they are learnt.
+func (t *Tracer) tellTimers(h *hooks) error {
+	kallsyms := t.opts.kallsyms
+	if kallsyms == "" {
+		kallsyms = "/proc/kallsyms"
+	}
+	tw, reqsk, err := timerFunctions(kallsyms)
+	if err != nil {
+		t.learning = true
+		return nil
+	}
+	for name, address := range map[string]uint64{
+		streamVarTwTimerHandler: tw, streamVarReqskTimerHandler: reqsk,
+	} {
+		if err := h.maps.Variables[name].Set(address); err != nil {
+			return fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// learn looks whether a pass has met a timewait socket, and with it the
+// function of its timer.
+func (t *Tracer) learn() {
+	if !t.learning {
+		return
+	}
+	var address uint64
+	if err := t.hooks.maps.Variables[streamVarTwTimerHandler].Get(&address); err != nil {
+		t.keep(fmt.Errorf("read %s: %w", streamVarTwTimerHandler, err))
+		return
+	}
+	t.learning = address == 0
+	t.table.learning = t.learning
 }
 
 // ErrNoStream is returned by Open when the hook for transitions, without which
@@ -650,6 +689,7 @@ func (t *Tracer) endPass() {
 		t.passAsked = true
 		return
 	}
+	t.learn()
 	r, again := t.table.endPass(monotonic())
 	t.passAsked = t.passAsked || again
 	if initial {

@@ -35,7 +35,8 @@ var suites = []suite{
 		programs: []string{"ip", "netstat"}, modules: guestModules,
 	},
 	{
-		pkg: "tracer", run: "^TestHooks",
+		pkg: "tracer", run: "^(TestHooks|TestExact)",
+		programs: []string{"ip"},
 	},
 	{
 		pkg: "cmd/nettrace", run: "^(TestStream|TestDoctor)",
