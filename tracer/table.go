@@ -1,10 +1,8 @@
 package tracer
 
 import (
-	"cmp"
 	"math/rand/v2"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/nettrace/nettrace/snapshot"
@@ -116,27 +114,6 @@ func (t *Table) Stats() TableStats {
 	return s
 }
 
-// recent remembers the sockets that ended last.
-type recent struct {
-	ring  [1024]uint64
-	next  int
-	known map[uint64]struct{}
-}
-
-func (r *recent) add(key uint64) {
-	delete(r.known, r.ring[r.next])
-	r.ring[r.next] = key
-	r.next = (r.next + 1) % len(r.ring)
-	r.known[key] = struct{}{}
-}
-
-func (r *recent) has(key uint64) bool {
-	_, known := r.known[key]
-	return known
-}
-
-func (r *recent) remove(key uint64) { delete(r.known, key) }
-
 // Len gives the number of sockets.
 func (t *Table) Len() int {
 	n := len(t.socks) + len(t.doubted)
@@ -216,8 +193,6 @@ func (t *Table) apply(e *Event) {
 	}
 }
 
-// ---- full sockets ----
-
 func (t *Table) applyState(e *Event) {
 	c := t.socks[e.key()]
 	if c == nil && e.New == snapshot.Close && t.ended.has(e.key()) {
@@ -262,36 +237,6 @@ func (t *Table) applyState(e *Event) {
 	if e.Old == snapshot.SynRecv && t.seekOwners {
 		t.unaccepted = append(t.unaccepted, unacceptedRow{heldRow{c, c.ID}, e.Time + uint64(acceptGrace)})
 	}
-}
-
-// unacceptedRow is a connection of which no hook will tell who accepted it.
-type unacceptedRow struct {
-	heldRow
-	due uint64 // when to look for its owner
-}
-
-// acceptGrace is how long a connection may take to be accepted, or to end,
-// before its owner is looked for.
-const acceptGrace = 100 * time.Millisecond
-
-// ownersDue tells whether the owner of some connection should be looked for. A
-// connection that stays unaccepted is looked at ever more seldom.
-func (t *Table) ownersDue(now uint64) bool {
-	due := false
-	kept := t.unaccepted[:0]
-	for _, u := range t.unaccepted {
-		c := u.conn
-		if c.ID != u.id || c.key == 0 || c.Inode != 0 && c.Owner.Source != OwnerListener && c.Owner.Source != OwnerUnknown {
-			continue
-		}
-		if now >= u.due {
-			due = true
-			u.due = now + 2*(now-c.Start)
-		}
-		kept = append(kept, u)
-	}
-	t.unaccepted = kept
-	return due
 }
 
 // begins tells the transitions with which the life of a socket can begin.
@@ -349,65 +294,6 @@ func (t *Table) addSock(c *Conn, e *Event) {
 	c.Cookie = e.Cookie
 	t.socks[c.key] = c
 	t.ended.remove(c.key)
-}
-
-// applyMissed takes a transition that the state program was not run for, told
-// late by sock_ops. It may have been run after all, so an end waits until
-// everything before it was read.
-func (t *Table) applyMissed(e *Event) {
-	c := t.socks[e.key()]
-	switch {
-	case e.New == snapshot.Close:
-		if c != nil {
-			t.missed = append(t.missed, *e)
-		}
-	case c == nil && e.Old == snapshot.SynRecv && !t.ended.has(e.key()), c != nil && c.State == e.Old:
-		t.applyState(e)
-	}
-}
-
-// settleMissed ends the full sockets whose end was missed. One that may have
-// left a timewait socket is in doubt until the kernel's table was read.
-func (t *Table) settleMissed() {
-	for i := range t.missed {
-		e := &t.missed[i]
-		c := t.socks[e.key()]
-		if c == nil || c.State != e.Old {
-			continue
-		}
-		switch c.State {
-		case snapshot.FinWait1, snapshot.FinWait2, snapshot.Closing:
-			if c.mini == 0 && e.Err == 0 && t.canPass {
-				t.doubt(c, e)
-				continue
-			}
-		}
-		t.endFull(c, e)
-	}
-	t.missed = t.missed[:0]
-}
-
-// doubt keeps a connection whose full socket ended until a pass has shown whether
-// a timewait socket is left of it.
-func (t *Table) doubt(c *Conn, e *Event) {
-	c.conclude(e)
-	if c.key != 0 {
-		delete(t.socks, c.key)
-	}
-	c.key, c.Inode, c.last = 0, 0, e.Time
-	t.doubted[e.key()] = c
-	t.wantPass = true
-}
-
-// endMissed ends a life whose end no event told, or only sock_ops.
-func (t *Table) endMissed(c *Conn, at uint64) {
-	for i := range t.missed {
-		if e := &t.missed[i]; e.key() == c.key && e.Old == c.State {
-			t.endFull(c, e)
-			return
-		}
-	}
-	t.end(c, at, true)
 }
 
 // endFull ends the full socket of c. What is left is a timewait socket or nothing.
@@ -476,195 +362,6 @@ func (t *Table) remove(c *Conn) {
 	}
 	t.release(c)
 }
-
-// ---- request and timewait sockets ----
-
-func (t *Table) applyMiniBorn(e *Event) {
-	if c := t.minis[e.Sock]; c != nil {
-		if c.isMini(e) {
-			c.dying = 0 // its timer was started again
-			c.last = e.Time
-			t.setMiniState(c, e.New, e.Time, false)
-			return
-		}
-		t.end(c, cmp.Or(c.dying, e.Time), c.dying == 0)
-	}
-	if e.New == snapshot.SynRecv {
-		c := t.newConn(e)
-		c.State, c.firstSeen, c.StartKnown = snapshot.Listen, snapshot.Listen, true
-		t.stats.Opened++
-		t.inherit(c)
-		t.setMini(c, e.Sock, e.New)
-		t.setLoose(c)
-		t.transition(c, e.New, e.Time, false)
-		return
-	}
-	if c := t.socks[e.key()]; c != nil && e.Cookie != 0 {
-		t.setLocal(c, e)
-		t.setMini(c, e.Sock, e.New)
-		return
-	}
-	// Its full socket goes to CLOSE next; then it is claimed by its addresses.
-	c := t.newConn(e)
-	c.State, c.firstSeen = e.New, e.New
-	c.unclaimed = true
-	t.unclaimed = append(t.unclaimed, heldRow{c, c.ID})
-	t.setMini(c, e.Sock, e.New)
-	t.setLoose(c)
-}
-
-// settleUnclaimed tells the timewait sockets whose full socket was never seen.
-func (t *Table) settleUnclaimed(now uint64) {
-	kept := t.unclaimed[:0]
-	for _, h := range t.unclaimed {
-		switch c := h.conn; {
-		case c.ID != h.id || !c.unclaimed:
-		case now < c.Start+dyingGrace:
-			kept = append(kept, h)
-		default:
-			c.unclaimed = false
-			t.dropLoose(c)
-			c.History.Add(c.State)
-			if t.initial || c.Start < t.snapshotAt {
-				continue // it was there before the tracer
-			}
-			t.emit(Change{Kind: ChangeState, Time: c.Start, Conn: c, Old: snapshot.Close, New: c.State, Inferred: true})
-		}
-	}
-	t.unclaimed = kept
-}
-
-// isMini tells whether e is about c's mini-socket and not about a later one at
-// the same address.
-func (c *Conn) isMini(e *Event) bool {
-	if c.dying != 0 && e.Time > c.dying+dyingGrace {
-		return false
-	}
-	sameCookie := c.Cookie == 0 || e.Cookie == 0 || c.Cookie == e.Cookie
-	return sameCookie && (e.Kind != EventMiniBorn || c.tuple() == e.tuple())
-}
-
-func (t *Table) applyMiniGone(e *Event) {
-	c := t.minis[e.Sock]
-	if c == nil || c.dying != 0 {
-		return
-	}
-	t.stopMini(c, e.Time)
-	if t.passStart != 0 {
-		t.gone[e.Sock] = struct{}{}
-	}
-}
-
-func (t *Table) stopMini(c *Conn, at uint64) {
-	c.dying = at
-	if !c.queued {
-		c.queued = true
-		t.dying = append(t.dying, c)
-	}
-}
-
-// settle decides what silence decides. now is the kernel's clock at a moment when
-// the ring buffer was dry.
-func (t *Table) settle(now uint64) {
-	t.settleMissed()
-	t.settleHeld(now)
-	t.settleUnclaimed(now)
-	t.settleDying(now)
-}
-
-// settleDying ends the mini-sockets whose timer stopped for good.
-func (t *Table) settleDying(now uint64) {
-	kept := t.dying[:0]
-	for _, c := range t.dying {
-		if c.dying != 0 && now < c.dying+dyingGrace {
-			kept = append(kept, c)
-			continue
-		}
-		c.queued = false
-		switch {
-		case c.dead:
-			t.release(c)
-		case c.dying != 0: // else alive after all, or a child took over
-			t.end(c, c.dying, false)
-		}
-	}
-	t.dying = kept
-}
-
-// setMiniState tells a timewait socket's state, and with TIME_WAIT the close:
-// the connection is over, though its timewait socket lives another minute.
-func (t *Table) setMiniState(c *Conn, state snapshot.State, at uint64, inferred bool) {
-	c.miniState = state
-	if c.key != 0 { // the full socket still speaks for itself
-		return
-	}
-	if c.unclaimed { // it will, once it is known
-		c.State = state
-		return
-	}
-	if state == snapshot.FinWait2 && t.refresh {
-		t.finWait2 = append(t.finWait2, heldRow{c, c.ID})
-	}
-	if c.State == state {
-		return
-	}
-	t.transition(c, state, at, inferred)
-	if state != snapshot.TimeWait {
-		return
-	}
-	if c.ended.Outcome == OutcomeUnknown {
-		c.ended.Outcome = Finished
-	}
-	t.tellClose(c, at, inferred)
-}
-
-// nextFinWait2 appends to refs up to most timewait sockets in FIN_WAIT2, those
-// not looked at for longest first.
-func (t *Table) nextFinWait2(refs []streamMiniRef, most int) []streamMiniRef {
-	n := len(t.finWait2)
-	for i := 0; i < n && len(refs) < most; i++ {
-		h := t.finWait2[i]
-		if c := h.conn; c.ID == h.id && c.mini != 0 && c.State == snapshot.FinWait2 && c.key == 0 {
-			refs = append(refs, streamMiniRef{Sk: c.mini, Cookie: c.Cookie})
-			t.finWait2 = append(t.finWait2, h) // to the end of the line
-		}
-		t.finWait2[i].conn = nil
-	}
-	looked := 0
-	for looked < n && t.finWait2[looked].conn == nil {
-		looked++
-	}
-	t.finWait2 = append(t.finWait2[:0], t.finWait2[looked:]...)
-	return refs
-}
-
-func (t *Table) setMini(c *Conn, mini uint64, state snapshot.State) {
-	c.mini, c.miniState, c.dying = mini, state, 0
-	t.minis[mini] = c
-}
-
-func (t *Table) dropMini(c *Conn) {
-	if c.mini != 0 {
-		delete(t.minis, c.mini)
-		c.mini, c.miniState, c.dying = 0, 0, 0
-	}
-}
-
-func (t *Table) setLoose(c *Conn) {
-	c.loose = true
-	t.loose[c.tuple()] = c
-}
-
-func (t *Table) dropLoose(c *Conn) {
-	if c.loose {
-		if t.loose[c.tuple()] == c {
-			delete(t.loose, c.tuple())
-		}
-		c.loose = false
-	}
-}
-
-// ---- rows and their life ----
 
 func (t *Table) newConn(e *Event) *Conn {
 	var c *Conn
@@ -780,101 +477,4 @@ func (t *Table) setLocal(c *Conn, e *Event) {
 		defer t.addListener(c)
 	}
 	c.Local = netip.AddrPortFrom(c.Local.Addr(), e.Local.Port())
-}
-
-// ---- listeners and owners ----
-
-func (c *Conn) listening() bool {
-	for _, s := range c.History.States() {
-		if s == snapshot.Listen {
-			return c.Remote.Port() == 0
-		}
-	}
-	return false
-}
-
-func (t *Table) addListener(c *Conn) {
-	p := port{c.Netns, c.Local.Port()}
-	t.listeners[p] = append(t.listeners[p], c)
-}
-
-func (t *Table) dropListener(c *Conn) {
-	p := port{c.Netns, c.Local.Port()}
-	l := t.listeners[p]
-	if i := slices.Index(l, c); i >= 0 {
-		l = slices.Delete(l, i, i+1)
-	}
-	if len(l) == 0 {
-		delete(t.listeners, p)
-		return
-	}
-	t.listeners[p] = l
-}
-
-// listenerOf gives the listener that a connection came in through: the one bound
-// to its address, else one bound to any address.
-func (t *Table) listenerOf(c *Conn) *Conn {
-	var wild *Conn
-	for _, l := range t.listeners[port{c.Netns, c.Local.Port()}] {
-		if l.Local.Addr().Unmap() == c.Local.Addr().Unmap() {
-			return l
-		}
-		if l.Local.Addr().IsUnspecified() && (wild == nil || l.Local.Addr().Is4() == c.Local.Addr().Is4()) {
-			wild = l
-		}
-	}
-	return wild
-}
-
-// inherit gives an incoming connection what it has from its listener.
-func (t *Table) inherit(c *Conn) {
-	c.Direction = Incoming
-	c.Inode = 0
-	l := t.listenerOf(c)
-	if l == nil {
-		return
-	}
-	if c.UID == 0 {
-		c.UID = l.UID
-	}
-	if l.Owner.Process != nil {
-		c.Owner = l.Owner
-		c.Owner.Source = OwnerListener
-	}
-	if c.CgroupID == 0 {
-		c.CgroupID = l.CgroupID
-	}
-}
-
-// setOwner takes the calling process for the owner.
-func (t *Table) setOwner(c *Conn, e *Event, source OwnerSource) {
-	p := t.procs.get(e.PID)
-	if p == nil {
-		return
-	}
-	c.Owner = Owner{Process: p, TID: e.TID, Source: source}
-	if cString(e.Thread[:]) != p.Comm {
-		c.Owner.Thread = e.Thread
-	}
-	if e.CgroupID != 0 {
-		c.CgroupID = e.CgroupID
-	}
-}
-
-// useOwner takes the process that ran when the event fired, in default of better.
-func (t *Table) useOwner(c *Conn, e *Event) {
-	if e.PID == 0 || (c.Owner.Source != OwnerUnknown && c.Owner.Source < OwnerListener) {
-		return
-	}
-	t.setOwner(c, e, OwnerContext)
-}
-
-func (t *Table) applyFile(e *Event) {
-	c := t.socks[e.key()]
-	if c == nil || (c.Owner.Source != OwnerUnknown && c.Owner.Source < OwnerListener) {
-		return
-	}
-	if p := t.procs.get(e.PID); p != nil {
-		c.Owner = Owner{Process: p, Source: OwnerFiles}
-	}
 }

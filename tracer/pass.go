@@ -1,0 +1,159 @@
+package tracer
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+)
+
+// A pass over the kernel's table, by iterators whose rows come by the ring buffer.
+
+// passKind says what a pass over the kernel's table is for.
+type passKind int
+
+const (
+	passInitial passKind = iota // the snapshot
+	passResync                  // asked for, or after a loss
+	passOwners                  // to find who accepted
+)
+
+func (t *Tracer) startPass(kind passKind) {
+	if t.hooks.chosen[Rows] == "" {
+		if kind == passInitial {
+			t.keep(t.inNetns(t.procSnapshot))
+		}
+		t.nextPass = ^uint64(0)
+		return
+	}
+	t.passing, t.rowsEnded, t.passKind = true, false, kind
+	t.table.beginPass(monotonic(), kind == passInitial)
+	go func() { t.passDone <- t.readRows(kind != passResync) }()
+}
+
+// readRows runs the iterators; their rows come by the ring buffer. An iterator
+// sees the network namespace of the thread that opens it.
+func (t *Tracer) readRows(withFiles bool) error {
+	if !t.opts.AllNetns {
+		return t.inNetns(func() error { return t.runIters(withFiles) })
+	}
+	runtime.LockOSThread() // and the thread ends with this goroutine
+	paths, err := netnsPaths()
+	if err != nil {
+		return err
+	}
+	for i, path := range paths {
+		if err := enterNetns(path); err != nil {
+			if errors.Is(err, os.ErrNotExist) {
+				continue // its last process ended meanwhile
+			}
+			return err
+		}
+		if err := t.runIters(withFiles && i == len(paths)-1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *Tracer) runIters(withFiles bool) error {
+	if err := t.runIter(streamProgRows); err != nil {
+		return err
+	}
+	if withFiles && t.hooks.chosen[Files] != "" {
+		return t.runIter(streamProgFiles)
+	}
+	return nil
+}
+
+func (t *Tracer) runIter(program string) error {
+	iter, ok := t.hooks.links[program].(*link.Iter)
+	if !ok {
+		return fmt.Errorf("iterator %s is not attached", program)
+	}
+	r, err := iter.Open()
+	if err != nil {
+		return fmt.Errorf("open iterator %s: %w", program, err)
+	}
+	defer r.Close()
+	buf := make([]byte, 4096)
+	for {
+		_, err := r.Read(buf)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.Is(err, syscall.EAGAIN):
+			time.Sleep(time.Millisecond) // the ring is full: let it be read
+		case err != nil:
+			return fmt.Errorf("read iterator %s: %w", program, err)
+		}
+	}
+}
+
+// endPass is called when the iterators are done and the ring was read dry since.
+func (t *Tracer) endPass() {
+	err := t.passErr
+	t.passing, t.passRead = false, false
+	initial := t.passKind == passInitial
+	t.nextPass = monotonic() + uint64(max(t.opts.Reconcile, 0))
+	if err != nil && initial {
+		t.keep(err)
+		return
+	}
+	if err != nil || !t.rowsEnded {
+		t.table.abandonPass()
+		t.passAsked = true
+		return
+	}
+	t.learn()
+	r, again := t.table.endPass(monotonic())
+	t.passAsked = t.passAsked || again
+	if initial {
+		t.tellSnapshot()
+		return
+	}
+	if t.passKind == passOwners && r == (Resync{}) {
+		return
+	}
+	t.stats.Resyncs++
+	t.keep(t.handler.Resync(r))
+}
+
+func (t *Tracer) tellSnapshot() {
+	took := time.Duration(monotonic() - t.started)
+	t.keep(t.handler.Snapshot(t.table.rows, took))
+	t.table.rows = nil
+	t.ready = true
+	for i := range t.held {
+		h := &t.held[i]
+		h.change.Conn = &h.conn
+		if h.change.Close != nil {
+			h.change.Close = &h.closed
+		}
+		t.keep(t.handler.Change(&h.change))
+	}
+	t.held = nil
+}
+
+// waitPass lets a pass under way come to its end before the maps are closed.
+func (t *Tracer) waitPass() {
+	for t.passing {
+		select {
+		case err := <-t.passDone:
+			t.passing = false
+			t.keep(err)
+		default:
+			var rec ringbuf.Record
+			t.reader.SetDeadline(time.Now().Add(pollInterval))
+			if err := t.reader.ReadInto(&rec); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+				return
+			}
+		}
+	}
+}
