@@ -46,11 +46,11 @@ type watch struct {
 	order  []uint64
 	wrong  []string
 	lost   uint64
-	record func(*Change)
 }
 
 // walk is what was told of one connection.
 type walk struct {
+	first  Conn // as it was listed
 	conn   Conn
 	states []snapshot.State
 	listed bool
@@ -82,7 +82,7 @@ func (w *watch) Snapshot(rows []Conn, _ time.Duration) error {
 		if w.walks[r.ID] != nil {
 			w.wrong = append(w.wrong, fmt.Sprintf("listed twice: %v", r))
 		}
-		w.walks[r.ID] = &walk{conn: r, states: []snapshot.State{r.State}, listed: true}
+		w.walks[r.ID] = &walk{first: r, conn: r, states: []snapshot.State{r.State}, listed: true}
 	}
 	return nil
 }
@@ -381,6 +381,47 @@ func TestExactTimeWait(t *testing.T) {
 		t.Error("no timewait socket was told to its end")
 	}
 	t.Logf("%d timewait sockets told to their end", timewaits)
+}
+
+// TestStartFromProc reads the initial table from /proc: what is open then is
+// listed once, and followed from there.
+func TestStartFromProc(t *testing.T) {
+	netns := testnet.New(t)
+	testnet.Set(t, netns, "net/ipv4/tcp_fin_timeout", "1") // no timewait sockets of before
+	p := churn(t, netns, 11, 300*time.Millisecond)
+	if err := p.Done(); err != nil {
+		t.Fatal(err)
+	}
+	want := make(map[string]bool)
+	for _, row := range kernelRows(t, netns) {
+		want[row] = true
+	}
+	w := startWatch(t, Options{NetnsPath: netns, Hooks: []string{"tp_btf", "sockops", "cgroup"}})
+	w.table()
+	if err := p.Stop(); err != nil { // closes everything
+		t.Fatal(err)
+	}
+	time.Sleep(time.Second)
+	w.table()
+	w.stop()
+	for _, k := range w.walks {
+		if !k.listed {
+			continue
+		}
+		delete(want, exactRow(k.first.Local, k.first.Remote, k.first.State, k.first.Inode))
+		last := k.states[len(k.states)-1]
+		if k.states[0] == snapshot.Established && last == snapshot.Established {
+			t.Errorf("%v %v was closed and nothing was told", k.conn.Local, k.conn.Remote)
+		}
+	}
+	for row := range want {
+		if !strings.Contains(row, "ESTABLISHED") { // timers change the others
+			delete(want, row)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("not listed: %v", want)
+	}
 }
 
 // TestExactStart attaches in the middle of churn, again and again. Everything

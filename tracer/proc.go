@@ -74,8 +74,19 @@ func (t *Tracer) procSnapshot() error {
 		return err
 	}
 	t.table.endPass(monotonic())
+	t.table.forgetMinis()
 	t.tellSnapshot()
 	return t.err
+}
+
+// forgetMinis drops the rows of timewait and request sockets that came from /proc:
+// no event can be tied to them, so their end would never be seen.
+func (t *Table) forgetMinis() {
+	for _, c := range t.loose {
+		if c.mini == 0 && (c.State == snapshot.TimeWait || c.State == snapshot.SynRecv) {
+			t.remove(c)
+		}
+	}
 }
 
 func (o *Options) procRoot() string {
