@@ -20,6 +20,7 @@ import (
 // line or move the cursor.
 type StreamText struct {
 	Extend  bool      // -e: user and inode
+	Netns   bool      // --all-netns: the inode of the network namespace
 	Cmdline bool      // -p: the command line, not just the program
 	Names   *Resolver // for users
 
@@ -72,6 +73,9 @@ func (t *StreamText) Header() {
 	if t.Extend {
 		t.title(columnUser, "USER")
 		t.buf = append(t.buf, "INODE      "...)
+	}
+	if t.Netns {
+		t.buf = append(t.buf, "NETNS      "...)
 	}
 	t.title(columnOwner, "PID/PROGRAM")
 	t.trim()
@@ -131,6 +135,11 @@ func (t *StreamText) begin(c *tracer.Change, from, to snapshot.State) {
 		t.put(columnUser)
 		start := len(t.buf)
 		t.buf = strconv.AppendUint(t.buf, c.Conn.Inode, 10)
+		t.buf = append(padTo(t.buf, start+10), ' ')
+	}
+	if t.Netns {
+		start := len(t.buf)
+		t.buf = strconv.AppendUint(t.buf, uint64(c.Conn.Netns), 10)
 		t.buf = append(padTo(t.buf, start+10), ' ')
 	}
 	t.owner(c.Conn.Owner.Process)

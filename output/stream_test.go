@@ -24,6 +24,7 @@ func streamConn() *tracer.Conn {
 		ID:    1,
 		Local: netip.MustParseAddrPort("10.0.0.5:51464"), Remote: netip.MustParseAddrPort("10.9.4.1:443"),
 		State: snapshot.Established, Direction: tracer.Outgoing, UID: 1000, Inode: 4242,
+		Netns: 4026531840,
 		Owner: tracer.Owner{Process: &tracer.Process{PID: 2033, Comm: "curl", Cmdline: "curl\x00-s\x00http://x"}},
 		Start: 1_000_000_000, StartKnown: true,
 	}
@@ -66,14 +67,14 @@ func TestStreamText(t *testing.T) {
 func TestStreamTextColumns(t *testing.T) {
 	var out bytes.Buffer
 	w := newStreamText(&out)
-	w.Extend, w.Cmdline = true, true
+	w.Extend, w.Cmdline, w.Netns = true, true, true
 	w.Header()
 	w.Change(&tracer.Change{Time: 1_000_000_000, Conn: streamConn(), Old: snapshot.Close, New: snapshot.SynSent})
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	want := `TIME            PROTO LOCAL ADDRESS          FOREIGN ADDRESS        STATE                     USER       INODE      PID/PROGRAM
-12:04:05.123456 tcp   10.0.0.5:51464         10.9.4.1:443           CLOSE -> SYN_SENT         1000       4242       2033/curl -s http://x
+	want := `TIME            PROTO LOCAL ADDRESS          FOREIGN ADDRESS        STATE                     USER       INODE      NETNS      PID/PROGRAM
+12:04:05.123456 tcp   10.0.0.5:51464         10.9.4.1:443           CLOSE -> SYN_SENT         1000       4242       4026531840 2033/curl -s http://x
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

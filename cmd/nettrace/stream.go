@@ -160,7 +160,7 @@ func newStream(e *env, o *options, mode string) *stream {
 		s.json = newRecords(e, o, names, mode == "poll")
 	} else {
 		s.text = output.NewStreamText(e.stdout, names, time.Local)
-		s.text.Extend, s.text.Cmdline = o.extend > 0, o.programs
+		s.text.Extend, s.text.Cmdline, s.text.Netns = o.extend > 0, o.programs, o.allNetns
 	}
 	s.setClock(time.Now())
 	return s
