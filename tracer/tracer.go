@@ -22,9 +22,9 @@ const (
 	// refreshInterval is how often timewait sockets are asked whether they left
 	// FIN_WAIT2, where no hook tells it.
 	refreshInterval = 10 * time.Millisecond
-	// DefaultRingBytes holds about 130,000 records, over half a second of 200,000
-	// transitions a second.
-	DefaultRingBytes = 16 << 20
+	// DefaultRingBytes holds about 75,000 records, a third of a second of 200,000
+	// transitions a second. It is mapped twice, so it counts twice as resident.
+	DefaultRingBytes = 8 << 20
 	// DefaultReconcile is how often the table is compared with the kernel's when
 	// nothing asks for it.
 	DefaultReconcile = 30 * time.Second
@@ -213,6 +213,7 @@ func (t *Tracer) openHooks() error {
 			return fmt.Errorf("set %s: %w", streamVarWatched, err)
 		}
 	}
+	h.spec, h.btf = nil, nil // what loading needed is larger than the table of a busy host
 	t.hooks = h
 	return nil
 }

@@ -83,6 +83,10 @@ func Client(first, count int, ending Ending) string {
 // see TestStreamStory of the command.
 func Story() string { return "story" }
 
+// Holder gives the role of opening connections first to first+count-1 to itself
+// and holding them.
+func Holder(first, count int) string { return fmt.Sprintf("holder %d %d", first, count) }
+
 // Start starts a role in the network namespace of the file netns (empty: the
 // current one). It returns when the role is ready to begin.
 func Start(role, netns string) (*Process, error) {
@@ -188,6 +192,12 @@ func play(words []string) error {
 	}
 	first, err1 := strconv.Atoi(words[1])
 	count, err2 := strconv.Atoi(words[2])
+	if words[0] == "holder" {
+		if err := errors.Join(err1, err2); err != nil {
+			return err
+		}
+		return asClient(func() error { return holdAll(first, count) })
+	}
 	ending, err3 := strconv.Atoi(words[3])
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return err
@@ -259,6 +269,34 @@ func connectAll(first, count int, only Ending) error {
 		}
 		if err := connect(n, ending); err != nil {
 			return fmt.Errorf("connection %d to %v: %w", n, Address(n), err)
+		}
+	}
+	return nil
+}
+
+// holdAll connects to a listener of its own and accepts, and leaves all open.
+func holdAll(first, count int) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrInet4{}), unix.Listen(fd, 16)); err != nil {
+		return err
+	}
+	port, err := localPort(fd)
+	if err != nil {
+		return err
+	}
+	for n := first; n < first+count; n++ {
+		client, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		if err := unix.Connect(client, &unix.SockaddrInet4{Port: port, Addr: Address(n).As4()}); err != nil {
+			return err
+		}
+		if _, _, err := unix.Accept4(fd, unix.SOCK_CLOEXEC); err != nil {
+			return err
 		}
 	}
 	return nil
