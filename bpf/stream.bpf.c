@@ -21,12 +21,12 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* Settings, written by the loader. */
-const volatile __u32 only_netns;       /* inode of the namespace to trace; 0: all */
-const volatile __u32 self;	       /* our own thread-group id */
-const volatile __u64 wakeup_at;	       /* bytes in the ring at which the reader is woken */
-const volatile bool has_cookie;	       /* tracing programs may ask for the socket cookie (5.12) */
-const volatile bool has_task_btf;      /* bpf_get_current_task_btf (5.11) */
-const volatile bool can_probe; /* bpf_probe_read_kernel is allowed (lockdown) */
+const volatile __u32 only_netns;  /* inode of the namespace to trace; 0: all */
+const volatile __u32 self;	  /* our own thread-group id */
+const volatile __u64 wakeup_at;	  /* bytes in the ring at which the reader is woken */
+const volatile bool has_cookie;	  /* tracing programs may ask for the socket cookie (5.12) */
+const volatile bool has_task_btf; /* bpf_get_current_task_btf (5.11) */
+const volatile bool can_probe;	  /* bpf_probe_read_kernel is allowed (lockdown) */
 
 /* No hook sees accept: name the process at every call. Set when that is known. */
 bool owner_by_use;
@@ -473,34 +473,60 @@ int BPF_PROG(listen_fexit, struct sock *sk)
 #define kprobe_ret(ctx) ((ctx)->user_regs.regs[0])
 #endif
 
-/* The fields that the kprobes and timer programs, which have no BTF pointer, need. */
-static __always_inline void probe_head(struct event_head *h, __u8 kind, struct sock_common *skc)
+/*
+ * A copy of the start of a sock_common, for the kprobes and timer programs, which
+ * have no BTF pointer: one probe read for all fields.
+ */
+struct copy {
+	__u8 raw[128];
+	__u32 netns;
+};
+
+#define copied(c, type, field)                                                                     \
+	(*(type *)((c)->raw + bpf_core_field_offset(struct sock_common, field)))
+
+/* Copies a socket; false when it is not traced. */
+static __always_inline bool copy_sock(struct copy *c, const void *skc)
+{
+	struct net *net;
+
+	if (bpf_probe_read_kernel(c->raw, sizeof(c->raw), skc))
+		return false;
+	net = copied(c, struct net *, skc_net);
+	c->netns = BPF_CORE_READ(net, ns.inum);
+	return !only_netns || c->netns == only_netns;
+}
+
+static __always_inline void copy_head(struct event_head *h, __u8 kind, const void *skc,
+				      const struct copy *c)
 {
 	h->time = bpf_ktime_get_ns();
 	h->kind = kind;
 	h->old_state = 0;
 	h->new_state = 0;
-	h->family = BPF_CORE_READ(skc, skc_family);
-	h->netns = BPF_CORE_READ(skc, skc_net.net, ns.inum);
+	h->family = copied(c, __u16, skc_family);
+	h->netns = c->netns;
 	h->sk = (__u64)skc;
 	/* Asked for at the first transition, so it is there; 0 where cookies are not used. */
-	h->cookie = has_cookie ? BPF_CORE_READ(skc, skc_cookie.counter) : 0;
+	h->cookie = has_cookie ? copied(c, __u64, skc_cookie) : 0;
 	h->pid = 0;
 	h->tid = 0;
 }
 
-static __always_inline void probe_addrs(struct event *e, struct sock_common *skc)
+static __always_inline void copy_event(struct event *e, __u8 kind, const void *skc,
+				       const struct copy *c)
 {
-	e->local_port = BPF_CORE_READ(skc, skc_num);
-	e->remote_port = bpf_ntohs(BPF_CORE_READ(skc, skc_dport));
-	__builtin_memset(e->local_addr, 0, sizeof(e->local_addr));
-	__builtin_memset(e->remote_addr, 0, sizeof(e->remote_addr));
+	copy_head(&e->head, kind, skc, c);
+	e->local_port = copied(c, __u16, skc_num);
+	e->remote_port = bpf_ntohs(copied(c, __u16, skc_dport));
 	if (e->head.family == AF_INET) {
-		BPF_CORE_READ_INTO((__u32 *)e->local_addr, skc, skc_rcv_saddr);
-		BPF_CORE_READ_INTO((__u32 *)e->remote_addr, skc, skc_daddr);
+		__builtin_memset(e->local_addr, 0, sizeof(e->local_addr));
+		__builtin_memset(e->remote_addr, 0, sizeof(e->remote_addr));
+		*(__u32 *)e->local_addr = copied(c, __u32, skc_rcv_saddr);
+		*(__u32 *)e->remote_addr = copied(c, __u32, skc_daddr);
 	} else {
-		BPF_CORE_READ_INTO(&e->local_addr, skc, skc_v6_rcv_saddr.in6_u.u6_addr32);
-		BPF_CORE_READ_INTO(&e->remote_addr, skc, skc_v6_daddr.in6_u.u6_addr32);
+		__builtin_memcpy(e->local_addr, &copied(c, __u8, skc_v6_rcv_saddr), 16);
+		__builtin_memcpy(e->remote_addr, &copied(c, __u8, skc_v6_daddr), 16);
 	}
 	e->uid = 0;
 	e->inode = 0;
@@ -508,24 +534,19 @@ static __always_inline void probe_addrs(struct event *e, struct sock_common *skc
 	e->pad = 0;
 }
 
-static __always_inline bool probe_traced(struct sock_common *skc)
-{
-	return !only_netns || BPF_CORE_READ(skc, skc_net.net, ns.inum) == only_netns;
-}
-
 SEC("kprobe/tcp_connect")
 int connect_kprobe(struct pt_regs *ctx)
 {
-	struct sock_common *skc = (struct sock_common *)kprobe_arg1(ctx);
+	const void *skc = (const void *)kprobe_arg1(ctx);
 	struct event *e;
+	struct copy c;
 
-	if (!probe_traced(skc))
+	if (!copy_sock(&c, skc))
 		return 0;
 	e = reserve(sizeof(*e));
 	if (!e)
 		return 0;
-	probe_head(&e->head, EVENT_PORT, skc);
-	probe_addrs(e, skc);
+	copy_event(e, EVENT_PORT, skc, &c);
 	submit(e);
 	return 0;
 }
@@ -549,9 +570,12 @@ static __always_inline void watch_state(struct bpf_sock_ops *ops, struct sock *s
 			submit(missed);
 		}
 	}
-	fill_event(twin, EVENT_MISSED, sk, cookie, false);
+	fill_head(&twin->head, EVENT_MISSED, &sk->__sk_common, cookie, false);
 	twin->head.old_state = ops->args[0];
 	twin->head.new_state = ops->args[1];
+	twin->err = sk->sk_err;
+	if (twin->head.old_state == TCP_SYN_RECV) /* it may be all that is told of a child */
+		fill_addrs(twin, &sk->__sk_common);
 }
 
 /* TCP_CONNECT_CB is the first statement of tcp_connect, as the probes above. */
@@ -611,19 +635,19 @@ int BPF_PROG(accept_fexit_old, struct socket *socket, struct socket *new_socket)
 SEC("kretprobe/inet_csk_accept")
 int accept_kretprobe(struct pt_regs *ctx)
 {
-	struct sock_common *skc = (struct sock_common *)kprobe_ret(ctx);
+	const void *skc = (const void *)kprobe_ret(ctx);
 	struct owner_event *o;
+	struct copy c;
 	__u64 id;
 
-	if (!skc || !probe_traced(skc))
+	if (!skc || !copy_sock(&c, skc))
 		return 0;
 	send_process();
 	o = reserve(sizeof(*o));
 	if (!o)
 		return 0;
 	id = bpf_get_current_pid_tgid();
-	probe_head(&o->event.head, EVENT_ACCEPT, skc);
-	probe_addrs(&o->event, skc);
+	copy_event(&o->event, EVENT_ACCEPT, skc, &c);
 	o->event.head.pid = id >> 32;
 	o->event.head.tid = id;
 	o->cgroup = bpf_get_current_cgroup_id();
@@ -699,15 +723,15 @@ int BPF_PROG(mini_born, struct timer_list *timer)
 {
 	struct sock_common *skc;
 	struct event *e;
+	struct copy c;
 	bool timewait;
 
-	if (!is_mini(timer, &skc, &timewait) || !probe_traced(skc))
+	if (!is_mini(timer, &skc, &timewait) || !copy_sock(&c, skc))
 		return 0;
 	e = reserve(sizeof(*e));
 	if (!e)
 		return 0;
-	probe_head(&e->head, EVENT_MINI_BORN, skc);
-	probe_addrs(e, skc);
+	copy_event(e, EVENT_MINI_BORN, skc, &c);
 	e->head.new_state = TCP_SYN_RECV;
 	if (timewait)
 		e->head.new_state = BPF_CORE_READ((struct inet_timewait_sock *)skc, tw_substate);
@@ -720,14 +744,15 @@ int BPF_PROG(mini_gone, struct timer_list *timer)
 {
 	struct sock_common *skc;
 	struct event_head *h;
+	struct copy c;
 	bool timewait;
 
-	if (!is_mini(timer, &skc, &timewait) || !probe_traced(skc))
+	if (!is_mini(timer, &skc, &timewait) || !copy_sock(&c, skc))
 		return 0;
 	h = reserve(sizeof(*h));
 	if (!h)
 		return 0;
-	probe_head(h, EVENT_MINI_GONE, skc);
+	copy_head(h, EVENT_MINI_GONE, skc, &c);
 	submit(h);
 	return 0;
 }
@@ -758,14 +783,15 @@ int mini_state_kprobe(struct pt_regs *ctx)
 {
 	struct inet_timewait_sock *tw = (struct inet_timewait_sock *)kprobe_arg1(ctx);
 	struct event_head *h;
+	struct copy c;
 
 	if (!(bool)kprobe_arg3(ctx) || BPF_CORE_READ(tw, tw_substate) != TCP_TIME_WAIT ||
-	    !probe_traced(&tw->__tw_common))
+	    !copy_sock(&c, tw))
 		return 0;
 	h = reserve(sizeof(*h));
 	if (!h)
 		return 0;
-	probe_head(h, EVENT_MINI_STATE, &tw->__tw_common);
+	copy_head(h, EVENT_MINI_STATE, tw, &c);
 	h->new_state = TCP_TIME_WAIT;
 	submit(h);
 	return 0;
@@ -792,16 +818,17 @@ static long refresh_one(void *map, __u32 *index, struct mini_ref *ref, struct re
 {
 	struct inet_timewait_sock *tw = (struct inet_timewait_sock *)ref->sk;
 	struct event_head *h;
+	struct copy c;
 
 	if (*index >= args->count)
 		return 1;
-	if (BPF_CORE_READ(tw, __tw_common.skc_cookie.counter) != ref->cookie ||
-	    BPF_CORE_READ(tw, tw_substate) != TCP_TIME_WAIT)
+	if (BPF_CORE_READ(tw, tw_substate) != TCP_TIME_WAIT || !copy_sock(&c, tw) ||
+	    copied(&c, __u64, skc_cookie) != ref->cookie)
 		return 0;
 	h = reserve(sizeof(*h));
 	if (!h)
 		return 1;
-	probe_head(h, EVENT_MINI_STATE, &tw->__tw_common);
+	copy_head(h, EVENT_MINI_STATE, tw, &c);
 	h->new_state = TCP_TIME_WAIT;
 	submit(h);
 	return 0;

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/nettrace/nettrace/internal/load"
 	"github.com/nettrace/nettrace/internal/testnet"
@@ -431,6 +433,7 @@ func TestExactStart(t *testing.T) {
 	times := 50
 	if inMachine {
 		times = 20
+		onOneCPU(t)
 	}
 	p := churn(t, netns, 7, 10*time.Minute)
 	for range times {
@@ -460,6 +463,34 @@ func TestExactStart(t *testing.T) {
 	if err := p.Kill(); err != nil {
 		t.Error(err)
 	}
+}
+
+// onOneCPU keeps this process, and those it starts, on one CPU. Attaching to a
+// tracepoint rewrites the kernel's code where it runs (text_poke); the emulator
+// may go on with the old code on another CPU, which no processor does, and the
+// kernel panics.
+func onOneCPU(t *testing.T) {
+	t.Helper()
+	var one, all unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &all); err != nil {
+		t.Fatal(err)
+	}
+	one.Set(0)
+	set := func(cpus *unix.CPUSet) {
+		threads, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range threads {
+			tid, err := strconv.Atoi(d.Name())
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = unix.SchedSetaffinity(tid, cpus) // the thread may have ended
+		}
+	}
+	set(&one)
+	t.Cleanup(func() { set(&all) })
 }
 
 // TestExactLoss runs with a ring buffer of one page. What is told as lost and

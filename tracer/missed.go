@@ -30,6 +30,9 @@ func (r *recent) remove(key uint64) { delete(r.known, key) }
 // everything before it was read.
 func (t *Table) applyMissed(e *Event) {
 	c := t.socks[e.key()]
+	if c != nil {
+		e.Local, e.Remote = c.Local, c.Remote // told for children only
+	}
 	switch {
 	case e.New == snapshot.Close:
 		if c != nil {
