@@ -261,7 +261,10 @@ struct task_struct {
 	char comm[16];
 };
 
+struct seq_file;
+
 struct bpf_iter_meta {
+	struct seq_file *seq;
 	u64 session_id;
 	u64 seq_num;
 };

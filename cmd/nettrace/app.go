@@ -59,7 +59,7 @@ func newApp(o *options, out io.Writer) *cli.App {
 // line asked for a text that is now printed (help, version, manual page,
 // completion).
 func parse(e *env, args []string) (*options, error) {
-	o := &options{procRoot: "/proc"}
+	o := &options{procRoot: defaultProcRoot}
 	words, err := normalise(e, args[1:], longTable(ownFlags(o)))
 	if err != nil {
 		return nil, err

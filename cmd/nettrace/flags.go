@@ -91,6 +91,15 @@ func ownFlags(o *options) []cli.Flag {
 				return err
 			},
 		},
+		&cli.StringFlag{
+			Category: headTrace, Name: "source", Usage: "read TCP sockets and owners from `WHERE`: proc or bpf (default: the faster)", Destination: &o.source,
+			Action: func(_ *cli.Context, where string) error {
+				if where != "proc" && where != "bpf" {
+					return &usageError{fmt.Sprintf("option '--source' takes proc or bpf, not '%s'", where)}
+				}
+				return nil
+			},
+		},
 		&cli.StringFlag{Category: headTrace, Name: "host-name", Usage: "`NAME` of this host in JSON", EnvVars: []string{"NODE_NAME"}, Destination: &o.hostName},
 		toggle(headTrace, "doctor", "", "say what of tracing works on this machine and what is inexact", &o.doctor),
 		&cli.StringFlag{

@@ -40,6 +40,7 @@ type options struct {
 	interval   time.Duration // between reconciliations; 0: the default
 	hooks      []string      // variants of BPF hooks that tests force
 	procRoot   string        // where the proc file system is
+	source     string        // "proc" or "bpf"; empty: whichever is faster
 }
 
 // inFamily reports whether the family was named.

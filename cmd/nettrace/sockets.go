@@ -96,9 +96,9 @@ func (t *socketTables) loadOwners() error {
 		return nil
 	}
 	t.loaded = true
-	owners, err := snapshot.ReadOwners(t.opts.procRoot, t.opts.context)
+	owners, err := t.readOwners()
 	if err != nil {
-		return openFailure(err)
+		return err
 	}
 	t.tell.owners(owners)
 	switch {
@@ -114,8 +114,9 @@ func (t *socketTables) loadOwners() error {
 // inet shows the tables of a protocol. The absence of the IPv4 file is told
 // when the protocol was named; that of the IPv6 file never is.
 func (t *socketTables) inet(p snapshot.Protocol, named bool) error {
-	read := func(ipv6 bool) (iter.Seq2[snapshot.Socket, error], error) {
-		return snapshot.ReadSockets(t.opts.procRoot, p, ipv6)
+	read, err := t.socketReader(p)
+	if err != nil {
+		return err
 	}
 	kind := p.String()
 	if p == snapshot.UDPLite {

@@ -18,7 +18,8 @@ type session struct {
 	opts   *options
 	rounds int // rounds shown so far
 	names  *output.Resolver
-	json   *output.NDJSON // nil: text
+	json   *output.NDJSON      // nil: text
+	iters  *snapshot.Iterators // nil: not used so far
 }
 
 func newSession(e *env, o *options) *session {

@@ -39,7 +39,7 @@ var suites = []suite{
 		programs: []string{"ip"},
 	},
 	{
-		pkg: "cmd/nettrace", run: "^(TestStream|TestDoctor)",
+		pkg: "cmd/nettrace", run: "^(TestStream|TestDoctor|TestSources)",
 		programs: []string{"ip"},
 	},
 	{

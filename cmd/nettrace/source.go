@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+	"iter"
+	"os"
+
+	"github.com/nettrace/nettrace/snapshot"
+)
+
+// iterators gives the fast source of sockets and owners, or nil where /proc is
+// to be read: there are few sockets, the root is not the real one, there is no
+// privilege, or the user wants it so.
+func (s *session) iterators() *snapshot.Iterators {
+	if s.opts.source == "bpf" && s.iters == nil {
+		s.iters = snapshot.NewIterators()
+	}
+	if s.iters != nil || s.opts.source == "proc" || s.opts.procRoot != defaultProcRoot || os.Geteuid() != 0 {
+		return s.iters
+	}
+	if snapshot.Worth(s.opts.procRoot) {
+		s.iters = snapshot.NewIterators()
+	}
+	return s.iters
+}
+
+// readOwners reads the owners from the faster source. The SELinux contexts are
+// in /proc only.
+func (s *session) readOwners() (*snapshot.Owners, error) {
+	if it := s.iterators(); it != nil && !s.opts.context {
+		owners, err := it.Owners()
+		if err == nil {
+			return owners, nil
+		}
+		if s.opts.source == "bpf" {
+			return nil, fmt.Errorf("--source=bpf: %w", explain(err))
+		}
+	}
+	owners, err := snapshot.ReadOwners(s.opts.procRoot, s.opts.context)
+	if err != nil {
+		return nil, openFailure(err)
+	}
+	return owners, nil
+}
+
+// socketReader gives what reads the sockets of a protocol. Timers are in /proc
+// only, and JSON tells them always.
+func (s *session) socketReader(p snapshot.Protocol) (func(ipv6 bool) (iter.Seq2[snapshot.Socket, error], error), error) {
+	it := s.iterators()
+	if p == snapshot.TCP && it != nil && !s.opts.timers && !s.opts.json {
+		err := it.LoadTCP()
+		if err == nil {
+			return func(ipv6 bool) (iter.Seq2[snapshot.Socket, error], error) { return it.TCP(ipv6), nil }, nil
+		}
+		if s.opts.source == "bpf" {
+			return nil, fmt.Errorf("--source=bpf: %w", explain(err))
+		}
+	}
+	return func(ipv6 bool) (iter.Seq2[snapshot.Socket, error], error) {
+		return snapshot.ReadSockets(s.opts.procRoot, p, ipv6)
+	}, nil
+}
+
+// defaultProcRoot is where the proc file system is unless a test says otherwise.
+const defaultProcRoot = "/proc"

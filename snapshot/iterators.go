@@ -1,0 +1,187 @@
+package snapshot
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+)
+
+// Iterators reads TCP sockets and the owners of sockets by BPF iterators: the
+// same rows in the same order as /proc, several times faster when there are
+// many, after a start of some 20 ms. They need CAP_BPF and CAP_PERFMON.
+//
+// A program is loaded when it is first used. An Iterators must not be used by
+// several goroutines at once.
+type Iterators struct {
+	types *btf.Cache // the kernel's, read once
+	rows  []byte     // of the last pass over the TCP sockets
+}
+
+// NewIterators gives the fast source; nothing is loaded yet.
+func NewIterators() *Iterators { return &Iterators{types: btf.NewCache()} }
+
+// run loads a program, reads all that it writes, and unloads it.
+func (it *Iterators) run(program string) ([]byte, error) {
+	spec, err := loadIter()
+	if err != nil {
+		return nil, fmt.Errorf("read the BPF object: %w", err)
+	}
+	for name := range spec.Programs {
+		if name != program {
+			delete(spec.Programs, name)
+		}
+	}
+	spec.Maps, spec.Variables = nil, nil // no program uses any
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
+		Cache:    it.types,
+		Programs: ebpf.ProgramOptions{LogDisabled: true},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load iterator: %w", err)
+	}
+	defer coll.Close()
+	l, err := link.AttachIter(link.IterOptions{Program: coll.Programs[program]})
+	if err != nil {
+		return nil, fmt.Errorf("attach iterator %s: %w", program, err)
+	}
+	defer l.Close()
+	r, err := l.Open()
+	if err != nil {
+		return nil, fmt.Errorf("open iterator %s: %w", program, err)
+	}
+	defer r.Close()
+	buf := make([]byte, 0, 256<<10)
+	for {
+		if cap(buf)-len(buf) < 64<<10 {
+			buf = append(make([]byte, 0, 2*cap(buf)), buf...)
+		}
+		n, err := r.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		switch {
+		case errors.Is(err, io.EOF):
+			return buf, nil
+		case errors.Is(err, syscall.EAGAIN): // more objects than one read may pass over
+		case err != nil:
+			return nil, fmt.Errorf("read iterator %s: %w", program, err)
+		}
+	}
+}
+
+// LoadTCP reads the TCP sockets of the caller's network namespace, both families
+// in one pass. TCP yields them.
+func (it *Iterators) LoadTCP() (err error) {
+	it.rows, err = it.run(iterProgTcpRows)
+	return err
+}
+
+// TCP yields the sockets of one family that LoadTCP read, in the order of
+// /proc/net/tcp or tcp6. They have no timers.
+func (it *Iterators) TCP(ipv6 bool) iter.Seq2[Socket, error] {
+	var r iterTcpRow
+	const size = int(unsafe.Sizeof(r))
+	return func(yield func(Socket, error) bool) {
+		for rows := it.rows; len(rows) >= size; rows = rows[size:] {
+			row := rows[:size]
+			if (row[unsafe.Offsetof(r.Family)] == syscall.AF_INET6) != ipv6 {
+				continue
+			}
+			if !yield(tcpSocket(row, ipv6), nil) {
+				return
+			}
+		}
+	}
+}
+
+func tcpSocket(row []byte, ipv6 bool) Socket {
+	var r iterTcpRow
+	native := binary.NativeEndian
+	local, remote := row[unsafe.Offsetof(r.LocalAddr):][:16], row[unsafe.Offsetof(r.RemoteAddr):][:16]
+	addr := func(b []byte) netip.Addr {
+		if ipv6 {
+			return netip.AddrFrom16([16]byte(b))
+		}
+		return netip.AddrFrom4([4]byte(b))
+	}
+	return Socket{
+		Protocol: TCP,
+		Local:    netip.AddrPortFrom(addr(local), native.Uint16(row[unsafe.Offsetof(r.LocalPort):])),
+		Remote:   netip.AddrPortFrom(addr(remote), native.Uint16(row[unsafe.Offsetof(r.RemotePort):])),
+		State:    State(row[unsafe.Offsetof(r.State)]),
+		RecvQ:    uint64(native.Uint32(row[unsafe.Offsetof(r.RecvQ):])),
+		SendQ:    uint64(native.Uint32(row[unsafe.Offsetof(r.SendQ):])),
+		UID:      native.Uint32(row[unsafe.Offsetof(r.Uid):]),
+		Inode:    native.Uint64(row[unsafe.Offsetof(r.Inode):]),
+	}
+}
+
+// initialPIDNamespace is the inode of the first pid namespace (PROC_PID_INIT_INO,
+// include/linux/proc_ns.h). The iterator tells pids of that one only.
+const initialPIDNamespace = "pid:[4026531836]"
+
+// Owners reads which process holds which socket, as ReadOwners does: the first
+// process is the one with the lowest id, which is the first in /proc.
+func (it *Iterators) Owners() (*Owners, error) {
+	if ns, err := os.Readlink("/proc/self/ns/pid"); err != nil || ns != initialPIDNamespace {
+		return nil, fmt.Errorf("iterators tell the process ids of another pid namespace (%s, %w)", ns, err)
+	}
+	rows, err := it.run(iterProgOwnerRows)
+	if err != nil {
+		return nil, err
+	}
+	var r iterOwnerRow
+	const size = int(unsafe.Sizeof(r))
+	n := len(rows) / size
+	o := &Owners{first: make(map[uint64]int32, n), others: map[uint64][]int32{}}
+	last, held := uint32(0), false
+	for ; len(rows) >= size; rows = rows[size:] {
+		pid := binary.NativeEndian.Uint32(rows[unsafe.Offsetof(r.Pid):])
+		if pid != last {
+			last, held = pid, false
+			if p := newProcess("/proc/"+strconv.FormatUint(uint64(pid), 10), int(pid), false); p != nil {
+				o.processes = append(o.processes, p)
+				held = true
+			}
+		}
+		if held { // else it has ended
+			o.add(binary.NativeEndian.Uint64(rows[unsafe.Offsetof(r.Inode):]))
+		}
+	}
+	return o, nil
+}
+
+// Worth reports whether the sockets in use are so many that the iterators are
+// faster than /proc: reading it costs about 2 µs a TCP socket and 5 µs an open
+// file, loading the iterators about 20 ms (make bench, views). proc is the proc
+// root.
+func Worth(proc string) bool {
+	const many = 8000
+	b, err := os.ReadFile(proc + "/net/sockstat")
+	if err != nil {
+		return false
+	}
+	total := 0
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		switch {
+		case len(f) >= 3 && f[0] == "sockets:":
+			n, _ := strconv.Atoi(f[2]) // 0 for what is no number
+			total += n
+		case len(f) >= 7 && f[0] == "TCP:" && f[5] == "tw":
+			n, _ := strconv.Atoi(f[6])
+			total += n
+		}
+	}
+	return total >= many
+}
