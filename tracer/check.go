@@ -112,8 +112,8 @@ func (t *Tracer) tellTimers(h *hooks) error {
 	if kallsyms == "" {
 		kallsyms = "/proc/kallsyms"
 	}
-	tw, reqsk, err := timerFunctions(kallsyms)
-	if err != nil {
+	tw, reqsk := timerFunctions(kallsyms)
+	if tw == 0 || reqsk == 0 {
 		t.learning = true
 		return nil
 	}

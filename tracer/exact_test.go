@@ -45,7 +45,6 @@ type watch struct {
 	synced chan Resync
 	stats  chan Stats
 	walks  map[uint64]*walk
-	order  []uint64
 	wrong  []string
 	lost   uint64
 }

@@ -327,11 +327,9 @@ func (b *bench) start() error {
 				return err
 			}
 			lines := bufio.NewScanner(out)
-			for lines.Scan() && !strings.Contains(lines.Text(), `"snapshot_end"`) {
-			}
+			skipTo(lines, `"snapshot_end"`)
 			full = append(full, time.Since(begin).Seconds())
-			for lines.Scan() && !strings.Contains(lines.Text(), `"tcp_state"`) {
-			}
+			skipTo(lines, `"tcp_state"`)
 			first = append(first, time.Since(begin).Seconds())
 			_ = cmd.Process.Kill()
 			_ = cmd.Wait() // killed
@@ -349,6 +347,15 @@ func (b *bench) start() error {
 		{"the first transition told", fmt.Sprintf("%.0f ms", median(first)*1e3), verdict(median(first)*1e3, 200, "ms")},
 	})
 	return nil
+}
+
+// skipTo reads lines until one has the text.
+func skipTo(lines *bufio.Scanner, text string) {
+	for lines.Scan() {
+		if strings.Contains(lines.Text(), text) {
+			return
+		}
+	}
 }
 
 // peakMemory gives VmHWM of a process in MiB.

@@ -110,11 +110,11 @@ func (c *churn) listen() error {
 		}
 	}
 	if c.rnd.IntN(3) > 0 { // else listen chooses the port
-		var any unix.Sockaddr = &unix.SockaddrInet4{}
+		var wildcard unix.Sockaddr = &unix.SockaddrInet4{}
 		if l.ipv6 {
-			any = &unix.SockaddrInet6{}
+			wildcard = &unix.SockaddrInet6{}
 		}
-		if err := unix.Bind(fd, any); err != nil {
+		if err := unix.Bind(fd, wildcard); err != nil {
 			return err
 		}
 	}
@@ -326,10 +326,13 @@ func (c *churn) hold() error {
 		if err != nil {
 			return err
 		}
-		f := os.NewFile(uintptr(dup), "socket")
-		defer f.Close()
-		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+		cmd.ExtraFiles = append(cmd.ExtraFiles, os.NewFile(uintptr(dup), "socket"))
 	}
+	defer func() {
+		for _, f := range cmd.ExtraFiles {
+			f.Close()
+		}
+	}()
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return err
