@@ -102,6 +102,7 @@ func (t *Tracer) endPass() {
 	t.passing, t.passRead = false, false
 	initial := t.passKind == passInitial
 	t.nextPass = monotonic() + uint64(max(t.opts.Reconcile, 0))
+	t.nextOwnPass = monotonic() + uint64(ownPassInterval)
 	if err != nil && initial {
 		t.keep(err)
 		return

@@ -35,7 +35,11 @@ var suites = []suite{
 		programs: []string{"ip", "netstat"}, modules: guestModules,
 	},
 	{
-		pkg: "tracer", run: "^(TestHooks|TestExact)",
+		pkg: "tracer", run: "^TestHooks",
+	},
+	{
+		// 5.10 has no cookies in tracing programs, and its iterators may skip rows.
+		pkg: "tracer", run: "^(TestExact|TestStart)", kernels: []string{"6.1", "6.12", "7.2"},
 		programs: []string{"ip"},
 	},
 	{
