@@ -102,7 +102,8 @@ func (t *Tracer) endPass() {
 	t.passing, t.passRead = false, false
 	initial := t.passKind == passInitial
 	t.nextPass = monotonic() + uint64(max(t.opts.Reconcile, 0))
-	t.nextOwnPass = monotonic() + uint64(ownPassInterval)
+	now := monotonic()
+	t.nextOwnPass = now + max(uint64(ownPassInterval), ownPassRest*(now-t.table.passStart))
 	if err != nil && initial {
 		t.keep(err)
 		return

@@ -36,6 +36,7 @@ var suites = []suite{
 	},
 	{
 		pkg: "tracer", run: "^TestHooks",
+		programs: []string{"ip"},
 	},
 	{
 		// 5.10 has no cookies in tracing programs, and its iterators may skip rows.
