@@ -182,13 +182,13 @@ func (t *Table) dropMini(c *Conn) {
 
 func (t *Table) setLoose(c *Conn) {
 	c.loose = true
-	t.loose[c.tuple()] = c
+	t.loose[c.tuple().hash()] = c
 }
 
 func (t *Table) dropLoose(c *Conn) {
 	if c.loose {
-		if t.loose[c.tuple()] == c {
-			delete(t.loose, c.tuple())
+		if hash := c.tuple().hash(); t.loose[hash] == c {
+			delete(t.loose, hash)
 		}
 		c.loose = false
 	}

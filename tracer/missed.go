@@ -4,26 +4,21 @@ import "github.com/nettrace/nettrace/snapshot"
 
 // Transitions that the state program told twice, or not at all.
 
-// recent remembers the sockets that ended last.
-type recent struct {
-	ring  [1024]uint64
-	next  int
-	known map[uint64]struct{}
-}
+// recent remembers sockets that ended, by key, each until another one takes its
+// place: what is told twice is told twice within microseconds.
+type recent [1024]uint64
 
-func (r *recent) add(key uint64) {
-	delete(r.known, r.ring[r.next])
-	r.ring[r.next] = key
-	r.next = (r.next + 1) % len(r.ring)
-	r.known[key] = struct{}{}
-}
+func (r *recent) slot(key uint64) *uint64 { return &r[mix64(key)%uint64(len(r))] }
 
-func (r *recent) has(key uint64) bool {
-	_, known := r.known[key]
-	return known
-}
+func (r *recent) add(key uint64) { *r.slot(key) = key }
 
-func (r *recent) remove(key uint64) { delete(r.known, key) }
+func (r *recent) has(key uint64) bool { return *r.slot(key) == key }
+
+func (r *recent) remove(key uint64) {
+	if s := r.slot(key); *s == key {
+		*s = 0
+	}
+}
 
 // applyMissed takes a transition that the state program was not run for, told
 // late by sock_ops. It may have been run after all, so an end waits until

@@ -51,7 +51,7 @@ func (c *Conn) isRow(e *Event) bool {
 // applyProcRow takes a row of /proc, which has neither cookie nor address: it is
 // known by its 4-tuple until an event of its socket comes.
 func (t *Table) applyProcRow(e *Event) {
-	c := t.loose[e.tuple()]
+	c := t.looseOf(e.tuple())
 	if c == nil {
 		c = t.newRow(e)
 		t.setLoose(c)

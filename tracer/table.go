@@ -1,6 +1,7 @@
 package tracer
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
 	"time"
@@ -27,6 +28,29 @@ type tuple struct {
 func (c *Conn) tuple() tuple  { return tuple{c.Local, c.Remote, c.Netns} }
 func (e *Event) tuple() tuple { return tuple{e.Local, e.Remote, e.Netns} }
 
+// hash gives a number to find a tuple by; one in 2^64 pairs shares it. The hash
+// of Go's maps takes several times as long, for netip.Addr has a pointer in it.
+func (t tuple) hash() uint64 {
+	half := func(a netip.AddrPort) uint64 {
+		b := a.Addr().As16()
+		h := mix64(binary.NativeEndian.Uint64(b[:8]) + uint64(a.Port()))
+		return mix64(h ^ binary.NativeEndian.Uint64(b[8:]))
+	}
+	return mix64(half(t.local)*3 + half(t.remote) + uint64(t.netns)<<32)
+}
+
+// looseOf gives the row that is known by a tuple only, or nil.
+func (t *Table) looseOf(of tuple) *Conn {
+	if len(t.loose) == 0 {
+		return nil
+	}
+	c := t.loose[of.hash()]
+	if c == nil || c.tuple() != of {
+		return nil
+	}
+	return c
+}
+
 // port is where listeners are looked up.
 type port struct {
 	netns uint32
@@ -44,7 +68,7 @@ type Table struct {
 
 	socks      map[uint64]*Conn // by Event.key
 	minis      map[uint64]*Conn // by address of the request or timewait socket
-	loose      map[tuple]*Conn  // no cookie yet: requests, unclaimed timewait sockets, rows of /proc
+	loose      map[uint64]*Conn // by tuple.hash, no cookie yet: requests, unclaimed timewait sockets, rows of /proc
 	listeners  map[port][]*Conn
 	dying      []*Conn // their timer stopped; see dyingGrace
 	learning   bool    // the births of timewait sockets are not seen yet
@@ -98,11 +122,10 @@ func newTable(procs *processes, tell func(*Change)) *Table {
 		procs:     procs,
 		socks:     make(map[uint64]*Conn),
 		minis:     make(map[uint64]*Conn),
-		loose:     make(map[tuple]*Conn),
+		loose:     make(map[uint64]*Conn),
 		listeners: make(map[port][]*Conn),
 		gone:      make(map[uint64]struct{}),
 		doubted:   make(map[uint64]*Conn),
-		ended:     recent{known: make(map[uint64]struct{})},
 		seed:      rand.Uint64(),
 	}
 }
@@ -253,8 +276,8 @@ func begins(from, to snapshot.State) bool {
 // firstEvent gives the row for the first event of a socket: that of its request
 // socket, one found without a cookie, or a new one.
 func (t *Table) firstEvent(e *Event) *Conn {
-	if e.Old != snapshot.Close && len(t.loose) > 0 {
-		if c := t.loose[e.tuple()]; c != nil && c.key == 0 && (c.mini == 0 || c.miniState == snapshot.SynRecv) {
+	if e.Old != snapshot.Close {
+		if c := t.looseOf(e.tuple()); c != nil && c.key == 0 && (c.mini == 0 || c.miniState == snapshot.SynRecv) {
 			if c.mini == 0 && c.State == e.New {
 				c.firstSeen = e.New // the row of /proc was read after this event
 			}
@@ -302,8 +325,8 @@ func (t *Table) endFull(c *Conn, e *Event) {
 	t.ended.add(c.key)
 	delete(t.socks, c.key)
 	c.key = 0
-	if c.mini == 0 && len(t.loose) > 0 { // no cookies: the timewait socket is known by its addresses
-		if tw := t.loose[e.tuple()]; tw != nil && tw != c && tw.key == 0 && tw.miniState != snapshot.SynRecv && tw.mini != 0 {
+	if c.mini == 0 { // no cookies: the timewait socket is known by its addresses
+		if tw := t.looseOf(e.tuple()); tw != nil && tw != c && tw.key == 0 && tw.miniState != snapshot.SynRecv && tw.mini != 0 {
 			mini, state, dying := tw.mini, tw.miniState, tw.dying
 			t.dropLoose(tw)
 			t.dropMini(tw)
