@@ -47,6 +47,7 @@ type watch struct {
 	walks  map[uint64]*walk
 	wrong  []string
 	lost   uint64
+	mended []Resync // what passes found that no event had told
 }
 
 // walk is what was told of one connection.
@@ -132,6 +133,9 @@ func (w *watch) Lost(l Lost) error {
 }
 
 func (w *watch) Resync(r Resync) error {
+	if r != (Resync{}) {
+		w.mended = append(w.mended, r)
+	}
 	select {
 	case w.synced <- r:
 	default: // nobody waits for it
@@ -233,9 +237,10 @@ func (w *watch) compare(netns string) int {
 		if diff = cmp.Diff(after, table); diff == "" {
 			return len(after)
 		}
-		if inMachine || w.tracer.hooks.chosen[Acceptor] != "" {
+		if w.tracer.hooks.chosen[Acceptor] != "" {
 			break
 		}
+		// No hook tells who accepts: a pass looks for the inode, some time later.
 	}
 	w.t.Errorf("the table differs (-kernel +table):\n%.3000s", diff)
 	return 0
@@ -307,6 +312,9 @@ func TestExactTable(t *testing.T) {
 			w.stop()
 			if w.lost > 0 {
 				t.Errorf("%d events were lost", w.lost)
+			}
+			if inMachine && len(w.mended) > 0 {
+				t.Errorf("passes found what no event had told: %+v", w.mended)
 			}
 			t.Logf("%d rounds, %d rows compared, %d connections", rounds, rows, len(w.walks))
 		})
