@@ -439,7 +439,7 @@ func TestExactStart(t *testing.T) {
 	netns := testnet.New(t)
 	times := 50
 	if inMachine {
-		times = 20
+		times = 10
 		onOneCPU(t)
 	}
 	p := churn(t, netns, 7, 10*time.Minute)

@@ -51,7 +51,7 @@ func run() (err error) {
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 20000, Max: 20000}); err != nil {
 		return fmt.Errorf("raise the number of open files: %w", err)
 	}
-	b := &bench{rounds: *rounds, connections: 60000, sockets: []int{10, 1000, 10000, 100000}}
+	b := &bench{rounds: *rounds, connections: 60000, sockets: []int{10, 1000, 10000, 20000, 100000}}
 	if *quick {
 		b.rounds, b.connections, b.sockets = 2, 3000, []int{10, 1000}
 	}

@@ -82,16 +82,18 @@ func (b *bench) views() error {
 				for _, option := range []string{"-tan", "-tanp"} {
 					r := rival{
 						ours:   []string{b.program, option},
-						others: [][]string{{"ss", option}, {"netstat", option}, {"cat", "/proc/net/tcp"}},
-						budget: 0.5,
+						others: [][]string{{"netstat", option}, {"ss", option}, {"cat", "/proc/net/tcp"}},
+						budget: 2,
 					}
 					rounds := b.rounds
 					switch {
-					case option == "-tanp" && n >= 10000:
+					case option == "-tanp" && n >= 100000:
 						r.budget, rounds = 0.05, min(rounds, 3)
-					case option == "-tanp", n < 10000:
-						r.budget = 2
-						r.others[0], r.others[1] = r.others[1], r.others[0] // beside netstat
+					case option == "-tanp" && n >= 20000:
+						r.budget, rounds = 0.1, min(rounds, 3)
+					case option == "-tan" && n >= 100000:
+						r.budget = 0.5
+						r.others[0], r.others[1] = r.others[1], r.others[0] // beside ss
 					}
 					m, err := b.compare(netns, r, rounds)
 					if err != nil {
