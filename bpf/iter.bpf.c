@@ -88,6 +88,8 @@ int tcp_rows(struct bpf_iter__tcp *ctx)
 	return 0;
 }
 
+#define SOCKFS_MAGIC 0x534F434B /* include/uapi/linux/magic.h */
+
 SEC("iter/task_file")
 int owner_rows(struct bpf_iter__task_file *ctx)
 {
@@ -95,8 +97,12 @@ int owner_rows(struct bpf_iter__task_file *ctx)
 	struct file *file = ctx->file;
 	struct owner_row r = {};
 
-	/* Threads that share their leader's files are not shown; others are no owners. */
-	if (!task || !file || task->tgid != task->pid || !bpf_sock_from_file(file))
+	/*
+	 * Threads are no owners. What /proc shows as a socket is any file of sockfs,
+	 * one opened with O_PATH too.
+	 */
+	if (!task || !file || task->tgid != task->pid ||
+	    file->f_inode->i_sb->s_magic != SOCKFS_MAGIC)
 		return 0;
 	r.inode = file->f_inode->i_ino;
 	r.pid = task->tgid;

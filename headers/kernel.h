@@ -148,8 +148,13 @@ typedef struct {
 	int owned;
 } socket_lock_t;
 
+struct super_block {
+	unsigned long s_magic;
+};
+
 struct inode {
 	unsigned long i_ino;
+	struct super_block *i_sb;
 };
 
 struct file {

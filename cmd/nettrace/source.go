@@ -15,13 +15,21 @@ func (s *session) iterators() *snapshot.Iterators {
 	if s.opts.source == "bpf" && s.iters == nil {
 		s.iters = snapshot.NewIterators()
 	}
-	if s.iters != nil || s.opts.source == "proc" || s.opts.procRoot != defaultProcRoot || os.Geteuid() != 0 {
+	if s.iters != nil || s.opts.source == "proc" || s.opts.procRoot != defaultProcRoot || !seesAll() {
 		return s.iters
 	}
-	if snapshot.Worth(s.opts.procRoot) {
+	if snapshot.Worth(s.opts.procRoot, s.opts.programs) {
 		s.iters = snapshot.NewIterators()
 	}
 	return s.iters
+}
+
+// seesAll reports whether /proc would show this process the files of every other
+// one: the iterators do, and must not show more.
+func seesAll() bool {
+	caps, err := effective()
+	const ptrace, override, readSearch = 1 << 19, 1 << 1, 1 << 2
+	return err == nil && os.Geteuid() == 0 && caps&ptrace != 0 && caps&(override|readSearch) != 0
 }
 
 // readOwners reads the owners from the faster source. The SELinux contexts are

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 	"testing"
 	"time"
 
@@ -14,9 +13,6 @@ import (
 // TestSources wants the same bytes from the iterators as from /proc, for sockets
 // in all states, with owners that share sockets.
 func TestSources(t *testing.T) {
-	if os.Getenv("NETTRACE_KERNEL") == "5.10" {
-		t.Skip("needs bpf_sock_from_file (Linux 5.11)")
-	}
 	netns := testnet.New(t)
 	p, err := load.Start(load.Churn(21, 500*time.Millisecond), netns)
 	if err != nil {
