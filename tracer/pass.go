@@ -114,6 +114,9 @@ func (t *Tracer) endPass() {
 		return
 	}
 	t.learn()
+	if initial && t.hooks.chosen[Files] == "" {
+		t.keep(nameOwners(t.table, "/proc"))
+	}
 	r, again := t.table.endPass(monotonic())
 	t.passAsked = t.passAsked || again
 	if initial {

@@ -186,7 +186,7 @@ func (t *Table) endPass(now uint64) (r Resync, again bool) {
 		for c := range t.All {
 			t.list(c)
 		}
-		t.guessDirections()
+		t.completeRows()
 		t.snapshotAt = now
 	}
 	for key, c := range t.doubted {
@@ -229,16 +229,23 @@ func (t *Table) abandonPass() {
 	clear(t.gone)
 }
 
-// guessDirections marks connections that were there before the tracer as
-// incoming when a listener holds their local port.
-func (t *Table) guessDirections() {
+// completeRows adds to the initial table what was known only after its rows: the
+// owners, and that a connection is incoming when a listener holds its port.
+func (t *Table) completeRows() {
 	for i := range t.rows {
 		r := &t.rows[i]
+		c := t.socks[r.key]
+		if c != nil && c.ID != r.ID {
+			c = nil
+		}
+		if c != nil && r.Owner.Process == nil {
+			r.Owner = c.Owner
+		}
 		if r.State == snapshot.Listen || t.listenerOf(r) == nil {
 			continue
 		}
 		r.Direction = Incoming
-		if c := t.socks[r.key]; c != nil && c.ID == r.ID {
+		if c != nil {
 			c.Direction = Incoming
 		}
 	}

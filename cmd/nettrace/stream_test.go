@@ -880,6 +880,30 @@ func TestStreamEnds(t *testing.T) {
 	}
 }
 
+// The initial table has the owners of what was opened before.
+func TestStreamKnowsOwners(t *testing.T) {
+	netns := newNetns(t)
+	server, err := load.Start(load.Server(), netns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := trace(t, netns, "")
+	records := tr.stop()
+	if err := server.Stop(); err != nil {
+		t.Error(err)
+	}
+	for _, r := range records {
+		if r.Event != "socket" {
+			continue
+		}
+		if r.PID != server.PID() || r.State != "LISTEN" || r.LocalPort != load.Port || r.OwnerSrc != "files" || r.Comm == "" {
+			t.Errorf("the listener of pid %d is told as %+v", server.PID(), r)
+		}
+		return
+	}
+	t.Error("the listener is not in the initial table")
+}
+
 func TestDoctor(t *testing.T) {
 	netns := newNetns(t)
 	stdout, stderr, status := nettraceIn(t, netns, 0, "--doctor")
