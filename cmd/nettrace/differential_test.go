@@ -124,6 +124,9 @@ func needJudge(t *testing.T) {
 		t.Skip("needs root to make namespaces")
 	}
 	version, err := exec.Command(judge, "-V").Output()
+	if err != nil && inMachine {
+		t.Fatalf("netstat must be in the machine: %v", err)
+	}
 	if err != nil {
 		t.Skipf("needs netstat to compare with: %v", err)
 	}

@@ -45,11 +45,11 @@ var suites = []suite{
 	},
 	{
 		pkg: "cmd/nettrace", run: "^(TestStream|TestDoctor|TestSources)",
-		programs: []string{"ip"},
+		programs: []string{"ip", "netstat", "bash"},
 	},
 	{
 		pkg: "cmd/nettrace", run: "^TestNetstat", kernels: []string{"6.1", "6.12"},
-		programs: []string{"netstat", "bash"},
+		programs: []string{"ip", "netstat", "bash"},
 	},
 }
 
