@@ -47,6 +47,8 @@ func runStream(e *env, o *options) error {
 	if err != nil {
 		return pollInstead(e, o, err)
 	}
+	// Little is allocated once it runs, so memory matters more than collections.
+	debug.SetGCPercent(50)
 	defer t.Close() // what it detaches is gone with the process anyway
 	s := newStream(e, o, "bpf")
 	s.stats = t.Stats
