@@ -102,10 +102,10 @@ type Conn struct {
 	pass      uint32         // the last pass that saw it
 	absent    bool           // the pass before the last did not see it
 	closedBy  Side
-	ended     Closed // the full socket's end, told when the mini-socket leaves FIN_WAIT2
-	held      bool   // its first transition waits for the local port
-	queued    bool   // in Table.dying
-	dead      bool   // ended while in Table.dying
+	ended     *Closed // the full socket's end, told when the mini-socket leaves FIN_WAIT2
+	held      bool    // its first transition waits for the local port
+	queued    bool    // in Table.dying
+	dead      bool    // ended while in Table.dying
 	firstSeen snapshot.State
 	listed    bool // in the initial table
 }

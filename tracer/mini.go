@@ -142,8 +142,8 @@ func (t *Table) setMiniState(c *Conn, state snapshot.State, at uint64, inferred 
 	if state != snapshot.TimeWait {
 		return
 	}
-	if c.ended.Outcome == OutcomeUnknown {
-		c.ended.Outcome = Finished
+	if closed := t.endOf(c); closed.Outcome == OutcomeUnknown {
+		closed.Outcome = Finished
 	}
 	t.tellClose(c, at, inferred)
 }

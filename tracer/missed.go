@@ -62,7 +62,7 @@ func (t *Table) settleMissed() {
 // doubt keeps a connection whose full socket ended until a pass has shown whether
 // a timewait socket is left of it.
 func (t *Table) doubt(c *Conn, e *Event) {
-	c.conclude(e)
+	t.conclude(c, e)
 	if c.key != 0 {
 		delete(t.socks, c.key)
 	}

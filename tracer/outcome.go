@@ -9,8 +9,9 @@ import (
 // conclude says how the full socket ended, from its last state and sk_err, which
 // the kernel sets before -> CLOSE for what came from outside, and after it for
 // what the socket did itself (net/ipv4/tcp.c, tcp_reset and tcp_done).
-func (c *Conn) conclude(e *Event) {
-	c.ended = Closed{
+func (t *Table) conclude(c *Conn, e *Event) {
+	closed := t.endOf(c)
+	*closed = Closed{
 		Outcome:       outcome(c.State, e.Err, c.mini != 0),
 		Errno:         e.Err,
 		HasStats:      e.HasStats,
@@ -22,7 +23,7 @@ func (c *Conn) conclude(e *Event) {
 		RTT:           e.RTT,
 		MinRTT:        e.MinRTT,
 	}
-	switch c.ended.Outcome {
+	switch closed.Outcome {
 	case ResetLocal, AbortedConnect:
 		c.firstToClose(Local)
 	case ResetRemote, Refused:

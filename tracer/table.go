@@ -80,6 +80,7 @@ type Table struct {
 	refresh    bool
 	finWait2   []heldRow // timewait sockets in FIN_WAIT2, whose switch to TIME_WAIT is looked for
 	free       []*Conn
+	ends       []*Closed
 
 	pass       uint32              // number of the pass over the kernel's table under way, or of the last one
 	passStart  uint64              // its time; 0: none is under way
@@ -342,7 +343,7 @@ func (t *Table) endFull(c *Conn, e *Event) {
 		t.doubt(c, e) // it may have left a timewait socket, whose birth nobody can see yet
 		return
 	}
-	c.conclude(e)
+	t.conclude(c, e)
 	if c.mini == 0 {
 		t.end(c, e.Time, false)
 		return
@@ -362,15 +363,33 @@ func (t *Table) end(c *Conn, at uint64, inferred bool) {
 }
 
 func (t *Table) tellClose(c *Conn, at uint64, inferred bool) {
-	c.ended.ClosedBy = c.closedBy
-	if c.ended.Outcome == OutcomeUnknown && c.Established == 0 && c.Direction == Incoming && c.StartKnown {
-		c.ended.Outcome = HandshakeDropped
+	closed := t.endOf(c)
+	closed.ClosedBy = c.closedBy
+	if closed.Outcome == OutcomeUnknown && c.Established == 0 && c.Direction == Incoming && c.StartKnown {
+		closed.Outcome = HandshakeDropped
 	}
 	t.stats.Closed++
 	if c.Established == 0 && c.StartKnown {
 		t.stats.Failed++
 	}
-	t.emit(Change{Kind: ChangeClose, Time: at, Conn: c, Close: &c.ended, Inferred: inferred})
+	t.emit(Change{Kind: ChangeClose, Time: at, Conn: c, Close: closed, Inferred: inferred})
+	c.ended = nil
+	t.ends = append(t.ends, closed)
+}
+
+// endOf gives the place for what is known of the end of c. Few connections have
+// one at a time, and it is a fifth of a row.
+func (t *Table) endOf(c *Conn) *Closed {
+	if c.ended != nil {
+		return c.ended
+	}
+	if n := len(t.ends); n > 0 {
+		c.ended, t.ends = t.ends[n-1], t.ends[:n-1]
+		*c.ended = Closed{}
+	} else {
+		c.ended = new(Closed)
+	}
+	return c.ended
 }
 
 func (t *Table) remove(c *Conn) {
