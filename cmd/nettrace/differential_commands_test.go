@@ -216,10 +216,10 @@ func repeats(args []string) bool {
 
 // randomTrials draws command lines of one to four words. The same seed gives
 // the same ones. Under an emulator, where a program takes a tenth of a second to
-// start, each kernel gets half as many, and others than the next.
+// start, each kernel gets a quarter, and others than the next.
 func randomTrials(seed uint64, n int, leaveOut string) []trial {
 	if inMachine {
-		n /= 2
+		n /= 4
 		for _, c := range os.Getenv("NETTRACE_KERNEL") {
 			seed = seed*31 + uint64(c)
 		}
