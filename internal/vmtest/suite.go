@@ -47,10 +47,6 @@ var suites = []suite{
 		pkg: "cmd/nettrace", run: "^(TestStream|TestDoctor|TestSources)",
 		programs: []string{"ip", "netstat", "bash"},
 	},
-	{
-		pkg: "cmd/nettrace", run: "^TestNetstat", kernels: []string{"6.1", "6.12"},
-		programs: []string{"ip", "netstat", "bash"},
-	},
 }
 
 // hostFiles are what the C library of copied programs reads names from.
