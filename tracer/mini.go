@@ -20,6 +20,9 @@ func (t *Table) applyMiniBorn(e *Event) {
 		t.end(c, cmp.Or(c.dying, e.Time), c.dying == 0)
 	}
 	if e.New == snapshot.SynRecv {
+		if t.procRowOf(e) != nil {
+			return // that of its child
+		}
 		c := t.newConn(e)
 		c.State, c.firstSeen, c.StartKnown = snapshot.Listen, snapshot.Listen, true
 		t.stats.Opened++

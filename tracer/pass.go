@@ -27,7 +27,7 @@ const (
 func (t *Tracer) startPass(kind passKind) {
 	if t.hooks.chosen[Rows] == "" {
 		if kind == passInitial {
-			t.keep(t.inNetns(t.procSnapshot))
+			t.keep(t.startFromProc())
 		}
 		t.nextPass = ^uint64(0)
 		return
@@ -101,8 +101,8 @@ func (t *Tracer) endPass() {
 	err := t.passErr
 	t.passing, t.passRead = false, false
 	initial := t.passKind == passInitial
-	t.nextPass = monotonic() + uint64(max(t.opts.Reconcile, 0))
 	now := monotonic()
+	t.nextPass = now + uint64(max(t.opts.Reconcile, 0))
 	t.nextOwnPass = now + max(uint64(ownPassInterval), ownPassRest*(now-t.table.passStart))
 	if err != nil && initial {
 		t.keep(err)

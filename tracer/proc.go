@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cilium/ebpf/ringbuf"
+
 	"github.com/nettrace/nettrace/snapshot"
 )
 
@@ -13,6 +15,12 @@ import (
 
 // readProc applies the rows of /proc to the table, between beginPass and endPass.
 func readProc(t *Table, proc string, netns uint32) error {
+	told := make(map[tuple]*Conn) // by events
+	for c := range t.All {
+		if !c.fromProc() {
+			told[c.tuple()] = c
+		}
+	}
 	for _, ipv6 := range []bool{false, true} {
 		rows, err := snapshot.ReadSockets(proc, snapshot.TCP, ipv6)
 		if err != nil {
@@ -26,14 +34,58 @@ func readProc(t *Table, proc string, netns uint32) error {
 			if err != nil {
 				continue // not a row
 			}
-			t.applyProcRow(&Event{
+			e := Event{
 				Kind: EventRow, Time: now, Netns: netns, New: s.State,
 				Local: s.Local, Remote: s.Remote, UID: s.UID, Inode: uint32(s.Inode),
 				RecvQ: uint32(s.RecvQ), SendQ: uint32(s.SendQ),
-			})
+			}
+			t.applyProcRow(&e, told[e.tuple()])
 		}
 	}
 	return nil
+}
+
+// applyProcRow takes a row of /proc, which has neither cookie nor address: it is
+// known by its 4-tuple until an event of its socket comes. told is what events
+// have told of it already, or nil.
+func (t *Table) applyProcRow(e *Event, told *Conn) {
+	if c := told; c != nil { // the next event may be on its way: the stream wins
+		c.RecvQ, c.SendQ = e.RecvQ, e.SendQ
+		c.UID, c.Inode = e.UID, uint64(e.Inode)
+		c.pass = t.pass
+		t.list(c)
+		return
+	}
+	c := t.looseOf(e.tuple())
+	if c == nil {
+		c = t.newRow(e)
+		t.setLoose(c)
+	}
+	t.mergeRow(c, e)
+}
+
+// fromProc tells whether c is a row of /proc that no event was tied to.
+func (c *Conn) fromProc() bool { return c.loose && c.key == 0 && c.mini == 0 }
+
+// procRowOf gives the row of /proc whose socket e is about, when it was read
+// after e: such an event tells what led to the row. nil: there is none.
+func (t *Table) procRowOf(e *Event) *Conn {
+	if e.Time >= t.procAt {
+		return nil
+	}
+	if c := t.looseOf(e.tuple()); c != nil && c.fromProc() {
+		return c
+	}
+	return nil
+}
+
+// giveRow gives the row of /proc to c, the same connection as events tell of it:
+// it began while /proc was read.
+func (t *Table) giveRow(row, c *Conn) {
+	c.ID, c.State, c.History = row.ID, row.State, row.History
+	c.StartKnown, c.held, c.listed = false, false, true
+	c.RecvQ, c.SendQ, c.Inode = row.RecvQ, row.SendQ, row.Inode
+	t.remove(row)
 }
 
 // nameOwners finds the owners of sockets that have none by their open files.
@@ -64,7 +116,20 @@ func nameOwners(t *Table, proc string) error {
 	return nil
 }
 
-// procSnapshot reads the initial table from /proc.
+// startFromProc reads the initial table from /proc, after what the ring holds.
+// A connection that goes to TIME_WAIT while /proc is read may come out twice.
+func (t *Tracer) startFromProc() error {
+	var (
+		rec ringbuf.Record
+		ev  Event
+	)
+	t.reader.SetDeadline(time.Now())
+	if err := t.drain(&rec, &ev); err != nil {
+		return err
+	}
+	return t.inNetns(t.procSnapshot)
+}
+
 func (t *Tracer) procSnapshot() error {
 	t.table.beginPass(monotonic(), true)
 	if err := readProc(t.table, t.opts.procRoot(), t.netns); err != nil {
@@ -73,7 +138,8 @@ func (t *Tracer) procSnapshot() error {
 	if err := nameOwners(t.table, "/proc"); err != nil {
 		return err
 	}
-	t.table.endPass(monotonic())
+	t.table.procAt = monotonic()
+	t.table.endPass(t.table.procAt)
 	t.table.forgetMinis()
 	t.tellSnapshot()
 	return t.err

@@ -48,17 +48,6 @@ func (c *Conn) isRow(e *Event) bool {
 	return sameCookie && samePort && c.Remote == e.Remote && c.Local.Addr() == e.Local.Addr()
 }
 
-// applyProcRow takes a row of /proc, which has neither cookie nor address: it is
-// known by its 4-tuple until an event of its socket comes.
-func (t *Table) applyProcRow(e *Event) {
-	c := t.looseOf(e.tuple())
-	if c == nil {
-		c = t.newRow(e)
-		t.setLoose(c)
-	}
-	t.mergeRow(c, e)
-}
-
 // applyMiniRow takes the row of a request or timewait socket, read without a
 // lock: the stream wins over it.
 func (t *Table) applyMiniRow(e *Event) {

@@ -85,6 +85,7 @@ type Table struct {
 	pass       uint32              // number of the pass over the kernel's table under way, or of the last one
 	passStart  uint64              // its time; 0: none is under way
 	snapshotAt uint64              // time of the end of the first pass
+	procAt     uint64              // time of the end of the first pass when /proc was read for it
 	initial    bool                // the first pass is under way
 	polled     bool                // there are no events, only passes
 	rows       []Conn              // the initial table
@@ -188,6 +189,9 @@ func (t *Table) apply(e *Event) {
 	case EventPort:
 		if c := t.socks[e.key()]; c != nil {
 			t.setLocal(c, e)
+			if row := t.procRowOf(e); row != nil {
+				t.giveRow(row, c)
+			}
 			t.tellHeld(c)
 		}
 	case EventAccept:
@@ -229,6 +233,9 @@ func (t *Table) applyState(e *Event) {
 		c.last = e.Time // seen by both copies of the program, or in the row already
 		t.useOwner(c, e)
 		return
+	}
+	if c.listed && c.State != e.Old && e.New != snapshot.Close && e.Time < t.procAt {
+		return // the row of /proc was read after this event
 	}
 	if begins(e.Old, e.New) && c.State != e.Old {
 		// The end of a former life was missed: the socket connects again, or its
@@ -279,9 +286,6 @@ func begins(from, to snapshot.State) bool {
 func (t *Table) firstEvent(e *Event) *Conn {
 	if e.Old != snapshot.Close {
 		if c := t.looseOf(e.tuple()); c != nil && c.key == 0 && (c.mini == 0 || c.miniState == snapshot.SynRecv) {
-			if c.mini == 0 && c.State == e.New {
-				c.firstSeen = e.New // the row of /proc was read after this event
-			}
 			t.dropLoose(c)
 			t.dropMini(c)
 			t.addSock(c, e)
