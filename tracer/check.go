@@ -36,6 +36,11 @@ func (t *Tracer) refreshMini() {
 	}
 }
 
+// refreshRounds gives the number of calls of refreshMini that look at all.
+func (t *Tracer) refreshRounds() int {
+	return len(t.table.finWait2)/int(t.hooks.maps.Maps[streamMapMiniRefs].MaxEntries()) + 1
+}
+
 // checkDrops tells what did not fit in the ring since it was last asked, and
 // has the table read again.
 func (t *Tracer) checkDrops(now uint64) {

@@ -84,6 +84,7 @@ type Tracer struct {
 	passRead    bool // the iterators are done
 	passErr     error
 	passAsked   bool // another pass is due
+	questions   int  // times that lastQuestions was asked
 	rowsEnded   bool
 	nextPass    uint64
 	nextOwnPass uint64    // before that the table gets no pass for its own questions
@@ -284,7 +285,7 @@ func (t *Tracer) Run(ctx context.Context, h Handler) error {
 	)
 	for t.err == nil {
 		now := monotonic()
-		if ctx.Err() != nil && !t.passing {
+		if ctx.Err() != nil && !t.passing && !t.lastQuestions(now) {
 			return t.finish(&rec, &ev)
 		}
 		t.housekeep(now)
@@ -353,11 +354,30 @@ func (t *Tracer) dry(before uint64) {
 	}
 }
 
+// lastQuestions has what is not known yet looked up before the end: first what
+// only sock_ops saw, then by a pass what that left in doubt. It reports whether
+// there is something to wait for, and is asked again when there is not.
+func (t *Tracer) lastQuestions(now uint64) bool {
+	t.questions++
+	switch {
+	case t.questions == 1:
+		t.checkTwins(now + uint64(pollInterval))
+		return true
+	case t.questions == 2 && len(t.table.doubted) > 0:
+		t.startPass(passResync)
+		return true
+	}
+	return false
+}
+
 func (t *Tracer) finish(rec *ringbuf.Record, ev *Event) error {
-	t.refreshMini()
-	t.reader.SetDeadline(time.Now())
-	if err := t.drain(rec, ev); err != nil {
-		return err
+	// Every timewait socket in FIN_WAIT2 is looked at, a part of them at a time.
+	for range t.refreshRounds() {
+		t.refreshMini()
+		t.reader.SetDeadline(time.Now())
+		if err := t.drain(rec, ev); err != nil {
+			return err
+		}
 	}
 	t.table.settle(monotonic() + dyingGrace)
 	t.checkDrops(monotonic())
