@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf/ringbuf"
-	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 )
 
@@ -133,10 +132,7 @@ func Open(opts Options) (*Tracer, error) {
 	if err := t.findNetns(); err != nil {
 		return nil, err
 	}
-	// Before 5.11 maps count against RLIMIT_MEMLOCK.
-	if err := rlimit.RemoveMemlock(); err != nil {
-		return nil, fmt.Errorf("raise RLIMIT_MEMLOCK: %w", err)
-	}
+	raiseMemlock()
 	if err := t.openHooks(); err != nil {
 		return nil, err
 	}
@@ -436,4 +432,12 @@ func (t *Tracer) tellChange(c *Change) {
 		held.closed = *c.Close
 	}
 	t.held = append(t.held, held)
+}
+
+// raiseMemlock lets maps be as large as they need to be: before 5.11 they count
+// against RLIMIT_MEMLOCK. Where that is refused they may fit nevertheless; if
+// not, loading them tells. The library has a function for it, in a package that
+// probes the kernel at the start of every program it is linked into.
+func raiseMemlock() {
+	_ = unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY})
 }
