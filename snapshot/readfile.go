@@ -2,9 +2,10 @@ package snapshot
 
 import (
 	"errors"
-	"io"
-	"os"
+	"io/fs"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // readFileStart is the first size of the buffer for a file. The size of a proc
@@ -15,24 +16,38 @@ const readFileStart = 64 << 10
 // readFile reads a file below a proc root. Its error is one of opening it, as
 // an *fs.PathError. What a failing read gave before stands: tables of the
 // kernel end early rather than not at all.
+//
+// It asks the kernel directly: an *os.File has the runtime wait for the file,
+// which takes more calls than reading most views.
 func readFile(proc, name string) ([]byte, error) {
-	f, err := os.Open(filepath.Join(proc, name))
+	path := filepath.Join(proc, name)
+	fd, err := retry(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
 	if err != nil {
-		return nil, err
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	defer f.Close()
+	defer unix.Close(fd)
 	b := make([]byte, 0, readFileStart)
 	for {
-		n, err := f.Read(b[len(b):cap(b)])
-		b = b[:len(b)+n]
-		if err != nil {
-			if !errors.Is(err, io.EOF) && len(b) == 0 {
-				return nil, err
-			}
+		n, err := retry(func() (int, error) { return unix.Read(fd, b[len(b):cap(b)]) })
+		if err != nil && len(b) == 0 {
+			return nil, &fs.PathError{Op: "read", Path: path, Err: err}
+		}
+		if err != nil || n == 0 {
 			return b, nil
 		}
+		b = b[:len(b)+n]
 		if len(b) == cap(b) {
 			b = append(b, 0)[:len(b)]
+		}
+	}
+}
+
+// retry makes a system call until no signal interrupts it.
+func retry(call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
+		if !errors.Is(err, unix.EINTR) {
+			return n, err
 		}
 	}
 }

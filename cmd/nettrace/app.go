@@ -106,9 +106,10 @@ func used(flags []cli.Flag, words []string) []cli.Flag {
 		if d, ok := f.(cli.DocGenerationFlag); ok && len(d.GetEnvVars()) > 0 {
 			return false
 		}
+		own := nameOf(f)
 		return !slices.ContainsFunc(words, func(w string) bool {
 			name, _, _ := strings.Cut(strings.TrimPrefix(w, "--"), "=")
-			return name == f.Names()[0]
+			return name == own
 		})
 	})
 }

@@ -133,10 +133,26 @@ func longTable(flags []cli.Flag) []longOption {
 	var table []longOption
 	for _, f := range flags {
 		_, isBool := f.(*cli.BoolFlag)
-		name := f.Names()[0]
+		name := nameOf(f)
 		table = append(table, longOption{name, name, !isBool})
 	}
 	return table
+}
+
+// nameOf gives the long name of a flag. The flag's own method looks for it with
+// regular expressions.
+func nameOf(f cli.Flag) string {
+	switch f := f.(type) {
+	case *cli.BoolFlag:
+		return f.Name
+	case *cli.StringFlag:
+		return f.Name
+	case *cli.IntFlag:
+		return f.Name
+	case *cli.DurationFlag:
+		return f.Name
+	}
+	return f.Names()[0]
 }
 
 // atLeastOne checks a number that is given to end or pace something.

@@ -10,12 +10,20 @@ package main
 import (
 	"os"
 	"runtime"
+	"slices"
+	"strings"
 )
 
 // Another network namespace (--netns) must be entered by the main thread, as
 // /proc/net shows that of the main thread whichever thread reads it. Locked
 // here, the main goroutine stays on it; show lets go where there is no need.
-func init() { runtime.LockOSThread() }
+// Locking starts another thread, so it is done only where a word may be the
+// option, of which this is the shortest form that netstat's leave.
+func init() {
+	if slices.ContainsFunc(os.Args, func(w string) bool { return strings.HasPrefix(w, "--netn") }) {
+		runtime.LockOSThread()
+	}
+}
 
 func main() {
 	os.Exit(int(run(newEnv(), os.Args)))

@@ -30,14 +30,14 @@ func TestNetns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, where := range []string{name, "/run/netns/" + name} {
-		cmd := &exec.Cmd{Path: self, Args: []string{"nettrace", "--netns", where, "-rn"}, Env: append(testEnviron(), roleVar+"="+roleMain)}
+	for _, option := range [][]string{{"--netns", name}, {"--netns=/run/netns/" + name}, {"--netn", name}} {
+		cmd := &exec.Cmd{Path: self, Args: append([]string{"nettrace", "-rn"}, option...), Env: append(testEnviron(), roleVar+"="+roleMain)}
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 		if n := strings.Count(string(out), "\n"); n != 3 || !strings.Contains(string(out), "\n198.51.100.0    0.0.0.0         255.255.255.0   U") {
-			t.Errorf("--netns %s shows\n%s", where, out)
+			t.Errorf("%q shows\n%s", option, out)
 		}
 	}
 }
