@@ -26,14 +26,23 @@ import (
 // several goroutines at once.
 type Iterators struct {
 	types *btf.Cache // the kernel's, read once
-	rows  []byte     // of the last pass over the TCP sockets
+
+	rows  []byte // of the last pass over the TCP sockets
+	err   error  // of that pass
+	ahead bool   // it was made for the next LoadTCP
 }
 
 // NewIterators gives the fast source; nothing is loaded yet.
 func NewIterators() *Iterators { return &Iterators{types: btf.NewCache()} }
 
-// run loads a program, reads all that it writes, and unloads it.
-func (it *Iterators) run(program string) ([]byte, error) {
+// pass is an iterator that can be read once.
+type pass struct {
+	program string
+	rows    io.ReadCloser
+}
+
+// open loads a program and opens its iterator, which holds what it needs of it.
+func (it *Iterators) open(program string) (*pass, error) {
 	spec, err := loadIter()
 	if err != nil {
 		return nil, fmt.Errorf("read the BPF object: %w", err)
@@ -61,29 +70,44 @@ func (it *Iterators) run(program string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open iterator %s: %w", program, err)
 	}
-	defer r.Close()
+	return &pass{program, r}, nil
+}
+
+// read reads all rows and closes the iterator.
+func (p *pass) read() ([]byte, error) {
+	defer p.rows.Close()
 	buf := make([]byte, 0, 256<<10)
 	for {
 		if cap(buf)-len(buf) < 64<<10 {
 			buf = append(make([]byte, 0, 2*cap(buf)), buf...)
 		}
-		n, err := r.Read(buf[len(buf):cap(buf)])
+		n, err := p.rows.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		switch {
 		case errors.Is(err, io.EOF):
 			return buf, nil
 		case errors.Is(err, syscall.EAGAIN): // more objects than one read may pass over
 		case err != nil:
-			return nil, fmt.Errorf("read iterator %s: %w", program, err)
+			return nil, fmt.Errorf("read iterator %s: %w", p.program, err)
 		}
 	}
 }
 
 // LoadTCP reads the TCP sockets of the caller's network namespace, both families
 // in one pass. TCP yields them.
-func (it *Iterators) LoadTCP() (err error) {
-	it.rows, err = it.run(iterProgTcpRows)
-	return err
+func (it *Iterators) LoadTCP() error {
+	if !it.ahead {
+		it.readTCP()
+	}
+	it.ahead = false
+	return it.err
+}
+
+func (it *Iterators) readTCP() {
+	var p *pass
+	if p, it.err = it.open(iterProgTcpRows); it.err == nil {
+		it.rows, it.err = p.read()
+	}
 }
 
 // TCP yields the sockets of one family that LoadTCP read, in the order of
@@ -131,15 +155,39 @@ func tcpSocket(row []byte, ipv6 bool) Socket {
 const initialPIDNamespace = "pid:[4026531836]"
 
 // Owners reads which process holds which socket, as ReadOwners does: the first
-// process is the one with the lowest id, which is the first in /proc.
-func (it *Iterators) Owners() (*Owners, error) {
-	if ns, err := os.Readlink("/proc/self/ns/pid"); err != nil || ns != initialPIDNamespace {
-		return nil, fmt.Errorf("iterators tell the process ids of another pid namespace (%s, %w)", ns, err)
-	}
-	rows, err := it.run(iterProgOwnerRows)
+// process is the one with the lowest id, which is the first in /proc. With tcp
+// the sockets for the next LoadTCP are read at the same time.
+func (it *Iterators) Owners(tcp bool) (*Owners, error) {
+	ns, err := os.Readlink("/proc/self/ns/pid")
 	if err != nil {
 		return nil, err
 	}
+	if ns != initialPIDNamespace {
+		return nil, fmt.Errorf("iterators tell the process ids of %s, not those of %s", initialPIDNamespace, ns)
+	}
+	p, err := it.open(iterProgOwnerRows)
+	if err != nil {
+		return nil, err
+	}
+	var o *Owners
+	done := make(chan error, 1)
+	go func() {
+		rows, err := p.read()
+		if err == nil {
+			o = ownersOf(rows)
+		}
+		done <- err
+	}()
+	if tcp { // on this thread: the network namespace is the thread's
+		it.readTCP()
+		it.ahead = true
+	}
+	err = <-done
+	return o, err
+}
+
+// ownersOf makes owners of the iterator's rows.
+func ownersOf(rows []byte) *Owners {
 	var r iterOwnerRow
 	const size = int(unsafe.Sizeof(r))
 	n := len(rows) / size
@@ -154,11 +202,12 @@ func (it *Iterators) Owners() (*Owners, error) {
 				held = true
 			}
 		}
-		if held { // else it has ended
-			o.add(binary.NativeEndian.Uint64(rows[unsafe.Offsetof(r.Inode):]))
+		// Net-tools knows no inode of one digit: see parseSocketLink.
+		if inode := binary.NativeEndian.Uint64(rows[unsafe.Offsetof(r.Inode):]); held && inode >= 10 {
+			o.add(inode)
 		}
 	}
-	return o, nil
+	return o
 }
 
 // Worth reports whether the sockets in use are so many that the iterators are

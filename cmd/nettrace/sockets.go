@@ -96,7 +96,7 @@ func (t *socketTables) loadOwners() error {
 		return nil
 	}
 	t.loaded = true
-	owners, err := t.readOwners()
+	owners, err := t.readOwners(t.tcp)
 	if err != nil {
 		return err
 	}

@@ -33,10 +33,10 @@ func seesAll() bool {
 }
 
 // readOwners reads the owners from the faster source. The SELinux contexts are
-// in /proc only.
-func (s *session) readOwners() (*snapshot.Owners, error) {
+// in /proc only. With tcp the TCP sockets are shown next.
+func (s *session) readOwners(tcp bool) (*snapshot.Owners, error) {
 	if it := s.iterators(); it != nil && !s.opts.context {
-		owners, err := it.Owners()
+		owners, err := it.Owners(tcp && s.rowsSuffice())
 		if err == nil {
 			return owners, nil
 		}
@@ -51,11 +51,14 @@ func (s *session) readOwners() (*snapshot.Owners, error) {
 	return owners, nil
 }
 
-// socketReader gives what reads the sockets of a protocol. Timers are in /proc
-// only, and JSON tells them always.
+// rowsSuffice reports whether the rows of the iterators tell all that is shown.
+// Timers are in /proc only, and JSON tells them always.
+func (s *session) rowsSuffice() bool { return !s.opts.timers && !s.opts.json }
+
+// socketReader gives what reads the sockets of a protocol.
 func (s *session) socketReader(p snapshot.Protocol) (func(ipv6 bool) (iter.Seq2[snapshot.Socket, error], error), error) {
 	it := s.iterators()
-	if p == snapshot.TCP && it != nil && !s.opts.timers && !s.opts.json {
+	if p == snapshot.TCP && it != nil && s.rowsSuffice() {
 		err := it.LoadTCP()
 		if err == nil {
 			return func(ipv6 bool) (iter.Seq2[snapshot.Socket, error], error) { return it.TCP(ipv6), nil }, nil
