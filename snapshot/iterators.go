@@ -216,7 +216,7 @@ func ownersOf(rows []byte) *Owners {
 // owners, 32 and 31 ms for 5,000, 171 and 29 ms for 20,000; without owners they
 // are even at about 20,000. proc is the proc root.
 func Worth(proc string, owners bool) bool {
-	b, err := os.ReadFile(proc + "/net/sockstat")
+	b, err := readFile(proc, "net/sockstat")
 	if err != nil {
 		return false
 	}
