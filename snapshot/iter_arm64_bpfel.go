@@ -42,6 +42,7 @@ type iterTcpRow struct {
 const (
 	iterProgOwnerRows   = "owner_rows"
 	iterProgTcpRows     = "tcp_rows"
+	iterProgTcpRowsBare = "tcp_rows_bare"
 	iterVarOwnerRowType = "owner_row_type"
 	iterVarTcpRowType   = "tcp_row_type"
 )
@@ -88,8 +89,9 @@ type iterSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type iterProgramSpecs struct {
-	OwnerRows *ebpf.ProgramSpec `ebpf:"owner_rows"`
-	TcpRows   *ebpf.ProgramSpec `ebpf:"tcp_rows"`
+	OwnerRows   *ebpf.ProgramSpec `ebpf:"owner_rows"`
+	TcpRows     *ebpf.ProgramSpec `ebpf:"tcp_rows"`
+	TcpRowsBare *ebpf.ProgramSpec `ebpf:"tcp_rows_bare"`
 }
 
 // iterMapSpecs contains maps before they are loaded into the kernel.
@@ -144,14 +146,16 @@ type iterVariables struct {
 //
 // It can be passed to loadIterObjects or ebpf.CollectionSpec.LoadAndAssign.
 type iterPrograms struct {
-	OwnerRows *ebpf.Program `ebpf:"owner_rows"`
-	TcpRows   *ebpf.Program `ebpf:"tcp_rows"`
+	OwnerRows   *ebpf.Program `ebpf:"owner_rows"`
+	TcpRows     *ebpf.Program `ebpf:"tcp_rows"`
+	TcpRowsBare *ebpf.Program `ebpf:"tcp_rows_bare"`
 }
 
 func (p *iterPrograms) Close() error {
 	return _IterClose(
 		p.OwnerRows,
 		p.TcpRows,
+		p.TcpRowsBare,
 	)
 }
 

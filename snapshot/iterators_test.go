@@ -87,7 +87,7 @@ func TestIteratorsAhead(t *testing.T) {
 	failed := os.ErrPermission
 	for _, err := range []error{nil, failed} {
 		it := &Iterators{ahead: true, err: err}
-		if got := it.LoadTCP(); got != err {
+		if got := it.LoadTCP(true); got != err {
 			t.Errorf("error %v, want %v", got, err)
 		}
 		if it.ahead {

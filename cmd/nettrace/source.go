@@ -59,7 +59,7 @@ func (s *session) rowsSuffice() bool { return !s.opts.timers && !s.opts.json }
 func (s *session) socketReader(p snapshot.Protocol) (func(ipv6 bool) (iter.Seq2[snapshot.Socket, error], error), error) {
 	it := s.iterators()
 	if p == snapshot.TCP && it != nil && s.rowsSuffice() {
-		err := it.LoadTCP()
+		err := it.LoadTCP(s.opts.extend > 0 || s.opts.programs)
 		if err == nil {
 			return func(ipv6 bool) (iter.Seq2[snapshot.Socket, error], error) { return it.TCP(ipv6), nil }, nil
 		}
