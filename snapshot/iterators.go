@@ -27,9 +27,9 @@ import (
 type Iterators struct {
 	types *btf.Cache // the kernel's, read once
 
-	rows  []byte // of the last pass over the TCP sockets
-	err   error  // of that pass
-	ahead bool   // it was made for the next LoadTCP
+	rows  [][]byte // of the last pass over the TCP sockets
+	err   error    // of that pass
+	ahead bool     // it was made for the next LoadTCP
 }
 
 // NewIterators gives the fast source; nothing is loaded yet.
@@ -73,25 +73,50 @@ func (it *Iterators) open(program string) (*pass, error) {
 	return &pass{program, r}, nil
 }
 
-// read reads all rows and closes the iterator.
-func (p *pass) read() ([]byte, error) {
+// rowsPerChunk is how many rows are kept together: some 256 KiB, enough for the
+// 32 KiB that the kernel gives at once (bpf_seq_read, kernel/bpf/bpf_iter.c).
+// One growing piece would be copied, and leave more garbage than it holds.
+const rowsPerChunk = 4096
+
+// read reads all rows of a size, in chunks of whole rows, and closes the iterator.
+func (p *pass) read(size int) ([][]byte, error) {
 	defer p.rows.Close()
-	buf := make([]byte, 0, 256<<10)
+	var chunks [][]byte
+	chunk := make([]byte, 0, rowsPerChunk*size)
 	for {
-		if cap(buf)-len(buf) < 64<<10 {
-			buf = append(make([]byte, 0, 2*cap(buf)), buf...)
+		n, err := p.rows.Read(chunk[len(chunk):cap(chunk)])
+		chunk = chunk[:len(chunk)+n]
+		if len(chunk) == cap(chunk) {
+			chunks = append(chunks, chunk)
+			chunk = make([]byte, 0, rowsPerChunk*size)
 		}
-		n, err := p.rows.Read(buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+n]
 		switch {
 		case errors.Is(err, io.EOF):
-			return buf, nil
+			return append(chunks, chunk), nil
 		case errors.Is(err, syscall.EAGAIN): // more objects than one read may pass over
 		case err != nil:
 			return nil, fmt.Errorf("read iterator %s: %w", p.program, err)
 		}
 	}
 }
+
+// eachRow yields the rows of a size in chunks.
+func eachRow(chunks [][]byte, size int) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for _, chunk := range chunks {
+			for ; len(chunk) >= size; chunk = chunk[size:] {
+				if !yield(chunk[:size]) {
+					return
+				}
+			}
+		}
+	}
+}
+
+const (
+	tcpRowSize   = int(unsafe.Sizeof(iterTcpRow{}))
+	ownerRowSize = int(unsafe.Sizeof(iterOwnerRow{}))
+)
 
 // LoadTCP reads the TCP sockets of the caller's network namespace, both families
 // in one pass. TCP yields them. Inodes cost a tenth of it; without them they are
@@ -111,7 +136,7 @@ func (it *Iterators) readTCP(inodes bool) {
 	}
 	var p *pass
 	if p, it.err = it.open(program); it.err == nil {
-		it.rows, it.err = p.read()
+		it.rows, it.err = p.read(tcpRowSize)
 	}
 }
 
@@ -119,10 +144,8 @@ func (it *Iterators) readTCP(inodes bool) {
 // /proc/net/tcp or tcp6. They have no timers.
 func (it *Iterators) TCP(ipv6 bool) iter.Seq2[Socket, error] {
 	var r iterTcpRow
-	const size = int(unsafe.Sizeof(r))
 	return func(yield func(Socket, error) bool) {
-		for rows := it.rows; len(rows) >= size; rows = rows[size:] {
-			row := rows[:size]
+		for row := range eachRow(it.rows, tcpRowSize) {
 			if (row[unsafe.Offsetof(r.Family)] == syscall.AF_INET6) != ipv6 {
 				continue
 			}
@@ -177,7 +200,7 @@ func (it *Iterators) Owners(tcp bool) (*Owners, error) {
 	var o *Owners
 	done := make(chan error, 1)
 	go func() {
-		rows, err := p.read()
+		rows, err := p.read(ownerRowSize)
 		if err == nil {
 			o = ownersOf(rows)
 		}
@@ -192,14 +215,13 @@ func (it *Iterators) Owners(tcp bool) (*Owners, error) {
 }
 
 // ownersOf makes owners of the iterator's rows.
-func ownersOf(rows []byte) *Owners {
+func ownersOf(rows [][]byte) *Owners {
 	var r iterOwnerRow
-	const size = int(unsafe.Sizeof(r))
-	n := len(rows) / size
-	o := &Owners{first: make(map[uint64]int32, n), others: map[uint64][]int32{}}
+	most := len(rows) * rowsPerChunk
+	o := &Owners{first: make(map[uint64]int32, most), others: map[uint64][]int32{}}
 	last, held := uint32(0), false
-	for ; len(rows) >= size; rows = rows[size:] {
-		pid := binary.NativeEndian.Uint32(rows[unsafe.Offsetof(r.Pid):])
+	for row := range eachRow(rows, ownerRowSize) {
+		pid := binary.NativeEndian.Uint32(row[unsafe.Offsetof(r.Pid):])
 		if pid != last {
 			last, held = pid, false
 			if p := newProcess("/proc/"+strconv.FormatUint(uint64(pid), 10), int(pid), false); p != nil {
@@ -208,7 +230,7 @@ func ownersOf(rows []byte) *Owners {
 			}
 		}
 		// Net-tools knows no inode of one digit: see parseSocketLink.
-		if inode := binary.NativeEndian.Uint64(rows[unsafe.Offsetof(r.Inode):]); held && inode >= 10 {
+		if inode := binary.NativeEndian.Uint64(row[unsafe.Offsetof(r.Inode):]); held && inode >= 10 {
 			o.add(inode)
 		}
 	}
