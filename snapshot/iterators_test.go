@@ -131,7 +131,10 @@ func TestIteratorsTCPAllocs(t *testing.T) {
 	n := 0
 	allocs := testing.AllocsPerRun(10, func() {
 		n = 0
-		for range it.TCP(false) {
+		for _, err := range it.TCP(false) {
+			if err != nil {
+				t.Error(err)
+			}
 			n++
 		}
 	})
@@ -146,7 +149,7 @@ func TestIteratorsAhead(t *testing.T) {
 	failed := os.ErrPermission
 	for _, err := range []error{nil, failed} {
 		it := &Iterators{ahead: true, err: err}
-		if got := it.LoadTCP(true); got != err {
+		if got := it.LoadTCP(true); !errors.Is(got, err) {
 			t.Errorf("error %v, want %v", got, err)
 		}
 		if it.ahead {
