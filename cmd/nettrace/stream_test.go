@@ -575,6 +575,25 @@ func TestStreamShortLived(t *testing.T) {
 	}
 }
 
+// halfDead finds connections that the kernel left in FIN_WAIT2 for good (the table
+// was compared with its own): before 6.19 a packet that comes while a timewait
+// socket replaces its full socket may find neither (inet_twsk_hashdance_schedule
+// puts it at the head of a chain that is read without a lock), and the FIN of the
+// other side is answered with RST.
+func halfDead(all map[string]*life) map[int]bool {
+	dead := make(map[int]bool)
+	for _, l := range all {
+		if len(l.closes) > 0 || l.last.NewState != "FIN_WAIT2" || l.last.RemotePort != load.Port {
+			continue
+		}
+		if a, err := netip.ParseAddr(l.last.RemoteAddr); err == nil {
+			n, ok := load.Number(a)
+			dead[n] = ok
+		}
+	}
+	return dead
+}
+
 // checkChurn wants each connection of the load once on each of its sides.
 func checkChurn(t *testing.T, all map[string]*life, count, server int, clients []int) {
 	t.Helper()
@@ -586,9 +605,16 @@ func checkChurn(t *testing.T, all map[string]*life, count, server int, clients [
 			t.Errorf(format, args...)
 		}
 	}
+	dead := halfDead(all)
+	if most := max(1, count/10000); len(dead) > most {
+		problem("%d connections stay in FIN_WAIT2, at most %d may", len(dead), most)
+	}
 	for id, l := range all {
 		if l.states[0] == "CLOSE" && l.states[1] == "LISTEN" {
 			continue
+		}
+		if len(l.closes) == 0 && l.last.NewState == "FIN_WAIT2" {
+			continue // counted above
 		}
 		if len(l.closes) != 1 {
 			problem("%s: closed %d times: %v", id, len(l.closes), l.states)
@@ -616,12 +642,18 @@ func checkChurn(t *testing.T, all map[string]*life, count, server int, clients [
 		if c.PID != wantPID {
 			problem("connection %d (outgoing %v): pid %d %s by %s, want %d", n, outgoing, c.PID, c.Comm, c.OwnerSrc, wantPID)
 		}
+		if dead[n] && c.Outcome == "reset_remote" {
+			continue
+		}
 		checkEnding(problem, n, outgoing, l)
 	}
 	for n, s := range told {
 		want := sides{1, 1}
 		if load.EndingOf(n) == load.Refused {
 			want.in = 0
+		}
+		if dead[n] {
+			want.out = 0
 		}
 		if s != want {
 			problem("connection %d: told %+v times, want %+v", n, s, want)
