@@ -188,7 +188,7 @@ const initialPIDNamespace = "pid:[4026531836]"
 func (it *Iterators) Owners(tcp bool) (*Owners, error) {
 	ns, err := os.Readlink("/proc/self/ns/pid")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("find the pid namespace: %w", err)
 	}
 	if ns != initialPIDNamespace {
 		return nil, fmt.Errorf("iterators tell the process ids of %s, not those of %s", initialPIDNamespace, ns)
