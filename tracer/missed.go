@@ -1,22 +1,34 @@
 package tracer
 
-import "github.com/nettrace/nettrace/snapshot"
+import (
+	"slices"
+
+	"github.com/nettrace/nettrace/snapshot"
+)
 
 // Transitions that the state program told twice, or not at all.
 
-// recent remembers sockets that ended, by key, each until another one takes its
-// place: what is told twice is told twice within microseconds.
-type recent [1024]uint64
+// recent remembers sockets that ended, by key, until eight later ones share their
+// bucket. What is told twice is told twice within microseconds, unless packets or
+// a busy host come between: then thousands of others may end first.
+type recent [2048][8]uint64
 
-func (r *recent) slot(key uint64) *uint64 { return &r[mix64(key)%uint64(len(r))] }
+func (r *recent) bucket(key uint64) *[8]uint64 { return &r[mix64(key)%uint64(len(r))] }
 
-func (r *recent) add(key uint64) { *r.slot(key) = key }
+func (r *recent) add(key uint64) {
+	b := r.bucket(key)
+	copy(b[1:], b[:])
+	b[0] = key
+}
 
-func (r *recent) has(key uint64) bool { return *r.slot(key) == key }
+func (r *recent) has(key uint64) bool { return slices.Contains(r.bucket(key)[:], key) }
 
 func (r *recent) remove(key uint64) {
-	if s := r.slot(key); *s == key {
-		*s = 0
+	b := r.bucket(key)
+	for i := range b {
+		if b[i] == key {
+			b[i] = 0
+		}
 	}
 }
 
