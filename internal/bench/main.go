@@ -1,19 +1,25 @@
-// Command bench measures nettrace beside netstat, ss and libbpf-tools' tcpstates,
-// in turn, on the same load, in network namespaces of its own. It prints medians
-// and their ratios as Markdown, with the budget of each figure. It needs root,
-// ends by itself, and its load goes to the loopback of its namespaces only.
+// Bench measures nettrace beside netstat, ss and libbpf-tools' tcpstates, on the
+// same load in the same run, and prints Markdown tables of medians with each
+// budget beside its figure.
+//
+// It needs root. The load lives in network namespaces of its own, which are
+// deleted at the end; every part is bounded and ends by itself.
 package main
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
-	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,115 +27,182 @@ import (
 	"github.com/nettrace/nettrace/internal/load"
 )
 
+// options are what the command line asks for.
+type options struct {
+	nettrace    string // its path
+	dir         string // for what the tracers write
+	rounds      int
+	connections int   // of one round of the stream
+	sizes       []int // numbers of sockets of the views
+	held        int   // sockets of the memory section
+	million     int   // connections of the long run
+	pause       time.Duration
+	sections    []string
+}
+
+// section is a part of the run.
+type section struct {
+	name string
+	run  func(*bench, context.Context) error
+}
+
+var sections = []section{
+	{"stream", (*bench).stream},
+	{"start", (*bench).start},
+	{"views", (*bench).views},
+	{"memory", (*bench).memory},
+	{"million", (*bench).longRun},
+}
+
 // bench is one run.
 type bench struct {
-	rounds      int
-	connections int // of the stream's load
-	sockets     []int
-	dir         string // for what the programs write
-	program     string // nettrace
-	netns       int    // namespaces made so far
+	options
+	report report
+	log    io.Writer // what goes on
 }
 
 func main() {
 	load.Main()
-	if err := run(); err != nil {
+	o, err := parseArgs(os.Args[1:], os.Stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err == nil {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		err = run(ctx, o, os.Stdout, os.Stderr)
+		stop()
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run() (err error) {
-	rounds := flag.Int("rounds", 5, "rounds of each measurement")
-	quick := flag.Bool("quick", false, "small loads, to see that it works")
-	sections := flag.String("sections", "stream,start,memory,views,small", "what to measure; million is left out unless named")
-	program := flag.String("nettrace", "bin/nettrace", "the program to measure")
-	flag.Parse()
+func parseArgs(args []string, stderr io.Writer) (options, error) {
+	o := options{
+		connections: 60_000,
+		sizes:       []int{10, 1_000, 10_000, 20_000, 100_000},
+		held:        100_000,
+		million:     1_000_000,
+		pause:       65 * time.Second, // TCP_TIMEWAIT_LEN is 60 s
+	}
+	fl := flag.NewFlagSet("bench", flag.ContinueOnError)
+	fl.SetOutput(stderr)
+	fl.StringVar(&o.nettrace, "nettrace", "bin/nettrace", "`path` of the nettrace to measure")
+	fl.StringVar(&o.dir, "dir", "", "`directory` for what the tracers write (default /dev/shm, in memory)")
+	fl.IntVar(&o.rounds, "rounds", 0, "`number` of rounds (default 5, or 2 with -quick)")
+	quick := fl.Bool("quick", false, "small numbers, to see whether the benchmark works")
+	million := fl.Bool("million", false, "also the long run of a million connections, 3 minutes")
+	list := fl.String("sections", "stream,start,views,memory", "`parts` to run, of stream, start, views, memory, million")
+	if err := fl.Parse(args); err != nil {
+		return o, err
+	}
+	if fl.NArg() > 0 {
+		return o, fmt.Errorf("unknown argument %q", fl.Arg(0))
+	}
+	o.sections = strings.Split(*list, ",")
+	if *million {
+		o.sections = append(o.sections, "million")
+	}
+	for _, name := range o.sections {
+		if !slices.ContainsFunc(sections, func(s section) bool { return s.name == name }) {
+			return o, fmt.Errorf("no section %q (-h lists them)", name)
+		}
+	}
+	if *quick {
+		o.connections, o.held, o.million = 6_000, 2_000, 20_000
+		o.sizes = []int{10, 1_000}
+	}
+	if o.rounds == 0 {
+		o.rounds = 5
+		if *quick {
+			o.rounds = 2
+		}
+	}
+	if o.rounds < 1 {
+		return o, fmt.Errorf("-rounds %d: need at least one", o.rounds)
+	}
+	return o, nil
+}
+
+func run(ctx context.Context, o options, out, log io.Writer) error {
 	if os.Geteuid() != 0 {
 		return errors.New("needs root: makes network namespaces and loads BPF programs")
 	}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 20000, Max: 20000}); err != nil {
-		return fmt.Errorf("raise the number of open files: %w", err)
+	if _, err := os.Stat(o.nettrace); err != nil {
+		return fmt.Errorf("%w (make builds it)", err)
 	}
-	b := &bench{rounds: *rounds, connections: 60000, sockets: []int{10, 1000, 10000, 20000, 100000}}
-	if *quick {
-		b.rounds, b.connections, b.sockets = 2, 3000, []int{10, 1000}
-	}
-	if b.program, err = filepath.Abs(*program); err != nil {
+	// Where Debian has tcpstates.
+	if err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin"); err != nil {
 		return err
 	}
-	if b.dir, err = os.MkdirTemp("", "nettrace-bench"); err != nil {
+	if o.dir == "" && isDir("/dev/shm") {
+		o.dir = "/dev/shm"
+	}
+	dir, err := os.MkdirTemp(o.dir, "nt-bench-")
+	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
-	var uts unix.Utsname
-	if err := unix.Uname(&uts); err != nil {
-		return err
-	}
-	fmt.Printf("`make bench`, %s, Linux %s, %d CPUs, %d rounds, medians\n",
-		time.Now().Format(time.DateOnly), unix.ByteSliceToString(uts.Release[:]), runtime.NumCPU(), b.rounds)
-	all := map[string]func() error{
-		"stream": b.stream, "start": b.start, "memory": b.memory, "views": b.views, "small": b.small, "million": b.million,
-	}
-	for _, name := range strings.Split(*sections, ",") {
-		section := all[name]
-		if section == nil {
-			return fmt.Errorf("no section %q", name)
-		}
-		if err := section(); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	return nil
-}
+	defer func() { _ = os.RemoveAll(dir) }() // it names what it could not remove, and that harms nobody
+	o.dir = dir
 
-// inNetns runs f with the file of a namespace made for it.
-func (b *bench) inNetns(f func(netns string) error) (err error) {
-	b.netns++
-	name := fmt.Sprintf("nt-bench-%d-%d", os.Getpid(), b.netns)
-	ip := func(args ...string) error {
-		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-			return fmt.Errorf("ip %v: %w: %s", args, err, out)
+	b := &bench{options: o, report: report{w: out}, log: log}
+	b.report.heading(title(time.Now(), os.Args[1:]))
+	for _, s := range sections {
+		if !slices.Contains(o.sections, s.name) {
+			continue
 		}
-		return nil
-	}
-	if err := ip("netns", "add", name); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, ip("netns", "del", name)) }()
-	if err := ip("-n", name, "link", "set", "lo", "up"); err != nil {
-		return err
-	}
-	for _, set := range []string{"net.ipv4.tcp_max_tw_buckets=262144", "net.core.somaxconn=65535", "net.ipv4.ip_local_port_range=1024 65535"} {
-		if err := ip("netns", "exec", name, "sysctl", "-qw", set); err != nil {
+		if err := s.run(b, ctx); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		if err := ctx.Err(); err != nil {
 			return err
 		}
 	}
-	return f(filepath.Join("/run/netns", name))
+	b.report.summary()
+	return b.report.err
 }
 
-// table prints a Markdown table.
-func table(title string, header []string, rows [][]string) {
-	fmt.Printf("\n**%s**\n\n| %s |\n|%s\n", title, strings.Join(header, " | "), strings.Repeat("---|", len(header)))
-	for _, r := range rows {
-		fmt.Printf("| %s |\n", strings.Join(r, " | "))
-	}
+func isDir(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.IsDir()
 }
 
-func median[N int | int64 | float64](values []N) N {
-	if len(values) == 0 {
-		return 0
+// title names the machine and the command.
+func title(now time.Time, args []string) string {
+	command := "make bench"
+	if len(args) > 0 {
+		command += fmt.Sprintf(" ARGS='%s'", strings.Join(args, " "))
 	}
-	sorted := slices.Clone(values)
-	slices.Sort(sorted)
-	return sorted[len(sorted)/2]
+	var uts unix.Utsname
+	kernel := "an unknown kernel"
+	if unix.Uname(&uts) == nil {
+		kernel = fmt.Sprintf("Linux %s %s", unix.ByteSliceToString(uts.Release[:]), unix.ByteSliceToString(uts.Machine[:]))
+	}
+	busy, _, _ := strings.Cut(string(readFile("/proc/loadavg")), " ")
+	return fmt.Sprintf("%s, %d cores of %s, load average %s before, %s: `%s`",
+		kernel, runtime.NumCPU(), processor(), busy, now.Format(time.DateOnly), command)
 }
 
-// verdict says whether a figure keeps within its budget.
-func verdict(figure, budget float64, unit string) string {
-	word := "met"
-	if figure > budget {
-		word = "**missed**"
+// processor gives the model's name; not every architecture has it.
+func processor() string {
+	for line := range bytes.Lines(readFile("/proc/cpuinfo")) {
+		if key, value, ok := strings.Cut(string(line), ":"); ok && strings.TrimSpace(key) == "model name" {
+			return strings.TrimSpace(value)
+		}
 	}
-	return fmt.Sprintf("≤ %g %s: %s", budget, unit, word)
+	return runtime.GOARCH
+}
+
+// readFile gives a file's content, or nothing.
+func readFile(path string) []byte {
+	b, err := os.ReadFile(filepath.Clean(path))
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
+func (b *bench) progress(format string, args ...any) {
+	fmt.Fprintf(b.log, "bench: "+format+"\n", args...)
 }

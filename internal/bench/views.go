@@ -1,143 +1,198 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"time"
-
-	"github.com/nettrace/nettrace/internal/load"
 )
 
-// hold holds n sockets open in a namespace while f runs.
-func (b *bench) hold(netns string, n int, f func() error) (err error) {
-	const most = 9000 // connections of one process: two files each, of 20,000
-	for first := 0; first < n/2; first += most {
-		p, err := load.Start(load.Holder(first, min(most, n/2-first)), netns)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, p.Stop()) }()
-		if err := errors.Join(p.Go(), p.Done()); err != nil {
-			return err
-		}
-	}
-	return f()
+// contender is a command of a view and what was measured of it.
+type contender struct {
+	args    []string
+	samples []sample
 }
 
-// timed runs a command in a namespace and gives its wall time.
-func timed(netns string, args ...string) (time.Duration, error) {
-	// nsenter is small and execs; its start is in every figure.
-	cmd := exec.Command("nsenter", append([]string{"--net=" + netns, "--"}, args...)...)
-	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
-	if err != nil {
-		return 0, err
+func (c *contender) spent() time.Duration {
+	sum := time.Duration(0)
+	for _, s := range c.samples {
+		sum += s.wall
 	}
-	defer null.Close()
-	cmd.Stdout = null
-	start := time.Now()
-	if err := cmd.Run(); err != nil {
-		return 0, fmt.Errorf("%v: %w", args, err)
-	}
-	return time.Since(start), nil
+	return sum
 }
 
-// rival is a command of ours beside those of others.
-type rival struct {
-	ours   []string
-	others [][]string
-	budget float64 // ours / the first of others
+// wants reports whether the command is to run once more: at least three times,
+// the number of rounds if they take ten seconds in all, five times as often if
+// they take one.
+func (c *contender) wants(rounds int) bool {
+	n, spent := len(c.samples), c.spent()
+	return n < min(rounds, 3) || n < rounds && spent < 10*time.Second || n < 5*rounds && spent < time.Second
 }
 
-// compare runs the commands in turn and gives the median of each, ours first.
-func (b *bench) compare(netns string, r rival, rounds int) ([]time.Duration, error) {
-	commands := append([][]string{r.ours}, r.others...)
-	times := make([][]int64, len(commands))
-	for range rounds {
-		for i, c := range commands {
-			d, err := timed(netns, c...)
+func wall(s sample) float64 { return float64(s.wall) }
+func cpu(s sample) float64  { return float64(s.cpu) }
+
+// cell gives the median of wall and CPU time, in ms.
+func (c *contender) cell() string {
+	return fmt.Sprintf("%s (%s)", number(medianOf(c.samples, wall)/1e6), number(medianOf(c.samples, cpu)/1e6))
+}
+
+// views measures the views of sockets by their number, and those that are small.
+func (b *bench) views(ctx context.Context) error {
+	var plain, owners [][]string
+	var small [][]string
+	for _, sockets := range b.sizes {
+		b.progress("views of %d sockets", sockets)
+		err := b.withSockets(sockets, func(s *scene) error {
+			row, err := b.plainView(ctx, s, sockets)
 			if err != nil {
-				return nil, err
+				return err
 			}
-			times[i] = append(times[i], int64(d))
-		}
-	}
-	medians := make([]time.Duration, len(commands))
-	for i := range times {
-		medians[i] = time.Duration(median(times[i]))
-	}
-	return medians, nil
-}
-
-func milliseconds(d time.Duration) string { return fmt.Sprintf("%.2f ms", d.Seconds()*1e3) }
-
-func (b *bench) views() error {
-	var rows [][]string
-	for _, n := range b.sockets {
-		err := b.inNetns(func(netns string) error {
-			return b.hold(netns, n, func() error {
-				for _, option := range []string{"-tan", "-tanp"} {
-					r := rival{
-						ours:   []string{b.program, option},
-						others: [][]string{{"netstat", option}, {"ss", option}, {"cat", "/proc/net/tcp"}},
-						budget: 2,
-					}
-					rounds := b.rounds
-					switch {
-					case option == "-tanp" && n >= 100000:
-						r.budget, rounds = 0.05, min(rounds, 3)
-					case option == "-tanp" && n >= 20000:
-						r.budget, rounds = 0.1, min(rounds, 3)
-					case option == "-tan" && n >= 100000:
-						r.budget = 0.5
-						r.others[0], r.others[1] = r.others[1], r.others[0] // beside ss
-					}
-					m, err := b.compare(netns, r, rounds)
-					if err != nil {
-						return err
-					}
-					ratio := m[0].Seconds() / m[1].Seconds()
-					byName := map[string]time.Duration{r.others[0][0]: m[1], r.others[1][0]: m[2], "cat": m[3]}
-					rows = append(rows, []string{
-						strconv.Itoa(n), option, milliseconds(m[0]), milliseconds(byName["netstat"]), milliseconds(byName["ss"]), milliseconds(byName["cat"]),
-						fmt.Sprintf("%.2f × %s, %s", ratio, r.others[0][0], verdict(ratio, r.budget, "")),
-					})
-				}
-				return nil
-			})
+			plain = append(plain, row)
+			if row, err = b.ownersView(ctx, s, sockets); err != nil {
+				return err
+			}
+			owners = append(owners, row)
+			if sockets == b.sizes[0] {
+				small, err = b.smallViews(ctx, s)
+			}
+			return err
 		})
 		if err != nil {
 			return err
 		}
 	}
-	table("Views of TCP sockets", []string{"sockets", "options", "nettrace", "netstat", "ss", "cat /proc/net/tcp", "ratio and budget"}, rows)
+	const note = "wall time in ms, CPU time in brackets"
+	b.report.table("Sockets, -tan: "+note,
+		[]string{"sockets", "cat /proc/net/tcp", "netstat", "ss", "nettrace", "of netstat", "of ss", "budget", ""}, plain)
+	b.report.table("Sockets and their owners, -tanp: "+note,
+		[]string{"sockets", "netstat", "ss", "nettrace", "of netstat", "of ss", "budget", ""}, owners)
+	b.report.table("Other views, with few rows: "+note,
+		[]string{"", "netstat", "nettrace", "of netstat", "budget", ""}, small)
 	return nil
 }
 
-// small compares the views with few rows, where starting the program is the cost.
-func (b *bench) small() error {
-	var rows [][]string
-	err := b.inNetns(func(netns string) error {
-		for _, options := range []string{"-rn", "-i", "-s", "-tan", "-xan"} {
-			r := rival{ours: []string{b.program, options}, others: [][]string{{"netstat", options}}}
-			m, err := b.compare(netns, r, 20*b.rounds)
-			if err != nil {
-				return err
-			}
-			ratio := m[0].Seconds() / m[1].Seconds()
-			rows = append(rows, []string{
-				strings.Join([]string{options}, " "), milliseconds(m[0]), milliseconds(m[1]),
-				fmt.Sprintf("%.2f, %s", ratio, verdict(ratio, 2, "")),
-			})
-		}
-		return nil
-	})
+// withSockets runs f in a namespace with open sockets, a few routes and an
+// address.
+func (b *bench) withSockets(sockets int, f func(*scene) error) (err error) {
+	s, err := newScene()
 	if err != nil {
 		return err
 	}
-	table("Views with few rows (each figure has the start of nsenter in it)", []string{"options", "nettrace", "netstat", "ratio and budget"}, rows)
+	defer func() { err = errors.Join(err, s.close()) }()
+	err = errors.Join(
+		s.ip("address", "add", "10.9.0.1/24", "dev", "lo"),
+		s.ip("route", "add", "10.10.0.0/16", "dev", "lo"),
+		s.ip("route", "add", "default", "via", "10.9.0.2", "dev", "lo"),
+		s.hold(sockets),
+	)
+	if err != nil {
+		return err
+	}
+	return f(s)
+}
+
+func (b *bench) plainView(ctx context.Context, s *scene, sockets int) ([]string, error) {
+	cat := &contender{args: []string{"cat", "/proc/net/tcp"}}
+	peers, err := b.socketView(ctx, s, sockets, "-tan", cat)
+	if err != nil {
+		return nil, err
+	}
+	netstat, ss, nettrace := peers[0], peers[1], peers[2]
+	ofNetstat := medianRatio(nettrace.samples, netstat.samples, wall)
+	ofSS := medianRatio(nettrace.samples, ss.samples, wall)
+	row := []string{thousands(sockets), cat.cell(), netstat.cell(), ss.cell(), nettrace.cell(), number(ofNetstat), number(ofSS)}
+	if sockets >= 100_000 {
+		return append(row, b.report.budget(ofSS, 0.5, "0.5 of ss")...), nil
+	}
+	return append(row, b.report.budget(ofNetstat, 2, "2 of netstat")...), nil
+}
+
+func (b *bench) ownersView(ctx context.Context, s *scene, sockets int) ([]string, error) {
+	peers, err := b.socketView(ctx, s, sockets, "-tanp")
+	if err != nil {
+		return nil, err
+	}
+	netstat, ss, nettrace := peers[0], peers[1], peers[2]
+	ofNetstat := medianRatio(nettrace.samples, netstat.samples, wall)
+	ofSS := medianRatio(nettrace.samples, ss.samples, wall)
+	row := []string{thousands(sockets), netstat.cell(), ss.cell(), nettrace.cell(), number(ofNetstat), number(ofSS)}
+	switch {
+	case sockets >= 100_000:
+		row = append(row, b.report.budget(max(ofNetstat, ofSS), 0.05, "0.05 of both")...)
+	case sockets >= 20_000:
+		row = append(row, b.report.budget(ofNetstat, 0.1, "0.1 of netstat")...)
+	}
+	return row, nil
+}
+
+// socketView runs netstat, ss and nettrace, and others with them, in turn.
+func (b *bench) socketView(ctx context.Context, s *scene, sockets int, options string, others ...*contender) ([]*contender, error) {
+	peers := []*contender{
+		{args: []string{"netstat", options}},
+		{args: []string{"ss", options}},
+		{args: []string{b.nettrace, options}},
+	}
+	for _, c := range peers {
+		if err := checkRows(ctx, s, c.args, sockets); err != nil {
+			return nil, err
+		}
+	}
+	return peers, b.contest(ctx, s, append(others, peers...))
+}
+
+// checkRows wants as many rows of established connections as there are sockets:
+// that is what is measured.
+func checkRows(ctx context.Context, s *scene, args []string, sockets int) error {
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	var out, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	if err := s.enter(cmd.Start); err != nil {
+		return err
+	}
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("%v: %w: %s", args, err, stderr.Bytes())
+	}
+	if n := bytes.Count(out.Bytes(), []byte("ESTAB")); n != sockets {
+		return fmt.Errorf("%v shows %d established connections, want %d", args, n, sockets)
+	}
 	return nil
+}
+
+// contest runs commands in turn for some rounds.
+func (b *bench) contest(ctx context.Context, s *scene, contenders []*contender) error {
+	for again := true; again; {
+		again = false
+		for _, c := range contenders {
+			if !c.wants(b.rounds) {
+				continue
+			}
+			took, err := once(ctx, s, c.args)
+			if err != nil {
+				return err
+			}
+			c.samples = append(c.samples, took)
+			again = true
+		}
+	}
+	return nil
+}
+
+// smallViews measures the views whose cost is that of starting.
+func (b *bench) smallViews(ctx context.Context, s *scene) ([][]string, error) {
+	var rows [][]string
+	for _, options := range []string{"-rn", "-i", "-s", "-xan"} {
+		netstat := &contender{args: []string{"netstat", options}}
+		nettrace := &contender{args: []string{b.nettrace, options}}
+		if err := b.contest(ctx, s, []*contender{netstat, nettrace}); err != nil {
+			return nil, err
+		}
+		ratio := medianRatio(nettrace.samples, netstat.samples, wall)
+		row := []string{strings.Join(nettrace.args[1:], " "), netstat.cell(), nettrace.cell(), number(ratio)}
+		rows = append(rows, append(row, b.report.budget(ratio, 2, "2 of netstat")...))
+	}
+	return rows, nil
 }

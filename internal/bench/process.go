@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// cpuTime gives the user and system time of a process and all its threads, those
+// that have ended included. The clock of a process is named by the complement of
+// its id (clock_getcpuclockid(3), include/linux/posix-timers_types.h).
+func cpuTime(pid int) (time.Duration, error) {
+	const sched = 2 // CPUCLOCK_SCHED: counted by the scheduler, in ns
+	var ts unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|sched), &ts); err != nil {
+		return 0, fmt.Errorf("CPU clock of process %d: %w", pid, err)
+	}
+	return time.Duration(ts.Nano()), nil
+}
+
+// memory is what a process holds, in bytes.
+type memory struct {
+	peak, now, anonymous uint64
+}
+
+func memoryOf(pid int) (memory, error) {
+	path := filepath.Join("/proc", strconv.Itoa(pid), "status")
+	m := parseMemory(readFile(path))
+	if m.peak == 0 {
+		return m, fmt.Errorf("%s: no VmHWM", path)
+	}
+	return m, nil
+}
+
+// parseMemory reads a process's status file (proc_pid_status(5)).
+func parseMemory(status []byte) memory {
+	var m memory
+	into := map[string]*uint64{"VmHWM": &m.peak, "VmRSS": &m.now, "RssAnon": &m.anonymous}
+	for line := range bytes.Lines(status) {
+		key, value, _ := strings.Cut(string(line), ":")
+		if n := into[key]; n != nil {
+			kilobytes, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 54)
+			if err == nil {
+				*n = kilobytes << 10
+			}
+		}
+	}
+	return m
+}
+
+// bpfRun is what the kernel has counted of a BPF program.
+type bpfRun struct {
+	name  string
+	time  time.Duration
+	count uint64
+}
+
+// bpfRuns gives the BPF programs that a process holds, by id.
+func bpfRuns(pid int) (map[uint32]bpfRun, error) {
+	infos, err := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "fdinfo/*"))
+	if err != nil {
+		return nil, err
+	}
+	runs := make(map[uint32]bpfRun)
+	for _, path := range infos {
+		id, ok := parseProgramID(readFile(path))
+		if !ok {
+			continue
+		}
+		if _, known := runs[id]; known {
+			continue
+		}
+		run, err := bpfRunOf(ebpf.ProgramID(id))
+		if err != nil {
+			return nil, fmt.Errorf("BPF program %d: %w", id, err)
+		}
+		runs[id] = run
+	}
+	return runs, nil
+}
+
+// parseProgramID finds the program in what the kernel tells of the descriptor of
+// a program or a link (bpf_prog_show_fdinfo and bpf_link_show_fdinfo,
+// kernel/bpf/syscall.c).
+func parseProgramID(fdinfo []byte) (id uint32, ok bool) {
+	for line := range bytes.Lines(fdinfo) {
+		if key, value, _ := strings.Cut(string(line), ":"); key == "prog_id" {
+			n, err := strconv.ParseUint(strings.TrimSpace(value), 10, 32)
+			return uint32(n), err == nil && n > 0
+		}
+	}
+	return 0, false
+}
+
+func bpfRunOf(id ebpf.ProgramID) (bpfRun, error) {
+	p, err := ebpf.NewProgramFromID(id)
+	if err != nil {
+		return bpfRun{}, err
+	}
+	defer p.Close()
+	info, err := p.Info()
+	if err != nil {
+		return bpfRun{}, err
+	}
+	stats, err := p.Stats()
+	if err != nil {
+		return bpfRun{}, err
+	}
+	return bpfRun{info.Name, stats.Runtime, stats.RunCount}, nil
+}
+
+// sample is one run of a command.
+type sample struct {
+	wall, cpu time.Duration
+}
+
+// once runs a command in a scene, its output thrown away.
+func once(ctx context.Context, s *scene, args []string) (sample, error) {
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	start := time.Now()
+	if err := s.enter(cmd.Start); err != nil {
+		return sample{}, err
+	}
+	err := cmd.Wait()
+	took := time.Since(start)
+	if err != nil {
+		return sample{}, fmt.Errorf("%v: %w: %s", args, err, stderr.Bytes())
+	}
+	return sample{took, cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}, nil
+}

@@ -1,0 +1,325 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nettrace/nettrace/internal/load"
+)
+
+// firstConnection is the number of the first connection of the load: far from
+// those of the tests, so that tcpstates, which traces all namespaces, can be
+// asked about this load alone.
+const firstConnection = 3_000_000
+
+// peer is a program that traces TCP states.
+type peer struct {
+	name    string
+	command func(b *bench, s *scene) []string
+	// prepare is run on the thread that starts it.
+	prepare func() error
+	// ready reports whether it traces from here on, by its output so far.
+	ready func(pid int, out []byte) bool
+	count func(out io.Reader, stderr []byte) (told, error)
+	// walk is what it tells of a connection that the client closes first.
+	walk []string
+}
+
+var nettrace = &peer{
+	name: "nettrace",
+	command: func(b *bench, s *scene) []string {
+		return []string{b.nettrace, "-ac", "--json", "--require-bpf", "--netns", s.path}
+	},
+	prepare: func() error { return nil },
+	ready:   func(_ int, out []byte) bool { return bytes.Contains(out, []byte(`"event":"snapshot_end"`)) },
+	count:   func(out io.Reader, _ []byte) (told, error) { return countRecords(out) },
+	walk:    append([]string{"FIN_WAIT2>TIME_WAIT"}, commonWalk...),
+}
+
+var tcpstates = &peer{
+	name:    "tcpstates",
+	command: func(*bench, *scene) []string { return []string{"tcpstates"} },
+	prepare: mountTracefs,
+	ready:   func(pid int, _ []byte) bool { return holdsLink(pid) },
+	count:   countLines,
+	walk:    append([]string{"FIN_WAIT2>CLOSE"}, commonWalk...),
+}
+
+// commonWalk is the walk of both ends of a connection, but for the client's last
+// step: there the tracepoint says CLOSE for TIME_WAIT.
+var commonWalk = []string{
+	"CLOSE>SYN_SENT", "SYN_SENT>ESTABLISHED", "ESTABLISHED>FIN_WAIT1", "FIN_WAIT1>FIN_WAIT2",
+	"LISTEN>SYN_RECV", "SYN_RECV>ESTABLISHED", "ESTABLISHED>CLOSE_WAIT", "CLOSE_WAIT>LAST_ACK", "LAST_ACK>CLOSE",
+}
+
+// told is what a tracer told of a load.
+type told struct {
+	transitions map[string]int // of the load, by "OLD>NEW"
+	others      int            // of other namespaces
+	closes      int            // connections told as closed
+	inferred    int            // transitions found by comparing with the kernel's table
+	lost        int            // transitions or records that it says are missing
+	open        int            // connections left in its table
+}
+
+func (t *told) add(old, state []byte) {
+	if t.transitions == nil {
+		t.transitions = make(map[string]int)
+	}
+	t.transitions[string(old)+">"+string(state)]++
+}
+
+// total gives the number of transitions.
+func (t *told) total() int {
+	sum := 0
+	for _, n := range t.transitions {
+		sum += n
+	}
+	return sum
+}
+
+// missing gives how many transitions of a walk are missing for a number of
+// connections, whatever else was told.
+func (t *told) missing(walk []string, connections int) int {
+	sum := 0
+	for _, step := range walk {
+		sum += max(connections-t.transitions[step], 0)
+	}
+	return sum
+}
+
+// countRecords reads nettrace's NDJSON, of which it wants the end.
+func countRecords(out io.Reader) (told, error) {
+	var t told
+	var last []byte
+	lines := bufio.NewScanner(out)
+	lines.Buffer(make([]byte, 64<<10), 64<<10)
+	for lines.Scan() {
+		line := lines.Bytes()
+		switch string(field(line, "event")) {
+		case "tcp_state":
+			t.add(field(line, "old_state"), field(line, "new_state"))
+			if bytes.Contains(line, []byte(`"inferred":true`)) {
+				t.inferred++
+			}
+		case "tcp_close":
+			t.closes++
+		case "stop":
+			last = bytes.Clone(line)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return t, err
+	}
+	var stop struct {
+		Ringbuf int `json:"lost_ringbuf"`
+		Queue   int `json:"lost_queue"`
+		Output  int `json:"lost_output"`
+		Open    int `json:"open"`
+	}
+	if err := json.Unmarshal(last, &stop); err != nil {
+		return t, fmt.Errorf("nettrace's stop record %q: %w", last, err)
+	}
+	t.lost, t.open = stop.Ringbuf+stop.Queue+stop.Output, stop.Open
+	return t, nil
+}
+
+// field gives the value of a string in a record that holds no escapes.
+func field(record []byte, key string) []byte {
+	_, after, _ := bytes.Cut(record, []byte(`"`+key+`":"`))
+	value, _, _ := bytes.Cut(after, []byte(`"`))
+	return value
+}
+
+var lostEvents = regexp.MustCompile(`(?i)lost (\d+) events`)
+
+// countLines reads what tcpstates wrote.
+func countLines(out io.Reader, stderr []byte) (told, error) {
+	var t told
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		old, state, ours := parseLine(lines.Bytes())
+		switch {
+		case ours:
+			t.add(old, state)
+		case old != nil:
+			t.others++
+		}
+	}
+	for _, m := range lostEvents.FindAllSubmatch(stderr, -1) {
+		n, err := strconv.Atoi(string(m[1]))
+		if err != nil {
+			return t, fmt.Errorf("tcpstates' %q: %w", m[0], err)
+		}
+		t.lost += n
+	}
+	return t, lines.Err()
+}
+
+// parseLine gives the states of a line of tcpstates, nil if it is none, and
+// whether it is of the load. A command's name may hold spaces, so the line is
+// read from its end: LADDR LPORT RADDR RPORT OLDSTATE -> NEWSTATE MS.
+func parseLine(line []byte) (old, state []byte, ours bool) {
+	fields := bytes.Fields(line)
+	n := len(fields)
+	if n < 10 || string(fields[n-3]) != "->" {
+		return nil, nil, false
+	}
+	for _, field := range [][]byte{fields[n-8], fields[n-6]} {
+		addr, err := netip.ParseAddr(string(field))
+		if err != nil {
+			continue
+		}
+		if number, known := load.Number(addr); known && number >= firstConnection {
+			ours = true
+		}
+	}
+	return fields[n-4], fields[n-2], ours
+}
+
+// mountTracefs mounts tracefs, by which libbpf finds a tracepoint, for the
+// calling thread and what it starts where the machine does not have it mounted.
+func mountTracefs() error {
+	const dir = "/sys/kernel/tracing"
+	if isDir(dir+"/events") || isDir("/sys/kernel/debug/tracing/events") {
+		return nil
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("unshare the mount namespace: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := unix.Mount("nodev", dir, "tracefs", 0, ""); err != nil {
+		return fmt.Errorf("mount tracefs on %s: %w", dir, err)
+	}
+	return nil
+}
+
+// holdsLink reports whether a process has attached a BPF program to a tracepoint.
+func holdsLink(pid int) bool {
+	infos, err := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "fdinfo/*"))
+	if err != nil {
+		return false
+	}
+	for _, path := range infos {
+		if bytes.Contains(readFile(path), []byte("link_type:")) {
+			return true
+		}
+	}
+	return false
+}
+
+// tracing is a peer at work, its output in a file.
+type tracing struct {
+	peer   *peer
+	cmd    *exec.Cmd
+	path   string
+	stderr bytes.Buffer
+	ended  bool
+}
+
+// trace starts a peer and waits until it traces.
+func (b *bench) trace(ctx context.Context, p *peer, s *scene) (*tracing, error) {
+	t := &tracing{peer: p, path: filepath.Join(b.dir, p.name)}
+	out, err := os.Create(t.path)
+	if err != nil {
+		return nil, err
+	}
+	defer out.Close()
+	args := p.command(b, s)
+	t.cmd = exec.Command(args[0], args[1:]...)
+	t.cmd.Stdout, t.cmd.Stderr = out, &t.stderr
+	if err := p.launch(t.cmd); err != nil {
+		return nil, err
+	}
+	for range 1000 {
+		if p.ready(t.pid(), readFile(t.path)) {
+			return t, t.settle(ctx)
+		}
+		if err := sleep(ctx, 10*time.Millisecond); err != nil {
+			break
+		}
+	}
+	return nil, errors.Join(fmt.Errorf("%s is not ready: %s", p.name, t.stderr.Bytes()), ctx.Err(), t.end())
+}
+
+func (p *peer) launch(cmd *exec.Cmd) error {
+	err := onThread(func() error {
+		if err := p.prepare(); err != nil {
+			return err
+		}
+		return cmd.Start()
+	})
+	if err != nil {
+		return fmt.Errorf("start %s: %w", p.name, err)
+	}
+	return nil
+}
+
+func (t *tracing) pid() int { return t.cmd.Process.Pid }
+
+// settle waits until the output grows no more, a minute at most.
+func (t *tracing) settle(ctx context.Context) error {
+	size := int64(-1)
+	for range 200 {
+		if err := sleep(ctx, 300*time.Millisecond); err != nil {
+			return err
+		}
+		st, err := os.Stat(t.path)
+		if err != nil {
+			return err
+		}
+		if st.Size() == size {
+			return nil
+		}
+		size = st.Size()
+	}
+	return fmt.Errorf("%s does not come to rest", t.peer.name)
+}
+
+// end ends the peer; ending one that has ended is nothing.
+func (t *tracing) end() error {
+	if t.ended {
+		return nil
+	}
+	t.ended = true
+	return interrupt(t.cmd)
+}
+
+// interrupt ends a process as Ctrl-C does, in ten seconds at most.
+func interrupt(cmd *exec.Cmd) error {
+	if err := cmd.Process.Signal(os.Interrupt); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	kill := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
+	defer kill.Stop()
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("%s: %w", cmd.Path, err)
+	}
+	return nil
+}
+
+// told reads what an ended peer told.
+func (t *tracing) told() (told, error) {
+	f, err := os.Open(t.path)
+	if err != nil {
+		return told{}, err
+	}
+	defer f.Close()
+	return t.peer.count(f, t.stderr.Bytes())
+}
