@@ -62,9 +62,11 @@ test-kernels: # the tests on other kernels; ARGS='-kernels 6.1 -run REGEXP -v ./
 	$(call say,KERNELS)
 	$(Q)go run ./internal/vmtest $(ARGS)
 
-bench: # speed beside that of other tools
+bench: all # speed beside that of other tools; ARGS='-quick', '-million', '-h'
 	$(Q)bash .ci/need tcpstates=libbpf-tools netstat=net-tools ip=iproute2 ss=iproute2
-	$(Q)go run ./internal/bench $(ARGS)
+	$(call say,BENCH)
+	$(Q)go build -o .cache/bench ./internal/bench
+	$(Q)$(SUDO) .cache/bench $(ARGS)
 
 fuzz: # FUZZ='^FuzzEvent' FUZZTIME=20s
 	$(Q)bash .ci/fuzz '$(FUZZ)' $(FUZZTIME)

@@ -180,7 +180,7 @@ func title(now time.Time, args []string) string {
 		kernel = fmt.Sprintf("Linux %s %s", unix.ByteSliceToString(uts.Release[:]), unix.ByteSliceToString(uts.Machine[:]))
 	}
 	busy, _, _ := strings.Cut(string(readFile("/proc/loadavg")), " ")
-	return fmt.Sprintf("%s, %d cores of %s, load average %s before, %s: `%s`",
+	return fmt.Sprintf("%s, %d cores of %s, load average %s before, %s: %#q",
 		kernel, runtime.NumCPU(), processor(), busy, now.Format(time.DateOnly), command)
 }
 

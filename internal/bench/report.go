@@ -38,15 +38,16 @@ func (r *report) table(title string, header []string, rows [][]string) {
 	line := func(cells []string) {
 		var b strings.Builder
 		for i, w := range widths {
-			cell, pad := "", ""
+			cell := ""
 			if i < len(cells) {
 				cell = cells[i]
 			}
-			pad = strings.Repeat(" ", w-len([]rune(cell)))
+			pad := strings.Repeat(" ", w-len([]rune(cell)))
 			if i == 0 {
-				cell, pad = pad, cell
+				b.WriteString("| " + cell + pad + " ")
+			} else {
+				b.WriteString("| " + pad + cell + " ")
 			}
-			b.WriteString("| " + pad + cell + " ")
 		}
 		r.printf("%s|\n", b.String())
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"slices"
 	"time"
 
 	"github.com/nettrace/nettrace/internal/load"
@@ -88,7 +89,7 @@ func (b *bench) startup(ctx context.Context, st starting) (took startup, err err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	args := append(st.before, st.command(b, s)...)
+	args := slices.Concat(st.before, st.command(b, s))
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

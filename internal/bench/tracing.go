@@ -247,15 +247,27 @@ func (b *bench) trace(ctx context.Context, p *peer, s *scene) (*tracing, error) 
 	if err := p.launch(t.cmd); err != nil {
 		return nil, err
 	}
+	err = t.awaitReady(ctx)
+	if err == nil {
+		err = t.settle(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, t.end())
+	}
+	return t, nil
+}
+
+// awaitReady waits until the peer traces, ten seconds at most.
+func (t *tracing) awaitReady(ctx context.Context) error {
 	for range 1000 {
-		if p.ready(t.pid(), readFile(t.path)) {
-			return t, t.settle(ctx)
+		if t.peer.ready(t.pid(), readFile(t.path)) {
+			return nil
 		}
 		if err := sleep(ctx, 10*time.Millisecond); err != nil {
-			break
+			return err
 		}
 	}
-	return nil, errors.Join(fmt.Errorf("%s is not ready: %s", p.name, t.stderr.Bytes()), ctx.Err(), t.end())
+	return fmt.Errorf("%s does not trace", t.peer.name)
 }
 
 func (p *peer) launch(cmd *exec.Cmd) error {
@@ -298,7 +310,10 @@ func (t *tracing) end() error {
 		return nil
 	}
 	t.ended = true
-	return interrupt(t.cmd)
+	if err := interrupt(t.cmd); err != nil {
+		return fmt.Errorf("%w: %s", err, t.stderr.Bytes())
+	}
+	return nil
 }
 
 // interrupt ends a process as Ctrl-C does, in ten seconds at most.
