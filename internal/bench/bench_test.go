@@ -143,6 +143,10 @@ func TestMissing(t *testing.T) {
 	if n := got.missing([]string{"a>b", "b>c", "c>d"}, 10); n != 15 {
 		t.Errorf("%d missing, want 5 of a>b and 10 of c>d", n)
 	}
+	want := map[string]int{"b>c": 2, "x>y": 100}
+	if diff := cmp.Diff(want, got.besides([]string{"a>b", "b>c"}, 10)); diff != "" {
+		t.Errorf("besides, -want +got:\n%s", diff)
+	}
 	if n := got.total(); n != 117 {
 		t.Errorf("%d in all", n)
 	}

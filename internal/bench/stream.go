@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -231,7 +232,27 @@ func (b *bench) reportStream(rounds, counted map[*peer][]churn) {
 		"nettrace traces that namespace alone and writes NDJSON to a file; tcpstates traces all of them and writes text, and " +
 		"its cost is divided by all its lines. Numbers of transitions are sums of all rounds, the rest are medians, and the " +
 		"slowdown is the median of each round's own.")
+	for _, p := range []*peer{nettrace, tcpstates} {
+		if extra := besides(p, rounds[p]); extra != "" {
+			b.report.paragraph(p.name + " told besides, of handshakes that were tried again or cut short: " + extra + ".")
+		}
+	}
 	b.reportPrograms(counted)
+}
+
+// besides lists what was told that belongs to no walk, by number.
+func besides(p *peer, rounds []churn) string {
+	sum := make(map[string]int)
+	for _, c := range rounds {
+		for step, n := range c.besides(p.walk, c.connections) {
+			sum[step] += n
+		}
+	}
+	var list []string
+	for _, step := range slices.Sorted(maps.Keys(sum)) {
+		list = append(list, fmt.Sprintf("%s %d", step, sum[step]))
+	}
+	return strings.Join(list, ", ")
 }
 
 // reportPrograms tells which BPF programs the run time went to.

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 
@@ -74,6 +75,20 @@ type told struct {
 	inferred    int            // transitions found by comparing with the kernel's table
 	lost        int            // transitions or records that it says are missing
 	open        int            // connections left in its table
+}
+
+// besides gives the transitions that are none of so many walks.
+func (t *told) besides(walk []string, connections int) map[string]int {
+	extra := make(map[string]int)
+	for step, n := range t.transitions {
+		if slices.Contains(walk, step) {
+			n -= connections
+		}
+		if n > 0 {
+			extra[step] = n
+		}
+	}
+	return extra
 }
 
 func (t *told) add(old, state []byte) {
