@@ -234,7 +234,7 @@ func (b *bench) reportStream(rounds, counted map[*peer][]churn) {
 		"slowdown is the median of each round's own.")
 	for _, p := range []*peer{nettrace, tcpstates} {
 		if extra := besides(p, rounds[p]); extra != "" {
-			b.report.paragraph(p.name + " told besides, of handshakes that were tried again or cut short: " + extra + ".")
+			b.report.paragraph(p.name + " told besides what each connection must walk through: " + extra + ".")
 		}
 	}
 	b.reportPrograms(counted)
