@@ -153,9 +153,9 @@ func TestMissing(t *testing.T) {
 }
 
 func TestBPFSince(t *testing.T) {
-	before := map[uint32]bpfRun{1: {"state", 100, 10}, 2: {"rows", 50, 1}}
-	after := map[uint32]bpfRun{1: {"state", 400, 20}, 2: {"rows", 50, 1}, 3: {"born", 900, 3}}
-	want := []bpfRun{{"born", 900, 3}, {"state", 300, 10}}
+	before := map[uint32]bpfRun{1: {"state", 100, 10, 4}, 2: {"rows", 50, 1, 0}}
+	after := map[uint32]bpfRun{1: {"state", 400, 20, 7}, 2: {"rows", 50, 1, 0}, 3: {"born", 900, 3, 0}}
+	want := []bpfRun{{"born", 900, 3, 0}, {"state", 300, 10, 3}}
 	if diff := cmp.Diff(want, bpfSince(before, after), cmp.AllowUnexported(bpfRun{})); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}

@@ -61,6 +61,8 @@ type bpfRun struct {
 	name  string
 	time  time.Duration
 	count uint64
+	// skipped is how often it was not run, since it ran already on that CPU.
+	skipped uint64
 }
 
 // bpfRuns gives the BPF programs that a process holds, by id.
@@ -114,7 +116,7 @@ func bpfRunOf(id ebpf.ProgramID) (bpfRun, error) {
 	if err != nil {
 		return bpfRun{}, err
 	}
-	return bpfRun{info.Name, stats.Runtime, stats.RunCount}, nil
+	return bpfRun{info.Name, stats.Runtime, stats.RunCount, stats.RecursionMisses}, nil
 }
 
 // sample is one run of a command.

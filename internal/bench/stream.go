@@ -145,6 +145,7 @@ func bpfSince(before, after map[uint32]bpfRun) []bpfRun {
 	for id, run := range after {
 		run.time -= before[id].time
 		run.count -= before[id].count
+		run.skipped -= before[id].skipped
 		if run.count > 0 {
 			runs = append(runs, run)
 		}
@@ -260,10 +261,12 @@ func (b *bench) reportPrograms(counted map[*peer][]churn) {
 	var rows [][]string
 	for _, p := range []*peer{nettrace, tcpstates} {
 		perEvent, each, runs := make(map[string][]float64), make(map[string][]float64), make(map[string][]float64)
+		skipped := make(map[string]uint64)
 		for _, c := range counted[p] {
 			for _, program := range c.programs {
 				perEvent[program.name] = append(perEvent[program.name], float64(program.time)/c.all())
 				each[program.name] = append(each[program.name], float64(program.time)/float64(program.count))
+				skipped[program.name] += program.skipped
 				runs[program.name] = append(runs[program.name], float64(program.count)/c.all())
 			}
 		}
@@ -273,8 +276,10 @@ func (b *bench) reportPrograms(counted map[*peer][]churn) {
 		for _, name := range names {
 			rows = append(rows, []string{
 				p.name + " " + name, number(median(runs[name])), number(median(each[name])) + " ns", number(median(perEvent[name])) + " ns",
+				thousands(skipped[name]),
 			})
 		}
 	}
-	b.report.table("Where BPF's run time goes", []string{"program", "runs per transition", "time each", "per transition"}, rows)
+	b.report.table("Where BPF's run time goes", []string{"program", "runs per transition", "time each", "per transition", "skipped"}, rows)
+	b.report.paragraph("Skipped is how often, in all these rounds, a program was not run because an interrupt found it running.")
 }
