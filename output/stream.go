@@ -19,10 +19,11 @@ import (
 // not fit its column it is wider from then on. No name of a process can forge a
 // line or move the cursor.
 type StreamText struct {
-	Extend  bool      // -e: user and inode
-	Netns   bool      // --all-netns: the inode of the network namespace
-	Cmdline bool      // -p: the command line, not just the program
-	Names   *Resolver // for users
+	Extend  bool       // -e: user and inode
+	Netns   bool       // --all-netns: the inode of the network namespace
+	Cmdline bool       // -p: the command line, not just the program
+	Names   *Resolver  // for users and ports
+	Hosts   *HostNames // for hosts; nil: numbers
 
 	out    io.Writer
 	buf    []byte
@@ -146,11 +147,25 @@ func (t *StreamText) begin(c *tracer.Change, from, to snapshot.State) {
 }
 
 func (t *StreamText) endpoint(column int, a netip.AddrPort) {
-	t.cell = AppendAddr(t.cell[:0], a.Addr())
-	t.cell = append(t.cell, ':')
-	if a.Port() == 0 {
-		t.cell = append(t.cell, '*')
+	host, service := "", ""
+	if t.Hosts != nil {
+		host = t.Hosts.Name(a.Addr())
+	}
+	if !t.Names.NumericPorts {
+		service = t.Names.Service(a.Port(), snapshot.TCP.String())
+	}
+	if host != "" { // which whoever answers for the address has chosen
+		t.cell = appendPlain(t.cell[:0], host)
 	} else {
+		t.cell = AppendAddr(t.cell[:0], a.Addr())
+	}
+	t.cell = append(t.cell, ':')
+	switch {
+	case a.Port() == 0:
+		t.cell = append(t.cell, '*')
+	case service != "":
+		t.cell = append(t.cell, service...)
+	default:
 		t.cell = strconv.AppendUint(t.cell, uint64(a.Port()), 10)
 	}
 	t.put(column)

@@ -2,7 +2,11 @@ package output
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +18,7 @@ import (
 )
 
 func newStreamText(out *bytes.Buffer) *StreamText {
-	w := NewStreamText(out, &Resolver{NumericUsers: true}, time.UTC)
+	w := NewStreamText(out, &Resolver{NumericPorts: true, NumericUsers: true}, time.UTC)
 	w.SetClock(1_000_000_000, time.Date(2026, 11, 24, 12, 4, 5, 123_456_789, time.UTC))
 	return w
 }
@@ -138,5 +142,35 @@ func TestStreamTextAllocatesNothing(t *testing.T) {
 	}
 	if strings.Contains(out.String(), "\x00") {
 		t.Error("a NUL came out")
+	}
+}
+
+// TestStreamTextNames has names for a host and a port; the name of the host, which
+// others choose, would clear the screen.
+func TestStreamTextNames(t *testing.T) {
+	etc := t.TempDir()
+	if err := os.WriteFile(filepath.Join(etc, "services"), []byte("https 443/tcp\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	w := newStreamText(&out)
+	w.Names = &Resolver{NumericUsers: true, Etc: etc}
+	w.Hosts = newHostNames(func(_ context.Context, addr string) ([]string, error) {
+		if addr == "10.9.4.1" {
+			return []string{"web\x1b[2J.example."}, nil
+		}
+		return nil, errors.New("no such host")
+	})
+	c := streamConn()
+	for w.Hosts.Name(c.Remote.Addr()) == "" {
+		time.Sleep(time.Millisecond)
+	}
+	w.Change(&tracer.Change{Time: 1_000_250_000, Conn: c, Old: snapshot.SynSent, New: snapshot.Established})
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	const want = `12:04:05.123706 tcp   10.0.0.5:51464         web\x1b[2J.example:https SYN_SENT -> ESTABLISHED   2033/curl            0.250 ms` + "\n"
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("-want +written:\n%s", diff)
 	}
 }

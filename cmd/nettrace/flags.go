@@ -79,6 +79,7 @@ func ownFlags(o *options) []cli.Flag {
 		},
 		&cli.StringFlag{Category: headTrace, Name: "netns", Usage: "network namespace: a `NAME`, a path or a process id", Destination: &o.netns},
 		toggle(headTrace, "all-netns", "", "with -c, all network namespaces", &o.allNetns),
+		toggle(headTrace, "resolve", "", "with -c, names of hosts and ports in the changes, as soon as they are known", &o.resolve),
 		toggle(headTrace, "require-bpf", "", "with -c, fail where BPF cannot be used instead of polling", &o.requireBPF),
 		&cli.DurationFlag{
 			Category: headTrace, Name: "interval", Usage: "with -c, compare with the kernel's table every `D`", DefaultText: "chosen by the tracer", Destination: &o.interval,

@@ -33,6 +33,7 @@ type options struct {
 	duration   time.Duration // time to run; 0: no end
 	doctor     bool
 	requireBPF bool
+	resolve    bool
 	netns      string // name, path or pid of a network namespace; empty: the current one
 	allNetns   bool
 	ringSize   int           // bytes of the BPF ring buffer; 0: the default

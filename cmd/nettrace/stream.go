@@ -156,12 +156,15 @@ var errDone = errors.New("the number of changes asked for was told")
 
 func newStream(e *env, o *options, mode string) *stream {
 	s := &stream{env: e, opts: o, sel: o.selectSockets(), start: startRecord(mode)}
-	names := &output.Resolver{NumericHosts: true, NumericPorts: true, NumericUsers: o.numericUsers}
+	names := &output.Resolver{NumericHosts: true, NumericPorts: !o.resolve || o.numericPorts, NumericUsers: o.numericUsers}
 	if o.json {
 		s.json = newRecords(e, o, names, mode == "poll")
 	} else {
 		s.text = output.NewStreamText(e.stdout, names, time.Local)
 		s.text.Extend, s.text.Cmdline, s.text.Netns = o.extend > 0, o.programs, o.allNetns
+		if o.resolve && !o.numericHosts {
+			s.text.Hosts = output.NewHostNames()
+		}
 	}
 	s.setClock(time.Now())
 	return s
