@@ -133,9 +133,19 @@ static __always_inline __u64 cookie_of(void *sk)
 	return has_cookie ? bpf_get_socket_cookie(sk) : 0;
 }
 
-static __always_inline bool traced(const struct sock_common *skc)
+/*
+ * Followed once in a program: the verifier looks up the types of every pointer
+ * that is loaded from another by name, milliseconds each (btf_nested_type_is_trusted,
+ * kernel/bpf/btf.c).
+ */
+static __always_inline __u32 netns_of(const struct sock_common *skc)
 {
-	return !only_netns || skc->skc_net.net->ns.inum == only_netns;
+	return skc->skc_net.net->ns.inum;
+}
+
+static __always_inline bool traced(__u32 netns)
+{
+	return !only_netns || netns == only_netns;
 }
 
 static __always_inline bool is_inet(__u16 family)
@@ -143,10 +153,13 @@ static __always_inline bool is_inet(__u16 family)
 	return family == AF_INET || family == AF_INET6;
 }
 
-static __always_inline bool is_traced_tcp(const struct sock *sk)
+/* Gives the network namespace too. */
+static __always_inline bool is_traced_tcp(const struct sock *sk, __u32 *netns)
 {
-	return sk->sk_protocol == IPPROTO_TCP && is_inet(sk->__sk_common.skc_family) &&
-	       traced(&sk->__sk_common);
+	if (sk->sk_protocol != IPPROTO_TCP || !is_inet(sk->__sk_common.skc_family))
+		return false;
+	*netns = netns_of(&sk->__sk_common);
+	return traced(*netns);
 }
 
 /*
@@ -160,7 +173,8 @@ static __always_inline bool in_process_context(const struct sock *sk)
 }
 
 static __always_inline void fill_head(struct event_head *h, __u8 kind,
-				      const struct sock_common *skc, __u64 cookie, bool process)
+				      const struct sock_common *skc, __u32 netns, __u64 cookie,
+				      bool process)
 {
 	__u64 id = process ? bpf_get_current_pid_tgid() : 0;
 
@@ -169,7 +183,7 @@ static __always_inline void fill_head(struct event_head *h, __u8 kind,
 	h->old_state = 0;
 	h->new_state = 0;
 	h->family = skc->skc_family;
-	h->netns = skc->skc_net.net->ns.inum;
+	h->netns = netns;
 	h->sk = (__u64)skc;
 	h->cookie = cookie;
 	h->pid = id >> 32;
@@ -210,9 +224,9 @@ static __always_inline __u32 inode_of(const struct socket *socket)
 }
 
 static __always_inline void fill_event(struct event *e, __u8 kind, const struct sock *sk,
-				       __u64 cookie, bool process)
+				       __u32 netns, __u64 cookie, bool process)
 {
-	fill_head(&e->head, kind, &sk->__sk_common, cookie, process);
+	fill_head(&e->head, kind, &sk->__sk_common, netns, cookie, process);
 	fill_addrs(e, &sk->__sk_common);
 	e->uid = sk->sk_uid.val;
 	e->inode = 0;
@@ -293,15 +307,14 @@ static __always_inline void send_process(void)
 /* ---- transitions: any context, all kernels ---- */
 
 static __always_inline int send_owner(const struct sock *sk, __u8 kind, int from, int to,
-				      const struct socket *socket, __u64 cookie)
+				      const struct socket *socket, __u32 netns, __u64 cookie)
 {
 	struct owner_event *o;
 
-	send_process();
 	o = reserve(sizeof(*o));
 	if (!o)
 		return 0;
-	fill_event(&o->event, kind, sk, cookie, true);
+	fill_event(&o->event, kind, sk, netns, cookie, true);
 	o->event.head.old_state = from;
 	o->event.head.new_state = to;
 	o->event.inode = inode_of(socket);
@@ -315,7 +328,8 @@ static __always_inline int send_owner(const struct sock *sk, __u8 kind, int from
 	return 0;
 }
 
-static __always_inline int send_close(struct sock *sk, int from, __u64 cookie, bool process)
+static __always_inline int send_close(struct sock *sk, int from, __u32 netns, __u64 cookie,
+				      bool process)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	struct close_event *c;
@@ -325,7 +339,7 @@ static __always_inline int send_close(struct sock *sk, int from, __u64 cookie, b
 	c = reserve(sizeof(*c));
 	if (!c)
 		return 0;
-	fill_event(&c->event, EVENT_STATE, sk, cookie, process);
+	fill_event(&c->event, EVENT_STATE, sk, netns, cookie, process);
 	c->event.head.old_state = from;
 	c->event.head.new_state = TCP_CLOSE;
 	/* skc_num is cleared already, inet_sport is not (tcp_set_state). */
@@ -356,9 +370,10 @@ static __always_inline int handle_state(struct sock *sk, int from, int to)
 {
 	struct event *e;
 	__u64 cookie;
+	__u32 netns;
 	bool process;
 
-	if (!is_traced_tcp(sk))
+	if (!is_traced_tcp(sk, &netns))
 		return 0;
 	/*
 	 * A child just cloned from its listener: before 6.18 it still carries the
@@ -371,19 +386,16 @@ static __always_inline int handle_state(struct sock *sk, int from, int to)
 	if (watched)
 		take_twin(cookie, from, to);
 	process = in_process_context(sk);
-	if (to == TCP_CLOSE) {
-		if (process && owner_by_use)
-			send_process();
-		return send_close(sk, from, cookie, process);
-	}
-	if (process && from == TCP_CLOSE)
-		return send_owner(sk, EVENT_STATE, from, to, sk->sk_socket, cookie);
-	if (process && owner_by_use)
+	if (process && (from == TCP_CLOSE || owner_by_use))
 		send_process();
+	if (to == TCP_CLOSE)
+		return send_close(sk, from, netns, cookie, process);
+	if (process && from == TCP_CLOSE)
+		return send_owner(sk, EVENT_STATE, from, to, sk->sk_socket, netns, cookie);
 	e = reserve(sizeof(*e));
 	if (!e)
 		return 0;
-	fill_event(e, EVENT_STATE, sk, cookie, process);
+	fill_event(e, EVENT_STATE, sk, netns, cookie, process);
 	e->head.old_state = from;
 	e->head.new_state = to;
 	submit(e);
@@ -440,13 +452,14 @@ int BPF_PROG(state_c, struct sock *sk, int from, int to)
 static __always_inline int send_port(struct sock *sk)
 {
 	struct event *e;
+	__u32 netns;
 
-	if (!is_traced_tcp(sk))
+	if (!is_traced_tcp(sk, &netns))
 		return 0;
 	e = reserve(sizeof(*e));
 	if (!e)
 		return 0;
-	fill_event(e, EVENT_PORT, sk, cookie_of(sk), true);
+	fill_event(e, EVENT_PORT, sk, netns, cookie_of(sk), true);
 	submit(e);
 	return 0;
 }
@@ -556,7 +569,8 @@ int connect_kprobe(struct pt_regs *ctx)
  * has not taken by the next call on this CPU it was not run for: the kernel skips
  * it where it is active already, and some kernels by a policy of their own.
  */
-static __always_inline void watch_state(struct bpf_sock_ops *ops, struct sock *sk, __u64 cookie)
+static __always_inline void watch_state(struct bpf_sock_ops *ops, struct sock *sk, __u32 netns,
+					__u64 cookie)
 {
 	__u32 zero = 0;
 	struct event *twin = bpf_map_lookup_elem(&twins, &zero), *missed;
@@ -570,7 +584,7 @@ static __always_inline void watch_state(struct bpf_sock_ops *ops, struct sock *s
 			submit(missed);
 		}
 	}
-	fill_head(&twin->head, EVENT_MISSED, &sk->__sk_common, cookie, false);
+	fill_head(&twin->head, EVENT_MISSED, &sk->__sk_common, netns, cookie, false);
 	twin->head.old_state = ops->args[0];
 	twin->head.new_state = ops->args[1];
 	twin->err = sk->sk_err;
@@ -584,7 +598,7 @@ int connect_sockops(struct bpf_sock_ops *ops)
 {
 	struct event *e;
 	struct sock *sk;
-	__u32 op = ops->op;
+	__u32 op = ops->op, netns;
 
 	if (op != BPF_SOCK_OPS_TCP_CONNECT_CB && op != BPF_SOCK_OPS_TCP_LISTEN_CB &&
 	    op != BPF_SOCK_OPS_STATE_CB)
@@ -592,17 +606,17 @@ int connect_sockops(struct bpf_sock_ops *ops)
 	if (!ops->sk)
 		return 1;
 	sk = (struct sock *)bpf_skc_to_tcp_sock(ops->sk);
-	if (!sk || !is_traced_tcp(sk))
+	if (!sk || !is_traced_tcp(sk, &netns))
 		return 1;
 	if (op == BPF_SOCK_OPS_STATE_CB) {
-		watch_state(ops, sk, bpf_get_socket_cookie(ops));
+		watch_state(ops, sk, netns, bpf_get_socket_cookie(ops));
 		return 1;
 	}
 	bpf_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 	e = reserve(sizeof(*e));
 	if (!e)
 		return 1;
-	fill_event(e, EVENT_PORT, sk, bpf_get_socket_cookie(ops), false);
+	fill_event(e, EVENT_PORT, sk, netns, bpf_get_socket_cookie(ops), false);
 	submit(e);
 	return 1;
 }
@@ -612,10 +626,12 @@ int connect_sockops(struct bpf_sock_ops *ops)
 static __always_inline int accepted(struct socket *socket)
 {
 	struct sock *sk = socket->sk;
+	__u32 netns;
 
-	if (!sk || !is_traced_tcp(sk))
+	if (!sk || !is_traced_tcp(sk, &netns))
 		return 0;
-	return send_owner(sk, EVENT_ACCEPT, 0, 0, socket, cookie_of(sk));
+	send_process();
+	return send_owner(sk, EVENT_ACCEPT, 0, 0, socket, netns, cookie_of(sk));
 }
 
 /* 6.10 on: the last step of every accept of an Internet stream socket. */
@@ -663,13 +679,14 @@ SEC("fentry/tcp_close")
 int BPF_PROG(close_fentry, struct sock *sk)
 {
 	struct event_head *h;
+	__u32 netns;
 
-	if (!is_traced_tcp(sk) || sk->__sk_common.skc_state == TCP_CLOSE)
+	if (!is_traced_tcp(sk, &netns) || sk->__sk_common.skc_state == TCP_CLOSE)
 		return 0;
 	h = reserve(sizeof(*h));
 	if (!h)
 		return 0;
-	fill_head(h, EVENT_RELEASE, &sk->__sk_common, cookie_of(sk), true);
+	fill_head(h, EVENT_RELEASE, &sk->__sk_common, netns, cookie_of(sk), true);
 	submit(h);
 	return 0;
 }
@@ -765,13 +782,17 @@ SEC("fentry/__inet_twsk_schedule")
 int BPF_PROG(mini_state, struct inet_timewait_sock *tw, int timeout, bool rearm)
 {
 	struct event_head *h;
+	__u32 netns;
 
-	if (!rearm || tw->tw_substate != TCP_TIME_WAIT || !traced(&tw->__tw_common))
+	if (!rearm || tw->tw_substate != TCP_TIME_WAIT)
+		return 0;
+	netns = netns_of(&tw->__tw_common);
+	if (!traced(netns))
 		return 0;
 	h = reserve(sizeof(*h));
 	if (!h)
 		return 0;
-	fill_head(h, EVENT_MINI_STATE, &tw->__tw_common,
+	fill_head(h, EVENT_MINI_STATE, &tw->__tw_common, netns,
 		  has_cookie ? tw->__tw_common.skc_cookie.counter : 0, false);
 	h->new_state = TCP_TIME_WAIT;
 	submit(h);
@@ -895,9 +916,13 @@ int rows(struct bpf_iter__tcp *ctx)
 	struct tcp_timewait_sock *tw;
 	struct row_event *r;
 	struct sock *sk;
+	__u32 netns = 0;
 
-	if (skc && only_netns && skc->skc_net.net->ns.inum != only_netns)
-		return 0;
+	if (skc) {
+		netns = netns_of(skc);
+		if (!traced(netns))
+			return 0;
+	}
 	r = bpf_ringbuf_reserve(&events, sizeof(*r), 0);
 	if (!r)
 		return 1;
@@ -908,7 +933,7 @@ int rows(struct bpf_iter__tcp *ctx)
 		submit(r);
 		return 0;
 	}
-	fill_head(&r->event.head, EVENT_ROW, skc, cookie_of(skc), false);
+	fill_head(&r->event.head, EVENT_ROW, skc, netns, cookie_of(skc), false);
 	fill_addrs(&r->event, skc);
 	r->event.uid = ctx->uid;
 	r->event.head.new_state = skc->skc_state;
@@ -944,6 +969,7 @@ int files(struct bpf_iter__task_file *ctx)
 	struct event_head *h;
 	struct socket *socket;
 	struct sock *sk;
+	__u32 netns;
 
 	if (!file || !task || task->tgid != task->pid)
 		return 0;
@@ -951,12 +977,12 @@ int files(struct bpf_iter__task_file *ctx)
 	if (!socket)
 		return 0;
 	sk = socket->sk;
-	if (!sk || !is_traced_tcp(sk))
+	if (!sk || !is_traced_tcp(sk, &netns))
 		return 0;
 	h = bpf_ringbuf_reserve(&events, sizeof(*h), 0);
 	if (!h)
 		return 1;
-	fill_head(h, EVENT_FILE, &sk->__sk_common, cookie_of(sk), false);
+	fill_head(h, EVENT_FILE, &sk->__sk_common, netns, cookie_of(sk), false);
 	h->pid = task->tgid;
 	submit(h);
 	return 0;

@@ -110,20 +110,30 @@ func (t *Tracer) recursionMisses(program string) uint64 {
 	return stats.RecursionMisses
 }
 
-// tellTimers tells the programs the timer functions of timewait and request
-// sockets. Where kallsyms hides them they are learnt.
-func (t *Tracer) tellTimers(h *hooks) error {
+// timers are the kernel's timer functions of timewait and request sockets; 0
+// where their addresses are hidden.
+type timers struct{ tw, reqsk uint64 }
+
+// findTimers looks for the timer functions, which takes the kernel some 30 ms.
+func (t *Tracer) findTimers() <-chan timers {
 	kallsyms := t.opts.kallsyms
 	if kallsyms == "" {
 		kallsyms = "/proc/kallsyms"
 	}
-	tw, reqsk := timerFunctions(kallsyms)
-	if tw == 0 || reqsk == 0 {
+	found := make(chan timers, 1)
+	go func() { found <- timerFunctions(kallsyms) }()
+	return found
+}
+
+// tellTimers tells the programs the timer functions. Where they are not known
+// they are learnt.
+func (t *Tracer) tellTimers(h *hooks, f timers) error {
+	if f.tw == 0 || f.reqsk == 0 {
 		t.learning = true
 		return nil
 	}
 	for name, address := range map[string]uint64{
-		streamVarTwTimerHandler: tw, streamVarReqskTimerHandler: reqsk,
+		streamVarTwTimerHandler: f.tw, streamVarReqskTimerHandler: f.reqsk,
 	} {
 		if err := h.maps.Variables[name].Set(address); err != nil {
 			return fmt.Errorf("set %s: %w", name, err)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -181,17 +182,16 @@ func mountCgroup() (int, error) {
 	return fd, nil
 }
 
-// timerFunctions finds the kernel's timer functions of timewait and request
-// sockets. The addresses are 0 where the kernel hides them (kptr_restrict, or no
-// CAP_SYSLOG).
-func timerFunctions(kallsyms string) (tw, reqsk uint64) {
+// timerFunctions finds the timer functions in kallsyms. The kernel may hide the
+// addresses (kptr_restrict, or no CAP_SYSLOG).
+func timerFunctions(kallsyms string) (found timers) {
 	f, err := os.Open(kallsyms)
 	if err != nil {
-		return 0, 0
+		return found
 	}
 	defer f.Close()
 	r := bufio.NewReaderSize(f, 256<<10)
-	for tw == 0 || reqsk == 0 {
+	for found.tw == 0 || found.reqsk == 0 {
 		line, err := r.ReadSlice('\n')
 		if err != nil {
 			break
@@ -199,12 +199,12 @@ func timerFunctions(kallsyms string) (tw, reqsk uint64) {
 		line = bytes.TrimSuffix(line, []byte("\n"))
 		switch {
 		case bytes.HasSuffix(line, []byte(" tw_timer_handler")):
-			tw = symbolAddress(line)
+			found.tw = symbolAddress(line)
 		case bytes.HasSuffix(line, []byte(" reqsk_timer_handler")):
-			reqsk = symbolAddress(line)
+			found.reqsk = symbolAddress(line)
 		}
 	}
-	return tw, reqsk
+	return found
 }
 
 func symbolAddress(line []byte) uint64 {
@@ -322,13 +322,13 @@ func (h *hooks) try(c candidate) error {
 			return errors.New("needs socket cookies in tracing programs (Linux 5.12) to tell which socket it saw")
 		}
 	}
-	for i, name := range c.programs {
-		if err := h.load(name); err != nil {
-			return err
-		}
+	if err := h.load(c.programs); err != nil {
+		return err
+	}
+	for _, name := range c.programs {
 		l, err := c.attach(h.programs[name])
 		if err != nil {
-			h.drop(c.programs[:i+1])
+			h.drop(c.programs)
 			return fmt.Errorf("attach %s: %w", c.name, err)
 		}
 		h.links[name] = l
@@ -349,8 +349,32 @@ func (h *hooks) drop(programs []string) {
 	}
 }
 
-// load loads one program by itself, on the shared maps.
-func (h *hooks) load(name string) error {
+// load loads programs, each by itself and all at the same time: the kernel takes
+// up to 20 ms for one of them.
+func (h *hooks) load(names []string) error {
+	var (
+		wg       sync.WaitGroup
+		programs = make([]*ebpf.Program, len(names))
+		errs     = make([]error, len(names))
+	)
+	for i, name := range names {
+		wg.Go(func() { programs[i], errs[i] = h.loadOne(name) })
+	}
+	wg.Wait()
+	for i, name := range names {
+		if programs[i] != nil {
+			h.programs[name] = programs[i]
+		}
+	}
+	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
+		h.drop(names)
+		return errs[i]
+	}
+	return nil
+}
+
+// loadOne loads a program on the shared maps.
+func (h *hooks) loadOne(name string) (*ebpf.Program, error) {
 	spec := h.spec.Copy()
 	for other := range spec.Programs {
 		if other != name {
@@ -358,7 +382,7 @@ func (h *hooks) load(name string) error {
 		}
 	}
 	if err := h.set.write(spec); err != nil {
-		return err
+		return nil, err
 	}
 	replace := make(map[string]*ebpf.Map)
 	for _, m := range []string{streamMapEvents, streamMapMarks, streamMapProcesses, streamMapDrops, streamMapTwins, streamMapMiniRefs, ".bss"} {
@@ -370,11 +394,10 @@ func (h *hooks) load(name string) error {
 		Programs:        ebpf.ProgramOptions{LogDisabled: !h.set.verifyLogs},
 	})
 	if err != nil {
-		return fmt.Errorf("load %s: %w", spec.Programs[name].SectionName, err)
+		return nil, fmt.Errorf("load %s: %w", spec.Programs[name].SectionName, err)
 	}
-	h.programs[name] = coll.DetachProgram(name)
-	coll.Close()
-	return nil
+	defer coll.Close()
+	return coll.DetachProgram(name), nil
 }
 
 // Reason says why the hook is not in use, and what that means.

@@ -108,20 +108,20 @@ func TestCgroupRoot(t *testing.T) {
 func TestTimerFunctions(t *testing.T) {
 	for _, c := range []struct {
 		name, kallsyms string
-		tw, reqsk      uint64
+		want           timers
 	}{
-		{"shown", "ffffffff81000000 T _text\nffffffff82006070 t tw_timer_handler\nffffffff820085b0 t reqsk_timer_handler\n", 0xffffffff82006070, 0xffffffff820085b0},
-		{"hidden", "0000000000000000 t tw_timer_handler\n0000000000000000 t reqsk_timer_handler\n", 0, 0},
-		{"one missing", "ffffffff82006070 t tw_timer_handler\n", 0xffffffff82006070, 0},
-		{"others", "ffffffff82006070 t not_tw_timer_handler\nxx t tw_timer_handler\n", 0, 0},
+		{"shown", "ffffffff81000000 T _text\nffffffff82006070 t tw_timer_handler\nffffffff820085b0 t reqsk_timer_handler\n", timers{0xffffffff82006070, 0xffffffff820085b0}},
+		{"hidden", "0000000000000000 t tw_timer_handler\n0000000000000000 t reqsk_timer_handler\n", timers{}},
+		{"one missing", "ffffffff82006070 t tw_timer_handler\n", timers{tw: 0xffffffff82006070}},
+		{"others", "ffffffff82006070 t not_tw_timer_handler\nxx t tw_timer_handler\n", timers{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "kallsyms")
 			if err := os.WriteFile(path, []byte(c.kallsyms), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if tw, reqsk := timerFunctions(path); tw != c.tw || reqsk != c.reqsk {
-				t.Errorf("%#x %#x", tw, reqsk)
+			if got := timerFunctions(path); got != c.want {
+				t.Errorf("%#x, want %#x", got, c.want)
 			}
 		})
 	}

@@ -169,6 +169,7 @@ func (t *Tracer) openHooks() error {
 		kinds:      t.opts.Hooks,
 		verifyLogs: t.opts.Logs,
 	}
+	timers := t.findTimers()
 	h, err := newHooks(set)
 	if err != nil {
 		return err
@@ -188,7 +189,7 @@ func (t *Tracer) openHooks() error {
 		h.close()
 		return fmt.Errorf("%w: %w", ErrNoStream, err)
 	}
-	if err := t.tellTimers(h); err != nil {
+	if err := t.tellTimers(h, <-timers); err != nil {
 		h.close()
 		return err
 	}
