@@ -72,7 +72,6 @@ func sockets() *rapid.Generator[snapshot.Socket] {
 			Timeout:  rapid.Uint32().Draw(t, "probes"),
 			UID:      rapid.Uint32().Draw(t, "uid"),
 			Inode:    rapid.Uint64().Draw(t, "inode"),
-			Netns:    rapid.Uint32().Draw(t, "netns"),
 		}
 	})
 }

@@ -18,9 +18,6 @@ func (w *NDJSON) Socket(at time.Time, s *snapshot.Socket, owners *snapshot.Owner
 	if s.Protocol == snapshot.TCP || s.State == snapshot.Established {
 		w.state(`,"state":`, s.State)
 	}
-	if s.Netns != 0 {
-		w.uint(`,"netns":`, uint64(s.Netns))
-	}
 	w.queues(s)
 	w.file(s.UID, s.Inode)
 	w.holders(s.Inode, owners)

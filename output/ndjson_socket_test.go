@@ -56,10 +56,10 @@ func TestNDJSONSockets(t *testing.T) {
 			w.Socket(noon, &snapshot.Socket{
 				Local:  netip.MustParseAddrPort("10.0.0.5:22"),
 				Remote: netip.MustParseAddrPort("10.0.0.6:1024"), State: snapshot.Established, SendQ: 36,
-				Timer: 1, Expires: 25, Retrans: 3, UID: 0, Inode: 12, Netns: 4026531840,
+				Timer: 1, Expires: 25, Retrans: 3, UID: 0, Inode: 12,
 			}, nil)
 		}, envelope("000000", "socket") + `,"transport":"tcp","family":"ipv4","local_addr":"10.0.0.5",` +
-			`"local_port":22,"remote_addr":"10.0.0.6","remote_port":1024,"state":"ESTABLISHED","netns":4026531840,` +
+			`"local_port":22,"remote_addr":"10.0.0.6","remote_port":1024,"state":"ESTABLISHED",` +
 			`"recv_q":0,"send_q":36,"timer":"on","timer_ms":250,"retransmits":3,"probes":0,"uid":0,"inode":12}`},
 
 		{"TIME_WAIT row", func(w *NDJSON) {

@@ -51,9 +51,6 @@ type Socket struct {
 	// Odd is nil unless a number of the row does not fit the fields above.
 	// No kernel writes such a row; netstat shows it nevertheless.
 	Odd *OddNumbers
-
-	Cookie uint64 // socket cookie; 0 when the source does not tell it
-	Netns  uint32 // inode of the network namespace; 0 when the source does not tell it
 }
 
 // OddNumbers are the numbers of a row as its file has them.
