@@ -53,7 +53,9 @@ type NDJSON struct {
 	short  bool   // the host name among them was cut
 	offset int64  // wall clock minus CLOCK_MONOTONIC, ns
 	clock  timeText
-	since  timeText // for times that lie behind those of the events
+	// written has parts of the last records, by connection.
+	written []written
+	since   timeText // for times that lie behind those of the events
 }
 
 // NewNDJSON gives a writer of NDJSON to out. It takes the wall clock's distance

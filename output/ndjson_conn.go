@@ -69,8 +69,7 @@ func (w *NDJSON) tcpState(c *tracer.Change) {
 	w.beginChange("tcp_state", c)
 	w.state(`,"old_state":`, c.Old)
 	w.state(`,"new_state":`, c.New)
-	w.owner(c.Conn)
-	w.paths(c.Conn.Owner.Process)
+	w.holder(c.Conn)
 	w.end()
 }
 
@@ -110,8 +109,75 @@ func (w *NDJSON) source() {
 	}
 }
 
+// written is what the last record of a connection held and its next one will
+// hold too, as bytes: to make them anew takes three times as long.
+type written struct {
+	id            uint64
+	local, remote netip.AddrPort
+	direction     tracer.Direction
+	netns         uint32
+	conn          []byte // what conn added; empty: nothing is kept
+
+	owner    tracer.Owner
+	uid      uint32
+	hasInode bool
+	cgroup   uint64
+	holder   []byte // what holder added; empty: nothing is kept
+}
+
+// writtenKept is how many connections that is kept of: a connection under way
+// has a few records within microseconds. It takes half a megabyte.
+const writtenKept = 1024
+
+// writtenOf gives the place for a connection.
+func (w *NDJSON) writtenOf(c *tracer.Conn) *written {
+	if w.written == nil {
+		w.written = make([]written, writtenKept)
+	}
+	return &w.written[c.ID%writtenKept]
+}
+
 // conn adds what identifies a connection.
 func (w *NDJSON) conn(c *tracer.Conn) {
+	k := w.writtenOf(c)
+	if len(k.conn) > 0 && k.id == c.ID && k.local == c.Local && k.remote == c.Remote &&
+		k.direction == c.Direction && k.netns == c.Netns {
+		w.buf = append(w.buf, k.conn...)
+		return
+	}
+	start, cut := len(w.buf), w.cut
+	w.cut = false
+	w.identity(c)
+	k.id, k.local, k.remote, k.direction, k.netns = c.ID, c.Local, c.Remote, c.Direction, c.Netns
+	k.conn, k.holder = k.conn[:0], k.holder[:0]
+	if !w.cut {
+		k.conn = append(k.conn, w.buf[start:]...)
+	}
+	w.cut = w.cut || cut
+}
+
+// holder adds whose a connection is. To be called after conn.
+func (w *NDJSON) holder(c *tracer.Conn) {
+	k := w.writtenOf(c)
+	if 0 < len(k.holder) && len(k.holder) <= w.room() && k.owner == c.Owner &&
+		k.uid == c.UID && k.hasInode == (c.Inode != 0) && k.cgroup == c.CgroupID {
+		w.buf = append(w.buf, k.holder...)
+		return
+	}
+	start, cut := len(w.buf), w.cut
+	w.cut = false
+	w.owner(c)
+	w.paths(c.Owner.Process)
+	k.owner, k.uid, k.hasInode, k.cgroup = c.Owner, c.UID, c.Inode != 0, c.CgroupID
+	k.holder = k.holder[:0]
+	if !w.cut { // else the next one may have more room
+		k.holder = append(k.holder, w.buf[start:]...)
+	}
+	w.cut = w.cut || cut
+}
+
+// identity makes what identifies a connection.
+func (w *NDJSON) identity(c *tracer.Conn) {
 	w.key(`,"conn_id":`)
 	w.buf = append(w.buf, '"')
 	w.buf = appendHex64(w.buf, c.ID)

@@ -3,6 +3,7 @@ package output
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/nettrace/nettrace/snapshot"
@@ -276,3 +278,45 @@ func TestNDJSONTellsTheChange(t *testing.T) {
 
 // readable is s with each byte that is not UTF-8 replaced by U+FFFD.
 func readable(s string) string { return string([]rune(s)) }
+
+// A writer that has seen a connection before writes what one that has not would.
+func TestNDJSONKeepsNothingStale(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		opts := NDJSONOptions{Host: names(300).Draw(t, "host"), Cmdline: true}
+		var got, want bytes.Buffer
+		w := NewNDJSON(&got, opts)
+		c := conns().Draw(t, "conn")
+		for range rapid.IntRange(2, 10).Draw(t, "changes") {
+			other := conns().Draw(t, "other")
+			switch rapid.IntRange(0, 8).Draw(t, "what changes") {
+			case 0:
+				c.Local = other.Local
+			case 1:
+				c.Direction = other.Direction
+			case 2:
+				c.UID, c.Inode = other.UID, other.Inode
+			case 3:
+				c.CgroupID = other.CgroupID
+			case 4:
+				c.Owner = other.Owner
+			case 5:
+				c.Owner.Thread = other.Owner.Thread
+			case 6: // another one, which has its place
+				other.ID = c.ID + writtenKept
+				c = other
+			}
+			change := changes().Draw(t, "change")
+			change.Conn = c
+			fresh := NewNDJSON(&want, opts)
+			fresh.seq = w.seq
+			w.Change(change)
+			fresh.Change(change)
+			if err := errors.Join(w.Flush(), fresh.Flush()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if diff := cmp.Diff(want.String(), got.String()); diff != "" {
+			t.Errorf("-fresh +kept:\n%s", diff)
+		}
+	})
+}
