@@ -3,6 +3,7 @@ package tracer
 import (
 	"context"
 	"fmt"
+	"iter"
 	"os"
 	"slices"
 	"strconv"
@@ -78,9 +79,9 @@ func startWatch(t *testing.T, opts Options) *watch {
 	return w
 }
 
-func (w *watch) Snapshot(rows []Conn, _ time.Duration) error {
-	for i := range rows {
-		r := rows[i]
+func (w *watch) Snapshot(rows iter.Seq[*Conn], _ time.Duration) error {
+	for row := range rows {
+		r := *row
 		if w.walks[r.ID] != nil {
 			w.wrong = append(w.wrong, fmt.Sprintf("listed twice: %v", r))
 		}

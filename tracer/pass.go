@@ -132,8 +132,8 @@ func (t *Tracer) endPass() {
 
 func (t *Tracer) tellSnapshot() {
 	took := time.Duration(monotonic() - t.started)
-	t.keep(t.handler.Snapshot(t.table.rows, took))
-	t.table.rows = nil
+	t.keep(t.handler.Snapshot(t.table.initialRows, took))
+	t.table.initialTold()
 	t.ready = true
 	for i := range t.held {
 		h := &t.held[i]

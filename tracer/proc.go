@@ -200,8 +200,8 @@ func (p Poller) Run(ctx context.Context, h Handler) error {
 		table.endPass(monotonic())
 		if !ready {
 			ready = true
-			failed = h.Snapshot(table.rows, time.Duration(monotonic()-start))
-			table.rows = nil
+			failed = h.Snapshot(table.initialRows, time.Duration(monotonic()-start))
+			table.initialTold()
 		}
 		if failed == nil {
 			failed = h.Idle()

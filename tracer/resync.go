@@ -12,7 +12,7 @@ func (t *Table) beginPass(now uint64, initial bool) {
 	t.resync = Resync{}
 	clear(t.gone)
 	if initial {
-		t.rows = nil
+		t.listed = make([]listedRow, 0, 64)
 	}
 }
 
@@ -154,6 +154,14 @@ func (t *Table) mergeRow(c *Conn, e *Event) {
 	t.list(c)
 }
 
+// listedRow is a row of the initial table, as it was before what happened to the
+// socket since.
+type listedRow struct {
+	conn  *Conn
+	inode uint64
+	state snapshot.State
+}
+
 // list puts a socket that was there before the tracer in the initial table, in
 // the state in which it was seen first: what happened to it since is told as
 // changes, after the table.
@@ -162,9 +170,25 @@ func (t *Table) list(c *Conn) {
 		return
 	}
 	c.listed = true
-	row := *c
-	row.State = c.firstSeen
-	t.rows = append(t.rows, row)
+	t.listed = append(t.listed, listedRow{c, c.Inode, c.firstSeen})
+}
+
+// initialRows yields the initial table. A row is valid until the next one.
+func (t *Table) initialRows(yield func(*Conn) bool) {
+	for _, l := range t.listed {
+		row := *l.conn
+		row.State, row.Inode = l.state, l.inode
+		if !yield(&row) {
+			return
+		}
+	}
+}
+
+// initialTold ends the initial table.
+func (t *Table) initialTold() {
+	t.listed = nil
+	t.free = append(t.free, t.parked...)
+	t.parked = nil
 }
 
 // endPass ends a pass after its last row was applied. What the kernel did not
@@ -218,24 +242,12 @@ func (t *Table) abandonPass() {
 	clear(t.gone)
 }
 
-// completeRows adds to the initial table what was known only after its rows: the
-// owners, and that a connection is incoming when a listener holds its port.
+// completeRows adds to the initial table what is known only after its rows: that
+// a connection is incoming when a listener holds its port.
 func (t *Table) completeRows() {
-	for i := range t.rows {
-		r := &t.rows[i]
-		c := t.socks[r.key]
-		if c != nil && c.ID != r.ID {
-			c = nil
-		}
-		if c != nil && r.Owner.Process == nil {
-			r.Owner = c.Owner
-		}
-		if r.State == snapshot.Listen || t.listenerOf(r) == nil {
-			continue
-		}
-		r.Direction = Incoming
-		if c != nil {
-			c.Direction = Incoming
+	for _, l := range t.listed {
+		if l.state != snapshot.Listen && t.listenerOf(l.conn) != nil {
+			l.conn.Direction = Incoming
 		}
 	}
 }

@@ -351,8 +351,7 @@ func TestTableSeamlessStart(t *testing.T) {
 		}
 		table.endPass(m.clock)
 		listed := make(map[string]snapshot.State)
-		for i := range table.rows {
-			r := &table.rows[i]
+		for r := range table.initialRows {
 			key := fmt.Sprintf("%v %v", r.Local, r.Remote)
 			if _, twice := listed[key]; twice {
 				t.Fatalf("%s is listed twice", key)

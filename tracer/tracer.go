@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"slices"
 	"time"
@@ -49,9 +50,10 @@ type Options struct {
 
 // Handler gets what the tracer has to tell, in order, from one goroutine.
 type Handler interface {
-	// Snapshot gets the initial table once, before any change. The rows are
-	// in the kernel's order and valid during the call.
-	Snapshot(rows []Conn, took time.Duration) error
+	// Snapshot gets the initial table once, before any change, in the kernel's
+	// order. It may be gone over again during the call; each row is valid until
+	// the next one.
+	Snapshot(rows iter.Seq[*Conn], took time.Duration) error
 	Change(*Change) error
 	Lost(Lost) error
 	Resync(Resync) error

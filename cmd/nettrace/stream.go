@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -286,19 +287,19 @@ func (s *stream) wanted(c *tracer.Conn) bool {
 }
 
 // Snapshot tells the initial table.
-func (s *stream) Snapshot(rows []tracer.Conn, took time.Duration) error {
+func (s *stream) Snapshot(rows iter.Seq[*tracer.Conn], took time.Duration) error {
 	if s.json == nil {
 		return s.table(rows)
 	}
 	now := time.Now()
 	n := 0
-	for i := range rows {
-		if !s.wanted(&rows[i]) {
+	for row := range rows {
+		if !s.wanted(row) {
 			continue
 		}
 		n++
 		s.out++
-		s.json.Conn(now, &rows[i])
+		s.json.Conn(now, row)
 		if err := s.flushIfFull(); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"iter"
 	"net/netip"
 
 	"github.com/nettrace/nettrace/output"
@@ -10,7 +11,7 @@ import (
 
 // table prints the initial table of the stream as netstat prints it, and the
 // header of the changes.
-func (s *stream) table(rows []tracer.Conn) error {
+func (s *stream) table(rows iter.Seq[*tracer.Conn]) error {
 	o := s.opts
 	t := &output.SocketText{
 		Names:    &output.Resolver{NumericHosts: true, NumericPorts: true, NumericUsers: o.numericUsers},
@@ -26,8 +27,7 @@ func (s *stream) table(rows []tracer.Conn) error {
 	}
 	s.text.Append(func(b []byte) []byte { return t.AppendInternetHeader(b, o.kind()) })
 	for _, ipv6 := range []bool{false, true} {
-		for i := range rows {
-			c := &rows[i]
+		for c := range rows {
 			if c.Local.Addr().Is6() != ipv6 || !s.wanted(c) {
 				continue
 			}
@@ -75,18 +75,18 @@ func socketRow(c *tracer.Conn, timer *snapshot.Socket) snapshot.Socket {
 }
 
 // tableOwners gives the owners that the tracer knows in the form of the table.
-func tableOwners(rows []tracer.Conn) *snapshot.Owners {
+func tableOwners(rows iter.Seq[*tracer.Conn]) *snapshot.Owners {
 	owners := new(snapshot.Owners)
 	known := make(map[*tracer.Process]*snapshot.Process)
-	for i := range rows {
-		p := rows[i].Owner.Process
-		if p == nil || rows[i].Inode == 0 {
+	for row := range rows {
+		p := row.Owner.Process
+		if p == nil || row.Inode == 0 {
 			continue
 		}
 		if known[p] == nil {
 			known[p] = &snapshot.Process{PID: int(p.PID), Cmdline: []byte(p.Cmdline)}
 		}
-		owners.Put(rows[i].Inode, known[p])
+		owners.Put(row.Inode, known[p])
 	}
 	return owners
 }
