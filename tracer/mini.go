@@ -78,13 +78,17 @@ func (c *Conn) isMini(e *Event) bool {
 }
 
 func (t *Table) applyMiniGone(e *Event) {
-	c := t.minis[e.Sock]
-	if c == nil || c.dying != 0 {
-		return
+	t.miniGone(e.Sock)
+	if c := t.minis[e.Sock]; c != nil && c.dying == 0 {
+		t.stopMini(c, e.Time)
 	}
-	t.stopMini(c, e.Time)
+}
+
+// miniGone keeps in mind that a mini-socket ended during a pass: the iterator
+// takes a whole bucket at once, and may show it yet.
+func (t *Table) miniGone(sock uint64) {
 	if t.passStart != 0 {
-		t.gone[e.Sock] = struct{}{}
+		t.gone[sock] = struct{}{}
 	}
 }
 

@@ -288,6 +288,7 @@ func begins(from, to snapshot.State) bool {
 func (t *Table) firstEvent(e *Event) *Conn {
 	if e.Old != snapshot.Close {
 		if c := t.looseOf(e.tuple()); c != nil && c.key == 0 && (c.mini == 0 || c.miniState == snapshot.SynRecv) {
+			t.miniGone(c.mini) // its timer stops about now
 			t.dropLoose(c)
 			t.dropMini(c)
 			t.addSock(c, e)

@@ -123,8 +123,14 @@ func (m *model) accept(s *modelSock) {
 	if m.early {
 		m.feed(m.event(EventState, s, snapshot.Listen, snapshot.SynRecv))
 	}
-	m.miniEvent(EventMiniGone, s)
+	request := *s
 	s.mini, s.request = 0, false
+	if rapid.Bool().Draw(m.t, "child first") {
+		m.state(s, snapshot.Established)
+		m.miniEvent(EventMiniGone, &request)
+		return
+	}
+	m.miniEvent(EventMiniGone, &request)
 	m.state(s, snapshot.Established)
 }
 
@@ -338,6 +344,13 @@ func TestTableSeamlessStart(t *testing.T) {
 		m.clock += 1e6
 		table.beginPass(m.clock, true)
 		read := make(map[*modelSock]bool)
+		// Mini-sockets whose rows are told later than they were taken from the
+		// table, as they are then or were in the end.
+		type lateRow struct {
+			sock  *modelSock
+			taken modelSock
+		}
+		var late []lateRow
 		for {
 			i := slices.IndexFunc(m.socks, func(s *modelSock) bool { return !read[s] })
 			if i < 0 {
@@ -346,8 +359,19 @@ func TestTableSeamlessStart(t *testing.T) {
 			s := m.socks[i]
 			read[s] = true
 			e := m.row(s)
-			table.apply(&e)
+			if e.Mini && rapid.Bool().Draw(t, "late") {
+				late = append(late, lateRow{s, *s})
+			} else {
+				table.apply(&e)
+			}
 			m.run(3)
+		}
+		for _, l := range late {
+			if l.sock.mini == l.taken.mini {
+				l.taken = *l.sock
+			}
+			e := m.row(&l.taken)
+			table.apply(&e)
 		}
 		table.endPass(m.clock)
 		listed := make(map[string]snapshot.State)

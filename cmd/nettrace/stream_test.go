@@ -458,6 +458,11 @@ func churn(t *testing.T, hooks string, count int) {
 	}
 	if inferred > allowed {
 		t.Errorf("%d connections were mended by reconciliation, at most %d may be", inferred, allowed)
+		for _, l := range all {
+			if l.inferred > 0 {
+				t.Logf("mended: %v, begun as %+v", l.states, l.first)
+			}
+		}
 	}
 	t.Logf("%d connections in %v, %d records, %d inferred", count, took.Round(time.Millisecond), len(records), inferred)
 }
