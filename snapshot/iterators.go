@@ -193,13 +193,14 @@ func (it *Iterators) Owners(tcp bool) (*Owners, error) {
 	if ns != initialPIDNamespace {
 		return nil, fmt.Errorf("iterators tell the process ids of %s, not those of %s", initialPIDNamespace, ns)
 	}
-	p, err := it.open(iterProgOwnerRows)
-	if err != nil {
-		return nil, err
-	}
 	var o *Owners
 	done := make(chan error, 1)
 	go func() {
+		p, err := it.open(iterProgOwnerRows)
+		if err != nil {
+			done <- err
+			return
+		}
 		rows, err := p.read(ownerRowSize)
 		if err == nil {
 			o = ownersOf(rows)
