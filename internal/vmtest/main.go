@@ -136,6 +136,10 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	return nil
 }
 
+// retries is how often a machine that the emulator broke is started again, with
+// the suites that had not ended.
+const retries = 2
+
 // runKernel runs on one kernel what the options choose, and prints how it went.
 func runKernel(ctx context.Context, o options, b build, k kernel, p *printer) error {
 	tree, err := o.tree(ctx, k)
@@ -151,6 +155,20 @@ func runKernel(ctx context.Context, o options, b build, k kernel, p *printer) er
 		return s.kernels != nil && !slices.Contains(s.kernels, k.name)
 	})
 	rep, err := b.run(ctx, tree, k, chosen, o.timeout, p)
+	for range retries {
+		if !errors.Is(err, errBreakpoint) {
+			break
+		}
+		rep.dropUnended()
+		rest := chosen[len(rep.suites):]
+		if len(rest) == 0 {
+			break
+		}
+		p.line(k, "%s broke off (%v); once more", rest[0].pkg, errBreakpoint)
+		var more report
+		more, err = b.run(ctx, tree, k, rest, o.timeout, p)
+		rep.suites, rep.stray = append(rep.suites, more.suites...), append(rep.stray, more.stray...)
+	}
 	if err == nil {
 		err = rep.check(chosen, o.filtered)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -44,6 +45,14 @@ type report struct {
 	boot   time.Duration
 	suites []outcome
 	stray  []string // what was said outside of a suite: init's own troubles
+}
+
+// dropUnended leaves out the suite that the machine broke off, and what follows.
+func (rep *report) dropUnended() {
+	i := slices.IndexFunc(rep.suites, func(o outcome) bool { return o.status == "" })
+	if i >= 0 {
+		rep.suites = rep.suites[:i]
+	}
 }
 
 // check tells what is wrong with a report on the given suites. A suite that ran

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -86,5 +87,30 @@ vmtest: exit 0
 	want := []string{"TestX/sub: x_test.go:12: no veth", "TestY: y_test.go:3: no fentry"}
 	if !slices.Equal(o.skips, want) {
 		t.Errorf("skips %q, want %q", o.skips, want)
+	}
+}
+
+// TestBrokenOff goes on after a machine that broke off in its second suite.
+func TestBrokenOff(t *testing.T) {
+	const end = "vmtest: exit 0\n"
+	rep := readReport(strings.NewReader("vmtest: begin a\n"+end+"vmtest: begin b\n=== RUN   TestX\n"), func(string) {})
+	rep.dropUnended()
+	if len(rep.suites) != 1 || rep.suites[0].pkg != "a" {
+		t.Errorf("left are %v, want a", rep.suites)
+	}
+	rep.dropUnended()
+	if len(rep.suites) != 1 {
+		t.Error("a suite that ended is left out")
+	}
+}
+
+func TestPanicError(t *testing.T) {
+	for said, want := range map[string]bool{
+		"[  1.0] Oops: int3: 0000 [#1] PREEMPT SMP NOPTI\n[  1.1] RIP: 0010:enqueue_timer+0x45": true,
+		"[  1.0] BUG: kernel NULL pointer dereference\n[  1.1] int3_selftest":                   false,
+	} {
+		if got := errors.Is(panicError(said, "end"), errBreakpoint); got != want {
+			t.Errorf("%q is a breakpoint: %v, want %v", said, got, want)
+		}
 	}
 }
