@@ -74,8 +74,9 @@ var ladders = []ladder{
 	}},
 	{Substate, "FIN_WAIT2 -> TIME_WAIT of a closed socket is known from reconciliation only", []candidate{
 		{"fentry/__inet_twsk_schedule", []string{streamProgMiniState}, attachTracing},
-		{"kprobe/__inet_twsk_schedule", []string{streamProgMiniStateKprobe}, attachKprobe("__inet_twsk_schedule")},
 		{refreshHook, []string{streamProgMiniRefresh}, attachNothing},
+		// The last, as the kernel skips a kprobe that interrupts another one's program.
+		{"kprobe/__inet_twsk_schedule", []string{streamProgMiniStateKprobe}, attachKprobe("__inet_twsk_schedule")},
 	}},
 	{Acceptor, "an accepted connection is attributed to its listener's process until its own uses it", []candidate{
 		{"fexit/__inet_accept", []string{streamProgAcceptFexit}, attachTracing},
