@@ -33,7 +33,7 @@ var emulator = []string{
 // cmdline makes a kernel that cannot go on reboot at once, which ends the
 // emulator (-no-reboot). What it does not know and has a "=" it hands to process
 // 1 as an environment variable.
-const cmdline = "console=ttyS0 oops=panic panic=-1 quiet nokaslr no5lvl"
+const cmdline = "console=ttyS0 oops=panic panic=-1 softlockup_panic=1 watchdog_thresh=30 quiet nokaslr no5lvl"
 
 // consoleTail is how many of the kernel's last lines an error shows.
 const consoleTail = 30
@@ -65,17 +65,19 @@ func (m machine) boot(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-// errBreakpoint is a panic that is the emulator's doing. The kernel patches the
-// place of a tracepoint by way of a breakpoint (smp_text_poke_batch_finish,
-// arch/x86/kernel/alternative.c), and the other processor may meet it in code
-// that QEMU translated earlier, when the kernel has forgotten that it set one.
-var errBreakpoint = errors.New("a breakpoint that was gone already")
+// errEmulator is the end of a kernel that is the emulator's doing. The kernel
+// patches the place of a tracepoint by way of a breakpoint (text_poke_bp,
+// arch/x86/kernel/alternative.c), and a processor of QEMU may run what it
+// translated while that stood there, when the kernel has forgotten it: then it
+// panics, or, where kprobes take the breakpoint for one just removed, runs into it
+// for ever (kprobe_int3_handler, arch/x86/kernel/kprobes/core.c).
+var errEmulator = errors.New("the emulator ran into a breakpoint that was gone")
 
 // panicError gives the error of a kernel that panicked, by all that it said and
 // the end of that.
 func panicError(said, end string) error {
-	if strings.Contains(said, "int3: 0000 [#1]") {
-		return fmt.Errorf("the kernel panicked: %w\n%s", errBreakpoint, end)
+	if strings.Contains(said, "int3: 0000 [#1]") || strings.Contains(said, "softlockup: hung tasks") {
+		return fmt.Errorf("the kernel panicked: %w\n%s", errEmulator, end)
 	}
 	return fmt.Errorf("the kernel panicked\n%s", end)
 }

@@ -137,7 +137,8 @@ func run(ctx context.Context, o options, out io.Writer) error {
 }
 
 // retries is how often a machine that the emulator broke is started again, with
-// the suites that had not ended.
+// the suites that had not ended. What breaks a kernel every time is not the
+// emulator.
 const retries = 2
 
 // runKernel runs on one kernel what the options choose, and prints how it went.
@@ -156,7 +157,7 @@ func runKernel(ctx context.Context, o options, b build, k kernel, p *printer) er
 	})
 	rep, err := b.run(ctx, tree, k, chosen, o.timeout, p)
 	for range retries {
-		if !errors.Is(err, errBreakpoint) {
+		if !errors.Is(err, errEmulator) {
 			break
 		}
 		rep.dropUnended()
@@ -164,7 +165,7 @@ func runKernel(ctx context.Context, o options, b build, k kernel, p *printer) er
 		if len(rest) == 0 {
 			break
 		}
-		p.line(k, "%s broke off (%v); once more", rest[0].pkg, errBreakpoint)
+		p.line(k, "%s broke off, %v: once more", rest[0].pkg, errEmulator)
 		var more report
 		more, err = b.run(ctx, tree, k, rest, o.timeout, p)
 		rep.suites, rep.stray = append(rep.suites, more.suites...), append(rep.stray, more.stray...)

@@ -106,11 +106,12 @@ func TestBrokenOff(t *testing.T) {
 
 func TestPanicError(t *testing.T) {
 	for said, want := range map[string]bool{
-		"[  1.0] Oops: int3: 0000 [#1] PREEMPT SMP NOPTI\n[  1.1] RIP: 0010:enqueue_timer+0x45": true,
-		"[  1.0] BUG: kernel NULL pointer dereference\n[  1.1] int3_selftest":                   false,
+		"[  1.0] Oops: int3: 0000 [#1] PREEMPT SMP NOPTI\n[  1.1] RIP: 0010:enqueue_timer+0x45":                                 true,
+		"[ 60.0] watchdog: BUG: soft lockup - CPU#1 stuck for 61s!\n[ 60.1] Kernel panic - not syncing: softlockup: hung tasks": true,
+		"[  1.0] BUG: kernel NULL pointer dereference\n[  1.1] int3_selftest":                                                   false,
 	} {
-		if got := errors.Is(panicError(said, "end"), errBreakpoint); got != want {
-			t.Errorf("%q is a breakpoint: %v, want %v", said, got, want)
+		if got := errors.Is(panicError(said, "end"), errEmulator); got != want {
+			t.Errorf("%q is the emulator's: %v, want %v", said, got, want)
 		}
 	}
 }
