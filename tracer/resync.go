@@ -154,12 +154,11 @@ func (t *Table) mergeRow(c *Conn, e *Event) {
 	t.list(c)
 }
 
-// listedRow is a row of the initial table, as it was before what happened to the
-// socket since.
+// listedRow is a row of the initial table; the inode is from before what happened
+// to the socket since.
 type listedRow struct {
 	conn  *Conn
-	inode uint64
-	state snapshot.State
+	inode uint32
 }
 
 // list puts a socket that was there before the tracer in the initial table, in
@@ -170,14 +169,14 @@ func (t *Table) list(c *Conn) {
 		return
 	}
 	c.listed = true
-	t.listed = append(t.listed, listedRow{c, c.Inode, c.firstSeen})
+	t.listed = append(t.listed, listedRow{c, uint32(c.Inode)})
 }
 
 // initialRows yields the initial table. A row is valid until the next one.
 func (t *Table) initialRows(yield func(*Conn) bool) {
 	for _, l := range t.listed {
 		row := *l.conn
-		row.State, row.Inode = l.state, l.inode
+		row.State, row.Inode = row.firstSeen, uint64(l.inode)
 		if !yield(&row) {
 			return
 		}
@@ -246,7 +245,7 @@ func (t *Table) abandonPass() {
 // a connection is incoming when a listener holds its port.
 func (t *Table) completeRows() {
 	for _, l := range t.listed {
-		if l.state != snapshot.Listen && t.listenerOf(l.conn) != nil {
+		if l.conn.firstSeen != snapshot.Listen && t.listenerOf(l.conn) != nil {
 			l.conn.Direction = Incoming
 		}
 	}

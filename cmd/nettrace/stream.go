@@ -47,8 +47,7 @@ func runStream(e *env, o *options) error {
 	if err != nil {
 		return pollInstead(e, o, err)
 	}
-	// Little is allocated once it runs, so memory matters more than collections.
-	debug.SetGCPercent(50)
+	debug.SetGCPercent(gcPercentStart)
 	defer t.Close() // what it detaches is gone with the process anyway
 	s := newStream(e, o, "bpf")
 	s.stats = t.Stats
@@ -146,6 +145,14 @@ type stream struct {
 	lost      uint64
 	poll      tracer.TableStats // counted here while polling
 }
+
+// Little is allocated but for the table, so memory matters more than collections:
+// most for the initial table, which is as large as the host is busy; a table that
+// grows later is marked over and over.
+const (
+	gcPercentStart = 10
+	gcPercent      = 50
+)
 
 const (
 	statsInterval = 30 * time.Second
@@ -288,6 +295,7 @@ func (s *stream) wanted(c *tracer.Conn) bool {
 
 // Snapshot tells the initial table.
 func (s *stream) Snapshot(rows iter.Seq[*tracer.Conn], took time.Duration) error {
+	defer debug.SetGCPercent(gcPercent)
 	if s.json == nil {
 		return s.table(rows)
 	}
