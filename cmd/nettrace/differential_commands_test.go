@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 )
@@ -215,15 +214,8 @@ func repeats(args []string) bool {
 }
 
 // randomTrials draws command lines of one to four words. The same seed gives
-// the same ones. Under an emulator, where a program takes a tenth of a second to
-// start, each kernel gets a quarter, and others than the next.
+// the same ones.
 func randomTrials(seed uint64, n int, leaveOut string) []trial {
-	if inMachine {
-		n /= 4
-		for _, c := range os.Getenv("NETTRACE_KERNEL") {
-			seed = seed*31 + uint64(c)
-		}
-	}
 	r := rand.New(rand.NewPCG(seed, 0))
 	pick := func(from ...string) string { return from[r.IntN(len(from))] }
 	letters := func(from string) string {

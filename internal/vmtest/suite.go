@@ -45,7 +45,11 @@ var suites = []suite{
 	},
 	{
 		pkg: "cmd/nettrace", run: "^(TestStream|TestDoctor|TestSources)",
-		programs: []string{"ip", "netstat", "bash"},
+		programs: []string{"ip", "netstat", "bash"}, modules: guestModules,
+	},
+	{
+		pkg: "cmd/nettrace", run: "^TestNetstat", kernels: []string{"6.1", "6.12"},
+		programs: []string{"ip", "netstat", "bash"}, modules: guestModules,
 	},
 }
 
@@ -99,6 +103,7 @@ func (b build) initramfs(file, tree string, chosen []suite, limit time.Duration)
 		}
 	}
 	a.data("/etc/nsswitch.conf", []byte(nsswitch))
+	a.data("/etc/resolv.conf", nil) // for tests to put their own over it
 	a.symlink("/var/run", "/run")
 	a.copy("/usr/bin/nettrace", filepath.Join(b.dir, "nettrace"))
 	var list []byte
@@ -162,7 +167,7 @@ func (b build) compileAll(ctx context.Context, chosen []suite) error {
 // run boots a kernel with the suites in its initramfs and reads what they say.
 func (b build) run(ctx context.Context, tree string, k kernel, chosen []suite, limit time.Duration, p *printer) (report, error) {
 	dir := filepath.Join(b.dir, k.name)
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return report{}, err
 	}
 	image, err := image(tree)
