@@ -48,6 +48,7 @@ func runStream(e *env, o *options) error {
 		return pollInstead(e, o, err)
 	}
 	debug.SetGCPercent(gcPercentStart)
+	runtime.GC()    // what opening needed, the kernel's types above all
 	defer t.Close() // what it detaches is gone with the process anyway
 	s := newStream(e, o, "bpf")
 	s.stats = t.Stats
@@ -150,7 +151,7 @@ type stream struct {
 // most for the initial table, which is as large as the host is busy; a table that
 // grows later is marked over and over.
 const (
-	gcPercentStart = 10
+	gcPercentStart = 15
 	gcPercent      = 50
 )
 
