@@ -108,9 +108,11 @@ func (t *Tracer) endPass() {
 		t.keep(err)
 		return
 	}
-	if err != nil || !t.rowsEnded {
+	// The record of its end may have found no room. The first pass, which all else
+	// waits for, is taken as it is: it was read to the end, and the next one heals.
+	t.passAsked = t.passAsked || err != nil || !t.rowsEnded
+	if err != nil || !t.rowsEnded && !initial {
 		t.table.abandonPass()
-		t.passAsked = true
 		return
 	}
 	t.learn()
