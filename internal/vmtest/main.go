@@ -139,7 +139,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 // retries is how often a machine that the emulator broke is started again, with
 // the suites that had not ended. What breaks a kernel every time is not the
 // emulator.
-const retries = 2
+const retries = 3
 
 // runKernel runs on one kernel what the options choose, and prints how it went.
 func runKernel(ctx context.Context, o options, b build, k kernel, p *printer) error {

@@ -48,7 +48,10 @@ var suites = []suite{
 		programs: []string{"ip", "netstat", "bash"}, modules: guestModules,
 	},
 	{
-		pkg: "cmd/nettrace", run: "^TestNetstat", kernels: []string{"6.1", "6.12"},
+		// The scenes of the kernel's own /proc; those of files that are made up say
+		// the same on every kernel, and take as long again.
+		pkg: "cmd/nettrace", run: "^TestNetstat$/^(sockets|another_user|hidden_processes|processes_without_access|empty)$",
+		kernels:  []string{"6.1", "6.12"},
 		programs: []string{"ip", "netstat", "bash"}, modules: guestModules,
 	},
 }
