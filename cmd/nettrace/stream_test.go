@@ -581,10 +581,10 @@ func TestStreamShortLived(t *testing.T) {
 }
 
 // halfDead finds connections that the kernel left in FIN_WAIT2 for good (the table
-// was compared with its own): before 6.19 a packet that comes while a timewait
-// socket replaces its full socket may find neither (inet_twsk_hashdance_schedule
-// puts it at the head of a chain that is read without a lock), and the FIN of the
-// other side is answered with RST.
+// was compared with its own): a packet that comes while a timewait socket takes the
+// place of its full socket may find neither (inet_twsk_hashdance_schedule,
+// net/ipv4/inet_timewait_sock.c, puts it at the head of a chain that is read without
+// a lock), and the FIN of the other side is answered with RST.
 func halfDead(all map[string]*life) map[int]bool {
 	dead := make(map[int]bool)
 	for _, l := range all {
