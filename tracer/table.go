@@ -414,11 +414,10 @@ func (t *Table) remove(c *Conn) {
 
 func (t *Table) newConn(e *Event) *Conn {
 	var c *Conn
-	switch n := len(t.free); {
-	case n > 0:
+	if n := len(t.free); n > 0 {
 		c, t.free = t.free[n-1], t.free[:n-1]
 		*c = Conn{}
-	default:
+	} else {
 		if len(t.fresh) == 0 {
 			t.fresh = make([]Conn, 124) // just below 32 KiB: a tenth less than one by one
 		}
