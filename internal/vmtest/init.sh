@@ -3,7 +3,7 @@
 # /suites, says how it ended, and switches the machine off.
 #
 # The kernel's messages are on the first serial line, the tests' on the second:
-# neither cuts the other's lines in two.
+# neither cuts the other's lines in two. The third shows that processes still run.
 
 /bin/busybox mkdir -p /proc /sys /dev /tmp /run /root /applets
 /bin/busybox --install -s /applets
@@ -23,6 +23,20 @@ mount -t tmpfs tmpfs /tmp
 mount -t tmpfs tmpfs /run
 chmod 1777 /tmp
 ip link set lo up
+while sleep 5; do echo alive; done >/dev/ttyS2 &
+
+# Two listeners that hear nothing, on each tracepoint that the tests use. With
+# fewer, each attaching and detaching patches the kernel's code where the
+# tracepoint is called (tracepoint_add_func, kernel/tracepoint.c), which the
+# emulator may take badly: see errEmulator.
+for listeners in /sys/kernel/tracing /sys/kernel/tracing/instances/second; do
+	mkdir -p $listeners
+	echo 0 >$listeners/tracing_on
+	for tracepoint in sock/inet_sock_set_state timer/timer_start timer/timer_cancel; do
+		echo 1 >$listeners/events/$tracepoint/enable
+	done
+done
+
 while read -r module; do
 	insmod "/modules/$module.ko"
 done </modules/order

@@ -30,21 +30,30 @@ var emulator = []string{
 	"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 }
 
-// cmdline makes a kernel that cannot go on reboot at once, which ends the
-// emulator (-no-reboot). What it does not know and has a "=" it hands to process
-// 1 as an environment variable.
-const cmdline = "console=ttyS0 oops=panic panic=-1 softlockup_panic=1 watchdog_thresh=30 quiet nokaslr no5lvl"
+// cmdline makes a kernel that cannot go on, or one of whose processors does not,
+// reboot at once, which ends the emulator (-no-reboot). What it does not know and
+// has a "=" it hands to process 1 as an environment variable.
+const cmdline = "console=ttyS0 quiet nokaslr no5lvl oops=panic panic=-1 softlockup_panic=1 watchdog_thresh=30 " +
+	"sysctl.kernel.panic_on_rcu_stall=1 rcupdate.rcu_cpu_stall_timeout=60"
+
+// silence is how long a machine may say on its third serial line nothing before it
+// is taken to be dead, where init says something every few seconds.
+const silence = 2 * time.Minute
 
 // consoleTail is how many of the kernel's last lines an error shows.
 const consoleTail = 30
 
 // boot runs the machine and copies its second serial line to out until it stops.
-// A machine that is still there when ctx ends is stopped. The error of an end
-// that init did not bring about holds the console's last lines.
+// A machine that is still there when ctx ends, or has been silent for too long, is
+// stopped. The error of an end that init did not bring about holds the console's
+// last lines.
 func (m machine) boot(ctx context.Context, out io.Writer) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go m.watch(ctx, silence, cancel)
 	args := append([]string{
 		"-kernel", m.kernel, "-initrd", m.initrd, "-append", cmdline + " NETTRACE_KERNEL=" + m.series,
-		"-serial", "file:" + m.console(), "-serial", "stdio",
+		"-serial", "file:" + m.console(), "-serial", "stdio", "-serial", "file:" + m.pulse(),
 	}, emulator...)
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", args...)
 	cmd.Stdout = out
@@ -65,6 +74,26 @@ func (m machine) boot(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
+// watch cancels with errEmulator when the machine has been silent for the limit.
+func (m machine) watch(ctx context.Context, limit time.Duration, cancel context.CancelCauseFunc) {
+	var said int64
+	last := time.Now()
+	for tick := time.Tick(limit / 20); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick:
+		}
+		if info, err := os.Stat(m.pulse()); err == nil && info.Size() != said {
+			said, last = info.Size(), time.Now()
+		}
+		if time.Since(last) > limit {
+			cancel(fmt.Errorf("silent for %s: %w", limit, errEmulator))
+			return
+		}
+	}
+}
+
 // errEmulator is the end of a kernel that is the emulator's doing. The kernel
 // patches the place of a tracepoint by way of a breakpoint (text_poke_bp,
 // arch/x86/kernel/alternative.c), and a processor of QEMU may run what it
@@ -76,8 +105,10 @@ var errEmulator = errors.New("the emulator ran into a breakpoint that was gone")
 // panicError gives the error of a kernel that panicked, by all that it said and
 // the end of that.
 func panicError(said, end string) error {
-	if strings.Contains(said, "int3: 0000 [#1]") || strings.Contains(said, "softlockup: hung tasks") {
-		return fmt.Errorf("the kernel panicked: %w\n%s", errEmulator, end)
+	for _, sign := range []string{"int3: 0000 [#1]", "softlockup: hung tasks", "RCU Stall"} {
+		if strings.Contains(said, sign) {
+			return fmt.Errorf("the kernel panicked: %w\n%s", errEmulator, end)
+		}
 	}
 	return fmt.Errorf("the kernel panicked\n%s", end)
 }
@@ -93,6 +124,9 @@ func (m machine) said() string {
 
 // console is the file that the kernel's serial line ends in.
 func (m machine) console() string { return filepath.Join(m.dir, "console") }
+
+// pulse is the file that the machine's third serial line ends in.
+func (m machine) pulse() string { return filepath.Join(m.dir, "pulse") }
 
 // lastWords gives the end of what the kernel wrote to its console.
 func (m machine) lastWords() string {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -80,6 +81,41 @@ func writeInitramfs(t *testing.T, name, init string) {
 	a := newArchive(f)
 	a.script("/init", []byte(init))
 	if err := errors.Join(addBusybox(a), a.close(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A machine that says nothing for too long is given up, one that speaks is not.
+func TestMachineSilent(t *testing.T) {
+	for name, speaks := range map[string]bool{"silent": false, "speaking": true} {
+		t.Run(name, func(t *testing.T) {
+			m := machine{dir: t.TempDir()}
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancelCause(t.Context())
+				defer cancel(nil)
+				go m.watch(ctx, silence, cancel)
+				for range 50 {
+					time.Sleep(5 * time.Second)
+					if speaks {
+						appendTo(t, m.pulse(), "alive\n")
+					}
+				}
+				if got := errors.Is(context.Cause(ctx), errEmulator); got == speaks {
+					t.Errorf("given up: %v", got)
+				}
+			})
+		})
+	}
+}
+
+func appendTo(t *testing.T, name, text string) {
+	t.Helper()
+	f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteString(text)
+	if err := errors.Join(err, f.Close()); err != nil {
 		t.Fatal(err)
 	}
 }

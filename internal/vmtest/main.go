@@ -57,7 +57,7 @@ func parseArgs(args []string, stderr io.Writer) (options, error) {
 	fl.BoolVar(&o.verbose, "v", false, "print what the tests print, as they do")
 	fl.StringVar(&o.mirror, "mirror", "", "`URL` of the Debian archive (default: that of this machine's APT sources)")
 	fl.IntVar(&o.parallel, "parallel", 2, "`number` of machines at a time")
-	fl.DurationVar(&o.timeout, "timeout", 40*time.Minute, "`time` that one machine may take")
+	fl.DurationVar(&o.timeout, "timeout", 25*time.Minute, "`time` that one machine may take")
 	err := fl.Parse(args)
 	if err != nil {
 		return o, err

@@ -108,6 +108,7 @@ func TestPanicError(t *testing.T) {
 	for said, want := range map[string]bool{
 		"[  1.0] Oops: int3: 0000 [#1] PREEMPT SMP NOPTI\n[  1.1] RIP: 0010:enqueue_timer+0x45":                                 true,
 		"[ 60.0] watchdog: BUG: soft lockup - CPU#1 stuck for 61s!\n[ 60.1] Kernel panic - not syncing: softlockup: hung tasks": true,
+		"[ 90.0] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:\n[ 90.1] Kernel panic - not syncing: RCU Stall":          true,
 		"[  1.0] BUG: kernel NULL pointer dereference\n[  1.1] int3_selftest":                                                   false,
 	} {
 		if got := errors.Is(panicError(said, "end"), errEmulator); got != want {
