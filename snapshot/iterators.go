@@ -13,27 +13,32 @@ import (
 	"syscall"
 	"unsafe"
 
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 )
 
 // Iterators reads TCP sockets and the owners of sockets by BPF iterators: the
 // same rows in the same order as /proc, several times faster when there are
-// many, after a start of some 20 ms. They need CAP_BPF and CAP_PERFMON.
+// many, after a start of some milliseconds. They need CAP_BPF and CAP_PERFMON.
 //
 // A program is loaded when it is first used. An Iterators must not be used by
 // several goroutines at once.
 type Iterators struct {
-	types *btf.Cache // the kernel's, read once
+	loader *iterLoader
 
-	rows  [][]byte // of the last pass over the TCP sockets
-	err   error    // of that pass
-	ahead bool     // it was made for the next LoadTCP
+	tcp   *rowReader // of the last pass over the TCP sockets
+	ahead bool       // it was begun for the next LoadTCP
 }
 
 // NewIterators gives the fast source; nothing is loaded yet.
-func NewIterators() *Iterators { return &Iterators{types: btf.NewCache()} }
+func NewIterators() *Iterators { return &Iterators{} }
+
+// prepare reads what loading programs needs, once.
+func (it *Iterators) prepare() (err error) {
+	if it.loader == nil {
+		it.loader, err = newIterLoader()
+	}
+	return err
+}
 
 // pass is an iterator that can be read once.
 type pass struct {
@@ -42,73 +47,86 @@ type pass struct {
 }
 
 // open loads a program and opens its iterator, which holds what it needs of it.
-func (it *Iterators) open(program string) (*pass, error) {
-	spec, err := loadIter()
+func (l *iterLoader) open(program string) (*pass, error) {
+	prog, err := l.load(program)
 	if err != nil {
-		return nil, fmt.Errorf("read the BPF object: %w", err)
+		return nil, fmt.Errorf("load iterator %s: %w", program, err)
 	}
-	for name := range spec.Programs {
-		if name != program {
-			delete(spec.Programs, name)
-		}
-	}
-	spec.Maps, spec.Variables = nil, nil // no program uses any
-	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
-		Cache:    it.types,
-		Programs: ebpf.ProgramOptions{LogDisabled: true},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("load iterator: %w", err)
-	}
-	defer coll.Close()
-	l, err := link.AttachIter(link.IterOptions{Program: coll.Programs[program]})
+	defer prog.Close()
+	attached, err := link.AttachIter(link.IterOptions{Program: prog})
 	if err != nil {
 		return nil, fmt.Errorf("attach iterator %s: %w", program, err)
 	}
-	defer l.Close()
-	r, err := l.Open()
+	defer attached.Close()
+	r, err := attached.Open()
 	if err != nil {
 		return nil, fmt.Errorf("open iterator %s: %w", program, err)
 	}
 	return &pass{program, r}, nil
 }
 
-// rowsPerChunk is how many rows are kept together: some 256 KiB, enough for the
+// rowsPerChunk is how many rows are kept together: some 64 KiB, enough for the
 // 32 KiB that the kernel gives at once (bpf_seq_read, kernel/bpf/bpf_iter.c).
 // One growing piece would be copied, and leave more garbage than it holds.
-const rowsPerChunk = 4096
+const rowsPerChunk = 1024
 
-// read reads all rows of a size, in chunks of whole rows, and closes the iterator.
-func (p *pass) read(size int) ([][]byte, error) {
+// chunksAhead is how many chunks may wait for whom they are read for.
+const chunksAhead = 256
+
+// read gives all rows of a size, in chunks of whole rows, and closes the iterator.
+func (p *pass) read(size int, give func(chunk []byte)) error {
 	defer p.rows.Close()
-	var chunks [][]byte
 	chunk := make([]byte, 0, rowsPerChunk*size)
 	for {
 		n, err := p.rows.Read(chunk[len(chunk):cap(chunk)])
 		chunk = chunk[:len(chunk)+n]
 		if len(chunk) == cap(chunk) {
-			chunks = append(chunks, chunk)
+			give(chunk)
 			chunk = make([]byte, 0, rowsPerChunk*size)
 		}
 		switch {
 		case errors.Is(err, io.EOF):
-			return append(chunks, chunk), nil
+			give(chunk)
+			return nil
 		case errors.Is(err, syscall.EAGAIN): // more objects than one read may pass over
 		case err != nil:
-			return nil, fmt.Errorf("read iterator %s: %w", p.program, err)
+			return fmt.Errorf("read iterator %s: %w", p.program, err)
 		}
 	}
 }
 
-// eachRow yields the rows of a size in chunks.
-func eachRow(chunks [][]byte, size int) iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
-		for _, chunk := range chunks {
-			for ; len(chunk) >= size; chunk = chunk[size:] {
-				if !yield(chunk[:size]) {
-					return
-				}
+// rowReader reads a pass while the first rows of it are already used.
+type rowReader struct {
+	coming chan []byte
+	chunks [][]byte // those that came
+	err    error    // of the pass, once coming is closed
+}
+
+func newRowReader(p *pass, size int) *rowReader {
+	r := &rowReader{coming: make(chan []byte, chunksAhead)}
+	go func() {
+		r.err = p.read(size, func(chunk []byte) { r.coming <- chunk })
+		close(r.coming)
+	}()
+	return r
+}
+
+// all yields the chunks from the first on, and at the end an error if there was one.
+func (r *rowReader) all() iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		for _, chunk := range r.chunks {
+			if !yield(chunk, nil) {
+				return
 			}
+		}
+		for chunk := range r.coming {
+			r.chunks = append(r.chunks, chunk)
+			if !yield(chunk, nil) {
+				return
+			}
+		}
+		if r.err != nil {
+			yield(nil, r.err)
 		}
 	}
 }
@@ -118,39 +136,52 @@ const (
 	ownerRowSize = int(unsafe.Sizeof(iterOwnerRow{}))
 )
 
-// LoadTCP reads the TCP sockets of the caller's network namespace, both families
-// in one pass. TCP yields them. Inodes cost a tenth of it; without them they are
-// zero, unless Owners has read the sockets.
+// LoadTCP begins to read the TCP sockets of the caller's network namespace, both
+// families in one pass. TCP yields them. Inodes cost a tenth of it; without them
+// they are zero, unless Owners has begun the pass.
 func (it *Iterators) LoadTCP(inodes bool) error {
-	if !it.ahead {
-		it.readTCP(inodes)
+	if it.ahead {
+		it.ahead = false
+		return nil
 	}
-	it.ahead = false
-	return it.err
+	return it.openTCP(inodes)
 }
 
-func (it *Iterators) readTCP(inodes bool) {
+// openTCP must run on the caller's thread: an iterator tells of the network
+// namespace of the thread that opened it.
+func (it *Iterators) openTCP(inodes bool) error {
 	program := iterProgTcpRows
 	if !inodes {
 		program = iterProgTcpRowsBare
 	}
-	var p *pass
-	if p, it.err = it.open(program); it.err == nil {
-		it.rows, it.err = p.read(tcpRowSize)
+	if err := it.prepare(); err != nil {
+		return err
 	}
+	p, err := it.loader.open(program)
+	if err != nil {
+		return err
+	}
+	it.tcp = newRowReader(p, tcpRowSize)
+	return nil
 }
 
 // TCP yields the sockets of one family that LoadTCP read, in the order of
-// /proc/net/tcp or tcp6. They have no timers.
+// /proc/net/tcp or tcp6. They have no timers. The error is of reading.
 func (it *Iterators) TCP(ipv6 bool) iter.Seq2[Socket, error] {
 	var r iterTcpRow
 	return func(yield func(Socket, error) bool) {
-		for row := range eachRow(it.rows, tcpRowSize) {
-			if (row[unsafe.Offsetof(r.Family)] == syscall.AF_INET6) != ipv6 {
-				continue
-			}
-			if !yield(tcpSocket(row, ipv6), nil) {
+		for chunk, err := range it.tcp.all() {
+			if err != nil {
+				yield(Socket{}, err)
 				return
+			}
+			for ; len(chunk) >= tcpRowSize; chunk = chunk[tcpRowSize:] {
+				if (chunk[unsafe.Offsetof(r.Family)] == syscall.AF_INET6) != ipv6 {
+					continue
+				}
+				if !yield(tcpSocket(chunk[:tcpRowSize], ipv6), nil) {
+					return
+				}
 			}
 		}
 	}
@@ -184,7 +215,7 @@ const initialPIDNamespace = "pid:[4026531836]"
 
 // Owners reads which process holds which socket, as ReadOwners does: the first
 // process is the one with the lowest id, which is the first in /proc. With tcp
-// the sockets for the next LoadTCP are read at the same time.
+// it begins the pass for the next LoadTCP at the same time.
 func (it *Iterators) Owners(tcp bool) (*Owners, error) {
 	ns, err := os.Readlink("/proc/self/ns/pid")
 	if err != nil {
@@ -193,25 +224,27 @@ func (it *Iterators) Owners(tcp bool) (*Owners, error) {
 	if ns != initialPIDNamespace {
 		return nil, fmt.Errorf("iterators tell the process ids of %s, not those of %s", initialPIDNamespace, ns)
 	}
+	if err := it.prepare(); err != nil {
+		return nil, err
+	}
 	var o *Owners
 	done := make(chan error, 1)
 	go func() {
-		p, err := it.open(iterProgOwnerRows)
+		p, err := it.loader.open(iterProgOwnerRows)
 		if err != nil {
 			done <- err
 			return
 		}
-		rows, err := p.read(ownerRowSize)
+		var rows [][]byte
+		err = p.read(ownerRowSize, func(chunk []byte) { rows = append(rows, chunk) })
 		if err == nil {
 			o = ownersOf(rows)
 		}
 		done <- err
 	}()
-	if tcp { // on this thread: the network namespace is the thread's
-		it.readTCP(true)
-		it.ahead = true
-	}
+	opened := tcp && it.openTCP(true) == nil // or LoadTCP tells what is wrong
 	err = <-done
+	it.ahead = opened && err == nil
 	return o, err
 }
 
@@ -221,7 +254,7 @@ func ownersOf(rows [][]byte) *Owners {
 	most := len(rows) * rowsPerChunk
 	o := &Owners{first: make(map[uint64]int32, most), others: map[uint64][]int32{}}
 	last, held := uint32(0), false
-	for row := range eachRow(rows, ownerRowSize) {
+	for row := range ownerRows(rows) {
 		pid := binary.NativeEndian.Uint32(row[unsafe.Offsetof(r.Pid):])
 		if pid != last {
 			last, held = pid, false
@@ -238,11 +271,26 @@ func ownersOf(rows [][]byte) *Owners {
 	return o
 }
 
+// ownerRows yields the rows in chunks.
+func ownerRows(chunks [][]byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for _, chunk := range chunks {
+			for ; len(chunk) >= ownerRowSize; chunk = chunk[ownerRowSize:] {
+				if !yield(chunk[:ownerRowSize]) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // Worth reports whether the sockets in use are so many that the iterators are
 // faster than /proc, with their owners wanted or not. Measured with fresh
-// processes, /proc and iterators took 15 and 31 ms for 2,000 sockets and their
-// owners, 32 and 31 ms for 5,000, 171 and 29 ms for 20,000; without owners they
-// are even at about 20,000. proc is the proc root.
+// processes, /proc and iterators took 27 and 11 ms for 2,000 sockets and their
+// owners, 17 and 12 ms without. Loading the programs takes 5 ms, which is what
+// /proc needs for 800 sockets with owners or 2,000 without; where the kernel's
+// hash table is large, as there, passing over it once instead of twice is worth
+// that for any number. proc is the proc root.
 func Worth(proc string, owners bool) bool {
 	b, err := readFile(proc, "net/sockstat")
 	if err != nil {
@@ -261,7 +309,7 @@ func Worth(proc string, owners bool) bool {
 		}
 	}
 	if owners {
-		return total >= 5000
+		return total >= 1000
 	}
-	return total >= 20000
+	return total >= 2000
 }

@@ -58,6 +58,11 @@ func (r *shortReader) Read(b []byte) (int, error) {
 
 func (*shortReader) Close() error { return nil }
 
+// readerOf reads rows that come in parts and end with an error.
+func readerOf(rows []byte, end error) *rowReader {
+	return newRowReader(&pass{"rows", &shortReader{rest: rows, err: end}}, tcpRowSize)
+}
+
 // TestPassRead reads rows that come in parts: none may be lost or torn.
 func TestPassRead(t *testing.T) {
 	for _, n := range []int{0, 1, rowsPerChunk, 2*rowsPerChunk + 1} {
@@ -65,12 +70,15 @@ func TestPassRead(t *testing.T) {
 		for i := range list {
 			list[i].Inode = uint64(i)
 		}
-		chunks, err := (&pass{"rows", &shortReader{rest: encode(t, list...), err: io.EOF}}).read(ownerRowSize)
+		var chunks [][]byte
+		err := (&pass{"rows", &shortReader{rest: encode(t, list...), err: io.EOF}}).read(ownerRowSize, func(chunk []byte) {
+			chunks = append(chunks, chunk)
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		i := 0
-		for row := range eachRow(chunks, ownerRowSize) {
+		for row := range ownerRows(chunks) {
 			if got := binary.NativeEndian.Uint64(row); got != uint64(i) {
 				t.Fatalf("row %d of %d is %d", i, n, got)
 			}
@@ -80,22 +88,19 @@ func TestPassRead(t *testing.T) {
 			t.Errorf("%d rows of %d", i, n)
 		}
 	}
-	if _, err := (&pass{"rows", &shortReader{err: unix.ENOMEM}}).read(ownerRowSize); !errors.Is(err, unix.ENOMEM) {
-		t.Errorf("a read that fails gives %v", err)
-	}
 }
 
 // TestIteratorsTCP has the families mixed, as an iterator passes over them.
 func TestIteratorsTCP(t *testing.T) {
 	mapped := netip.MustParseAddr("::ffff:127.0.0.1")
-	it := &Iterators{rows: chunked(encode(t,
+	it := &Iterators{tcp: readerOf(encode(t,
 		iterTcpRow{Family: unix.AF_INET6, State: uint8(Listen), LocalPort: 80, LocalAddr: mapped.As16(), RecvQ: 3, Inode: 1 << 33},
 		iterTcpRow{
 			Family: unix.AF_INET, State: uint8(TimeWait), LocalPort: 443, RemotePort: 65535, Uid: 1000,
 			LocalAddr: [16]byte{10, 0, 0, 1}, RemoteAddr: [16]byte{10, 0, 0, 2}, RecvQ: 1, SendQ: math.MaxUint32, Inode: 7,
 		},
 		iterTcpRow{Family: unix.AF_INET6, State: uint8(Established), LocalPort: 1, RemotePort: 2},
-	), 2*tcpRowSize)}
+	), io.EOF)}
 	want := map[bool][]Socket{
 		false: {{
 			Local: netip.MustParseAddrPort("10.0.0.1:443"), Remote: netip.MustParseAddrPort("10.0.0.2:65535"),
@@ -126,8 +131,8 @@ func TestIteratorsTCP(t *testing.T) {
 // TestIteratorsTCPAllocs goes over many rows: what is allocated must not grow
 // with them.
 func TestIteratorsTCPAllocs(t *testing.T) {
-	const rows = 1000
-	it := &Iterators{rows: chunked(encode(t, make([]iterTcpRow, rows)...), 300*tcpRowSize)}
+	const rows = 3*rowsPerChunk + 1
+	it := &Iterators{tcp: readerOf(encode(t, make([]iterTcpRow, rows)...), io.EOF)}
 	n := 0
 	allocs := testing.AllocsPerRun(10, func() {
 		n = 0
@@ -143,18 +148,46 @@ func TestIteratorsTCPAllocs(t *testing.T) {
 	}
 }
 
-// TestIteratorsAhead has a pass that was made for the next LoadTCP, and one that
-// failed.
+// TestIteratorsTCPError has a pass that fails after some rows, which come first,
+// for both families.
+func TestIteratorsTCPError(t *testing.T) {
+	it := &Iterators{tcp: readerOf(encode(t, make([]iterTcpRow, rowsPerChunk)...), unix.ENOMEM)}
+	for _, ipv6 := range []bool{false, true} {
+		n := 0
+		var last error
+		for _, err := range it.TCP(ipv6) {
+			if last = err; err == nil {
+				n++
+			}
+		}
+		if want := map[bool]int{false: rowsPerChunk}[ipv6]; n != want || !errors.Is(last, unix.ENOMEM) {
+			t.Errorf("IPv6 %t: %d rows and %v, want %d and %v", ipv6, n, last, want, unix.ENOMEM)
+		}
+	}
+}
+
+// TestIteratorsTCPStops leaves off, and begins again from the first row.
+func TestIteratorsTCPStops(t *testing.T) {
+	const rows = 2*rowsPerChunk + 1
+	it := &Iterators{tcp: readerOf(encode(t, make([]iterTcpRow, rows)...), io.EOF)}
+	for _, stop := range []int{1, rowsPerChunk, rowsPerChunk + 1, rows, rows} {
+		n := 0
+		for _, err := range it.TCP(false) {
+			if n++; n == stop || err != nil {
+				break
+			}
+		}
+		if n != stop {
+			t.Errorf("%d rows, want %d", n, stop)
+		}
+	}
+}
+
+// TestIteratorsAhead has a pass that was begun for the next LoadTCP: it serves once.
 func TestIteratorsAhead(t *testing.T) {
-	failed := os.ErrPermission
-	for _, err := range []error{nil, failed} {
-		it := &Iterators{ahead: true, err: err}
-		if got := it.LoadTCP(true); !errors.Is(got, err) {
-			t.Errorf("error %v, want %v", got, err)
-		}
-		if it.ahead {
-			t.Error("the pass serves a second time")
-		}
+	it := &Iterators{ahead: true}
+	if err := it.LoadTCP(true); err != nil || it.ahead {
+		t.Errorf("error %v, still there: %t", err, it.ahead)
 	}
 }
 
@@ -200,9 +233,9 @@ func TestWorth(t *testing.T) {
 		{"", false, false},
 		{"sockets: used\nTCP: inuse 1\nUDP: inuse 9000000 mem 4\n", false, false},
 		{"sockets: used x\nTCP: inuse 1 orphan 0 tw -5 alloc 1 mem 1\n", false, false},
-		{"sockets: used 4999\nTCP: inuse 1 orphan 0 tw 0 alloc 1 mem 1\n", false, false},
-		{"sockets: used 4999\nTCP: inuse 1 orphan 0 tw 1 alloc 1 mem 1\n", true, false},
-		{"sockets: used 20000\nTCP: inuse 1 orphan 0 tw 0 alloc 1 mem 1\n", true, true},
+		{"sockets: used 999\nTCP: inuse 1 orphan 0 tw 0 alloc 1 mem 1\n", false, false},
+		{"sockets: used 999\nTCP: inuse 1 orphan 0 tw 1 alloc 1 mem 1\n", true, false},
+		{"sockets: used 2000\nTCP: inuse 1 orphan 0 tw 0 alloc 1 mem 1\n", true, true},
 	}
 	for _, test := range tests {
 		if err := os.WriteFile(filepath.Join(proc, "net/sockstat"), []byte(test.text), 0o644); err != nil {

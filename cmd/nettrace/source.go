@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"iter"
 	"os"
+	"runtime"
+	"runtime/debug"
 
 	"github.com/nettrace/nettrace/snapshot"
 )
@@ -12,17 +14,29 @@ import (
 // to be read: there are few sockets, the root is not the real one, there is no
 // privilege, or the user wants it so.
 func (s *session) iterators() *snapshot.Iterators {
-	if s.opts.source == "bpf" && s.iters == nil {
+	if s.iters == nil && s.useIterators() {
 		s.iters = snapshot.NewIterators()
-	}
-	if s.iters != nil || s.opts.source == "proc" || s.opts.procRoot != defaultProcRoot || !seesAll() {
-		return s.iters
-	}
-	if snapshot.Worth(s.opts.procRoot, s.opts.programs) {
-		s.iters = snapshot.NewIterators()
+		debug.SetGCPercent(gcPercentMany)
+		// Two threads are in long reads: without places of their own they would
+		// have to get one back after each.
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 2)
 	}
 	return s.iters
 }
+
+func (s *session) useIterators() bool {
+	switch {
+	case s.opts.source == "bpf":
+		return true
+	case s.opts.source == "proc" || s.opts.procRoot != defaultProcRoot || !seesAll():
+		return false
+	}
+	return snapshot.Worth(s.opts.procRoot, s.opts.programs)
+}
+
+// gcPercentMany lets a process that is soon over show 100,000 sockets before the
+// first collection, which starts at this part of 4 MiB.
+const gcPercentMany = 400
 
 // seesAll reports whether /proc would show this process the files of every other
 // one: the iterators do, and must not show more.
