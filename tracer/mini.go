@@ -37,6 +37,12 @@ func (t *Table) applyMiniBorn(e *Event) {
 		t.setMini(c, e.Sock, e.New)
 		return
 	}
+	if c := t.doubted[e.Cookie]; c != nil && e.Cookie != 0 { // neither its full socket's end nor its birth was seen
+		delete(t.doubted, e.Cookie)
+		t.setMini(c, e.Sock, e.New)
+		t.setMiniState(c, e.New, e.Time, false)
+		return
+	}
 	// Its full socket goes to CLOSE next; then it is claimed by its addresses.
 	c := t.newConn(e)
 	c.State, c.firstSeen = e.New, e.New

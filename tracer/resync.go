@@ -75,6 +75,9 @@ func (t *Table) applyMiniRow(e *Event) {
 	}
 	if c.key != 0 { // the full socket is about to go
 		c.pass = t.pass
+		if e.New == snapshot.TimeWait {
+			c.miniState = e.New
+		}
 		return
 	}
 	if c.unclaimed && e.Time > c.Start+rowGrace { // it was there before: its timer was started again

@@ -512,3 +512,40 @@ func TestRecent(t *testing.T) {
 		t.Error("what began again is still known as ended")
 	}
 }
+
+// TestTableMissedTimewait has a connection whose full socket's end only sock_ops
+// saw, and nobody the birth of its timewait socket: when the peer closes too, the
+// timer that is started again shows both.
+func TestTableMissedTimewait(t *testing.T) {
+	w := &teller{walks: make(map[string][]snapshot.State), closes: make(map[string]int)}
+	table := newTable(newProcesses(10, func(uint32) {}), w.change)
+	table.canPass = true
+	e := Event{
+		Kind: EventState, Cookie: 5, Netns: 1, Sock: 0x1000,
+		Local: netip.MustParseAddrPort("127.0.0.1:1000"), Remote: netip.MustParseAddrPort("127.0.0.1:80"),
+	}
+	life := []snapshot.State{snapshot.Close, snapshot.SynSent, snapshot.Established, snapshot.FinWait1, snapshot.FinWait2, snapshot.Close}
+	for i := range len(life) - 1 {
+		e.Time += 1000
+		if e.Old, e.New = life[i], life[i+1]; e.New == snapshot.Close {
+			e.Kind = EventMissed
+		}
+		table.apply(&e)
+	}
+	table.settle(e.Time + 2*dyingGrace)
+	e.Kind, e.Sock, e.Old, e.New, e.Time = EventMiniBorn, 0x2000, 0, snapshot.TimeWait, e.Time+3*dyingGrace
+	table.apply(&e)
+	table.settle(e.Time + 2*dyingGrace)
+	e.Kind, e.New, e.Time = EventMiniGone, 0, e.Time+3*dyingGrace
+	table.apply(&e)
+	table.settle(e.Time + 2*dyingGrace)
+
+	key := fmt.Sprintf("%v %v", e.Local, e.Remote)
+	want := append(slices.Clone(life[:len(life)-1]), snapshot.TimeWait, snapshot.Close)
+	if got := w.walks[key]; !slices.Equal(got, want) || w.closes[key] != 1 || w.wrong != 0 {
+		t.Errorf("told %v, %d closes, %d inferred changes, want %v, one and none", got, w.closes[key], w.wrong, want)
+	}
+	if table.Len() != 0 {
+		t.Errorf("left: %v", tableRows(table))
+	}
+}
