@@ -27,6 +27,7 @@ const volatile __u64 wakeup_at;	  /* bytes in the ring at which the reader is wo
 const volatile bool has_cookie;	  /* tracing programs may ask for the socket cookie (5.12) */
 const volatile bool has_task_btf; /* bpf_get_current_task_btf (5.11) */
 const volatile bool can_probe;	  /* bpf_probe_read_kernel is allowed (lockdown) */
+const volatile bool count_all;	  /* count the records that are sent: for tests */
 
 /* No hook sees accept: name the process at every call. Set when that is known. */
 bool owner_by_use;
@@ -36,13 +37,18 @@ struct {
 	__uint(max_entries, 8 << 20);
 } events SEC(".maps");
 
-/* Records that did not fit in the ring. */
+enum count {
+	COUNT_DROPPED, /* records that did not fit in the ring */
+	COUNT_SENT,    /* those that did, with count_all */
+	COUNTS,
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, COUNTS);
 	__type(key, __u32);
 	__type(value, __u64);
-} drops SEC(".maps");
+} counts SEC(".maps");
 
 /* The transition that the copies of the state program handled last on this CPU. */
 struct mark {
@@ -93,6 +99,7 @@ struct {
 
 /* Keeps the types that cross the ring in the object's BTF, for bpf2go. */
 const enum event_kind *kind_type __attribute__((unused));
+const enum count *count_type __attribute__((unused));
 const struct event *event_type __attribute__((unused));
 const struct owner_event *owner_event_type __attribute__((unused));
 const struct close_event *close_event_type __attribute__((unused));
@@ -101,30 +108,39 @@ const struct process_event *process_event_type __attribute__((unused));
 
 /* ---- helpers ---- */
 
+static __always_inline void count(__u32 which)
+{
+	__u64 *n = bpf_map_lookup_elem(&counts, &which);
+
+	if (n) /* a softirq may interrupt the addition */
+		__sync_fetch_and_add(n, 1);
+}
+
 static __always_inline void *reserve(__u64 size)
 {
 	void *record = bpf_ringbuf_reserve(&events, size, 0);
-	__u32 zero = 0;
-	__u64 *count;
 
-	if (!record) {
-		count = bpf_map_lookup_elem(&drops, &zero);
-		if (count) /* a softirq may interrupt the addition */
-			__sync_fetch_and_add(count, 1);
-	}
+	if (!record)
+		count(COUNT_DROPPED);
 	return record;
 }
 
 /*
  * A wake-up costs about 3 us, thirty times the record itself: the reader polls,
- * and is woken only when the ring fills faster than it polls.
+ * and is woken only when the ring fills faster than it polls, by the records that
+ * lie within WAKEUP_WINDOW bytes from there on. A reader that is late already need
+ * not be told by each of them.
  */
+#define WAKEUP_WINDOW 4096
+
 static __always_inline void submit(void *record)
 {
 	__u64 flags = BPF_RB_NO_WAKEUP;
 
-	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wakeup_at)
+	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) - wakeup_at < WAKEUP_WINDOW)
 		flags = BPF_RB_FORCE_WAKEUP;
+	if (count_all)
+		count(COUNT_SENT);
 	bpf_ringbuf_submit(record, flags);
 }
 

@@ -44,13 +44,10 @@ func (t *Tracer) refreshRounds() int {
 // checkDrops tells what did not fit in the ring since it was last asked, and
 // has the table read again.
 func (t *Tracer) checkDrops(now uint64) {
-	total := uint64(0)
-	if err := t.hooks.maps.Maps[streamMapDrops].Lookup(uint32(0), &t.dropBuffer); err != nil {
+	total, err := t.count(streamCountCOUNT_DROPPED)
+	if err != nil {
 		t.keep(fmt.Errorf("read the count of dropped events: %w", err))
 		return
-	}
-	for _, n := range t.dropBuffer {
-		total += n
 	}
 	if total > t.drops {
 		lost := Lost{Stage: "ringbuf", Count: total - t.drops, Total: total, Since: t.lastWhole}
@@ -59,6 +56,15 @@ func (t *Tracer) checkDrops(now uint64) {
 		t.passAsked = true
 	}
 	t.lastWhole = now
+}
+
+// count reads one of the kernel's counts.
+func (t *Tracer) count(which streamCount) (total uint64, err error) {
+	err = t.hooks.maps.Maps[streamMapCounts].Lookup(uint32(which), &t.countBuffer)
+	for _, n := range t.countBuffer {
+		total += n
+	}
+	return total, err
 }
 
 // checkMisses has the table read again when every copy of the state program was
@@ -77,7 +83,8 @@ func (t *Tracer) checkMisses() {
 }
 
 // checkTwins takes the transitions that sock_ops saw, the state program did not,
-// and no later one on the same CPU has brought to light.
+// and no later one on the same CPU has brought to light. What came before them
+// must have been read from the ring.
 func (t *Tracer) checkTwins(now uint64) {
 	if t.hooks.chosen[SourcePort] != sockopsHook {
 		return
@@ -91,7 +98,7 @@ func (t *Tracer) checkTwins(now uint64) {
 	}
 	for cpu := range t.twins {
 		twin := &t.twins[cpu]
-		if h := &twin.Head; h.Cookie == 0 || h.Time+uint64(pollInterval) > now || h.Time == t.twinsTaken[cpu] {
+		if h := &twin.Head; h.Cookie == 0 || h.Time+uint64(pollInterval) > now || h.Time >= t.drained || h.Time == t.twinsTaken[cpu] {
 			continue
 		}
 		t.twinsTaken[cpu] = twin.Head.Time

@@ -225,6 +225,7 @@ type settings struct {
 	cookie     bool // 5.12: tracing programs may ask for the cookie
 	taskBTF    bool // 5.11: bpf_get_current_task_btf
 	probe      bool // lockdown allows bpf_probe_read_kernel
+	countAll   bool // count the records that are sent
 	ringBytes  int
 	kinds      []string // hooks to try by kind ("fentry", "kprobe", …); empty: all
 	verifyLogs bool
@@ -238,6 +239,7 @@ func (s *settings) write(spec *ebpf.CollectionSpec) error {
 		streamVarHasCookie:  s.cookie,
 		streamVarHasTaskBtf: s.taskBTF,
 		streamVarCanProbe:   s.probe,
+		streamVarCountAll:   s.countAll,
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("set %s: %w", name, err)
@@ -386,7 +388,7 @@ func (h *hooks) loadOne(name string) (*ebpf.Program, error) {
 		return nil, err
 	}
 	replace := make(map[string]*ebpf.Map)
-	for _, m := range []string{streamMapEvents, streamMapMarks, streamMapProcesses, streamMapDrops, streamMapTwins, streamMapMiniRefs, ".bss"} {
+	for _, m := range []string{streamMapEvents, streamMapMarks, streamMapProcesses, streamMapCounts, streamMapTwins, streamMapMiniRefs, ".bss"} {
 		replace[m] = h.maps.Maps[m]
 	}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{

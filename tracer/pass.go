@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/ringbuf"
 )
 
 // A pass over the kernel's table, by iterators whose rows come by the ring buffer.
@@ -156,9 +155,7 @@ func (t *Tracer) waitPass() {
 			t.passing = false
 			t.keep(err)
 		default:
-			var rec ringbuf.Record
-			t.reader.SetDeadline(time.Now().Add(pollInterval))
-			if err := t.reader.ReadInto(&rec); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			if t.ring.wait(pollInterval) != nil || t.ring.drain(func([]byte) bool { return true }) != nil {
 				return
 			}
 		}

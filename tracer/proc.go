@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cilium/ebpf/ringbuf"
-
 	"github.com/nettrace/nettrace/snapshot"
 )
 
@@ -119,12 +117,7 @@ func nameOwners(t *Table, proc string) error {
 // startFromProc reads the initial table from /proc, after what the ring holds.
 // A connection that goes to TIME_WAIT while /proc is read may come out twice.
 func (t *Tracer) startFromProc() error {
-	var (
-		rec ringbuf.Record
-		ev  Event
-	)
-	t.reader.SetDeadline(time.Now())
-	if err := t.drain(&rec, &ev); err != nil {
+	if err := t.drain(); err != nil {
 		return err
 	}
 	return t.inNetns(t.procSnapshot)

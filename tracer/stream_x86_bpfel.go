@@ -26,6 +26,14 @@ type streamCloseEvent struct {
 	Pad           uint32
 }
 
+type streamCount uint32
+
+const (
+	streamCountCOUNT_DROPPED streamCount = 0
+	streamCountCOUNT_SENT    streamCount = 1
+	streamCountCOUNTS        streamCount = 2
+)
+
 type streamEvent struct {
 	_          structs.HostLayout
 	Head       streamEventHead
@@ -124,7 +132,7 @@ type streamSeen struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	streamMapDrops             = "drops"
+	streamMapCounts            = "counts"
 	streamMapEvents            = "events"
 	streamMapMarks             = "marks"
 	streamMapMiniRefs          = "mini_refs"
@@ -151,6 +159,8 @@ const (
 	streamProgStateC           = "state_c"
 	streamVarCanProbe          = "can_probe"
 	streamVarCloseEventType    = "close_event_type"
+	streamVarCountAll          = "count_all"
+	streamVarCountType         = "count_type"
 	streamVarEventType         = "event_type"
 	streamVarHasCookie         = "has_cookie"
 	streamVarHasTaskBtf        = "has_task_btf"
@@ -234,7 +244,7 @@ type streamProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type streamMapSpecs struct {
-	Drops     *ebpf.MapSpec `ebpf:"drops"`
+	Counts    *ebpf.MapSpec `ebpf:"counts"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Marks     *ebpf.MapSpec `ebpf:"marks"`
 	MiniRefs  *ebpf.MapSpec `ebpf:"mini_refs"`
@@ -248,6 +258,8 @@ type streamMapSpecs struct {
 type streamVariableSpecs struct {
 	CanProbe          *ebpf.VariableSpec `ebpf:"can_probe"`
 	CloseEventType    *ebpf.VariableSpec `ebpf:"close_event_type"`
+	CountAll          *ebpf.VariableSpec `ebpf:"count_all"`
+	CountType         *ebpf.VariableSpec `ebpf:"count_type"`
 	EventType         *ebpf.VariableSpec `ebpf:"event_type"`
 	HasCookie         *ebpf.VariableSpec `ebpf:"has_cookie"`
 	HasTaskBtf        *ebpf.VariableSpec `ebpf:"has_task_btf"`
@@ -284,7 +296,7 @@ func (o *streamObjects) Close() error {
 //
 // It can be passed to loadStreamObjects or ebpf.CollectionSpec.LoadAndAssign.
 type streamMaps struct {
-	Drops     *ebpf.Map `ebpf:"drops"`
+	Counts    *ebpf.Map `ebpf:"counts"`
 	Events    *ebpf.Map `ebpf:"events"`
 	Marks     *ebpf.Map `ebpf:"marks"`
 	MiniRefs  *ebpf.Map `ebpf:"mini_refs"`
@@ -294,7 +306,7 @@ type streamMaps struct {
 
 func (m *streamMaps) Close() error {
 	return _StreamClose(
-		m.Drops,
+		m.Counts,
 		m.Events,
 		m.Marks,
 		m.MiniRefs,
@@ -309,6 +321,8 @@ func (m *streamMaps) Close() error {
 type streamVariables struct {
 	CanProbe          *ebpf.Variable `ebpf:"can_probe"`
 	CloseEventType    *ebpf.Variable `ebpf:"close_event_type"`
+	CountAll          *ebpf.Variable `ebpf:"count_all"`
+	CountType         *ebpf.Variable `ebpf:"count_type"`
 	EventType         *ebpf.Variable `ebpf:"event_type"`
 	HasCookie         *ebpf.Variable `ebpf:"has_cookie"`
 	HasTaskBtf        *ebpf.Variable `ebpf:"has_task_btf"`

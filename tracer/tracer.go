@@ -9,7 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,6 +16,8 @@ const (
 	// pollInterval bounds how late a change is told. Programs wake the reader only
 	// when a quarter of the ring is full.
 	pollInterval = 5 * time.Millisecond
+	// startInterval is the same while the initial table is read.
+	startInterval = time.Millisecond
 	// checkInterval is how often drops and recursion misses are looked at.
 	checkInterval = 100 * time.Millisecond
 	// refreshInterval is how often timewait sockets are asked whether they left
@@ -45,7 +46,9 @@ type Options struct {
 	Hooks     []string      // kinds of hook to try ("tp_btf", "fentry", "kprobe", …); empty: all
 	Logs      bool          // keep the verifier's log in load errors
 
-	kallsyms string // the file of kernel symbols, for tests; empty: /proc/kallsyms
+	// For tests:
+	kallsyms string // the file of kernel symbols; empty: /proc/kallsyms
+	countAll bool   // count in the kernel the records that are sent
 }
 
 // Handler gets what the tracer has to tell, in order, from one goroutine.
@@ -64,12 +67,13 @@ type Handler interface {
 
 // Tracer is the stream of one run.
 type Tracer struct {
-	opts   Options
-	hooks  *hooks
-	reader *ringbuf.Reader
-	table  *Table
-	procs  *processes
-	netns  uint32
+	opts  Options
+	hooks *hooks
+	ring  *ring
+	event Event // that is handled, one after another
+	table *Table
+	procs *processes
+	netns uint32
 
 	handler  Handler
 	err      error // the first one of the handler
@@ -91,9 +95,10 @@ type Tracer struct {
 	nextOwnPass uint64    // before that the table gets no pass for its own questions
 	misses      [3]uint64 // of each of stateCopies, when all had grown
 	stats       Stats
+	drained     uint64 // time until which all that was written to the ring is applied
 	lastWhole   uint64 // time until which nothing was lost
 	drops       uint64
-	dropBuffer  []uint64
+	countBuffer []uint64 // of each CPU
 	nextCheck   uint64
 	resyncAsk   chan struct{}
 
@@ -138,12 +143,12 @@ func Open(opts Options) (*Tracer, error) {
 	if err := t.openHooks(); err != nil {
 		return nil, err
 	}
-	reader, err := ringbuf.NewReader(t.hooks.maps.Maps[streamMapEvents])
+	ring, err := openRing(t.hooks.maps.Maps[streamMapEvents])
 	if err != nil {
 		t.hooks.close()
 		return nil, fmt.Errorf("open the ring buffer: %w", err)
 	}
-	t.reader = reader
+	t.ring = ring
 	t.procs = newProcesses(processLimit, func(pid uint32) {
 		// Not there is as good as deleted.
 		_ = t.hooks.maps.Maps[streamMapProcesses].Delete(pid)
@@ -167,6 +172,7 @@ func (t *Tracer) openHooks() error {
 		cookie:     true,
 		taskBTF:    true,
 		probe:      true,
+		countAll:   t.opts.countAll,
 		ringBytes:  t.opts.RingBytes,
 		kinds:      t.opts.Hooks,
 		verifyLogs: t.opts.Logs,
@@ -238,7 +244,7 @@ func (t *Tracer) Stats() Stats {
 	s := t.stats
 	s.Dropped = t.drops
 	if !t.closed {
-		s.Queued = t.reader.AvailableBytes()
+		s.Queued = t.ring.queued()
 	}
 	s.Table = t.table.Stats()
 	return s
@@ -250,7 +256,7 @@ func (t *Tracer) Table() *Table { return t.table }
 // Close detaches everything.
 func (t *Tracer) Close() error {
 	t.closed = true
-	err := t.reader.Close()
+	err := t.ring.close()
 	t.hooks.close()
 	return err
 }
@@ -278,47 +284,44 @@ func (t *Tracer) Run(ctx context.Context, h Handler) error {
 	t.handler = h
 	t.started = monotonic()
 	t.startPass(passInitial)
-	var (
-		rec ringbuf.Record
-		ev  Event
-	)
 	for t.err == nil {
 		now := monotonic()
 		if ctx.Err() != nil && !t.passing && !t.lastQuestions(now) {
-			return t.finish(&rec, &ev)
+			return t.finish()
 		}
 		t.housekeep(now)
-		t.reader.SetDeadline(time.Now().Add(pollInterval))
-		before := monotonic()
-		if err := t.drain(&rec, &ev); err != nil {
+		pause := pollInterval
+		if !t.ready {
+			pause = startInterval
+		}
+		if err := t.ring.wait(pause); err != nil {
+			return fmt.Errorf("wait for the ring buffer: %w", err)
+		}
+		if err := t.drain(); err != nil {
 			return err
 		}
-		t.dry(before)
+		t.dry()
 	}
 	t.waitPass()
 	return t.err
 }
 
-// drain reads until the ring is dry.
-func (t *Tracer) drain(rec *ringbuf.Record, ev *Event) error {
-	for t.err == nil {
-		err := t.reader.ReadInto(rec)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("read the ring buffer: %w", err)
-		}
-		t.handle(rec.RawSample, ev)
-		if rec.Remaining == 0 {
-			return nil
-		}
+// drain handles what is in the ring.
+func (t *Tracer) drain() error {
+	t.drained = monotonic()
+	err := t.ring.drain(func(record []byte) bool {
+		t.handle(record)
+		return t.err == nil
+	})
+	if err != nil {
+		return fmt.Errorf("read the ring buffer: %w", err)
 	}
 	return nil
 }
 
-func (t *Tracer) handle(raw []byte, ev *Event) {
+func (t *Tracer) handle(raw []byte) {
 	t.stats.Events++
+	ev := &t.event
 	if err := decode(raw, ev); err != nil {
 		t.stats.Undecoded++
 		return
@@ -336,10 +339,9 @@ func (t *Tracer) handle(raw []byte, ev *Event) {
 	t.table.apply(ev)
 }
 
-// dry is called when the ring has no more records. before is a moment at which
-// the reading had not begun: everything older has been applied.
-func (t *Tracer) dry(before uint64) {
-	t.table.settle(before)
+// dry is called when the ring was drained.
+func (t *Tracer) dry() {
+	t.table.settle(t.drained)
 	if t.passRead {
 		t.endPass()
 	}
@@ -360,6 +362,7 @@ func (t *Tracer) lastQuestions(now uint64) bool {
 	t.questions++
 	switch {
 	case t.questions == 1:
+		t.keep(t.drain())
 		t.checkTwins(now + uint64(pollInterval))
 		return true
 	case t.questions == 2 && len(t.table.doubted) > 0:
@@ -369,12 +372,11 @@ func (t *Tracer) lastQuestions(now uint64) bool {
 	return false
 }
 
-func (t *Tracer) finish(rec *ringbuf.Record, ev *Event) error {
+func (t *Tracer) finish() error {
 	// Every timewait socket in FIN_WAIT2 is looked at, a part of them at a time.
 	for range t.refreshRounds() {
 		t.refreshMini()
-		t.reader.SetDeadline(time.Now())
-		if err := t.drain(rec, ev); err != nil {
+		if err := t.drain(); err != nil {
 			return err
 		}
 	}
