@@ -920,9 +920,20 @@ static __always_inline void fill_row(struct row_event *r, struct sock *sk)
 }
 
 /*
+ * Room for a record of a pass: a quarter of the ring is enough for those. A pass can
+ * wait, the events that come meanwhile cannot.
+ */
+static __always_inline void *reserve_row(__u64 size)
+{
+	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wakeup_at)
+		return NULL;
+	return bpf_ringbuf_reserve(&events, size, 0);
+}
+
+/*
  * The row goes the way of the events and under the lock of its socket, so every
  * event of the socket before it is older than the row, and every one after it
- * is newer. When the ring is full the kernel is told to show the socket again.
+ * is newer. Where there is no room the kernel is told to show the socket again.
  */
 SEC("iter/tcp")
 int rows(struct bpf_iter__tcp *ctx)
@@ -939,7 +950,7 @@ int rows(struct bpf_iter__tcp *ctx)
 		if (!traced(netns))
 			return 0;
 	}
-	r = bpf_ringbuf_reserve(&events, sizeof(*r), 0);
+	r = reserve_row(sizeof(*r));
 	if (!r)
 		return 1;
 	__builtin_memset(r, 0, sizeof(*r));
@@ -995,7 +1006,7 @@ int files(struct bpf_iter__task_file *ctx)
 	sk = socket->sk;
 	if (!sk || !is_traced_tcp(sk, &netns))
 		return 0;
-	h = bpf_ringbuf_reserve(&events, sizeof(*h), 0);
+	h = reserve_row(sizeof(*h));
 	if (!h)
 		return 1;
 	fill_head(h, EVENT_FILE, &sk->__sk_common, netns, cookie_of(sk), false);

@@ -42,7 +42,7 @@ func (t *Tracer) refreshRounds() int {
 }
 
 // checkDrops tells what did not fit in the ring since it was last asked, and
-// has the table read again.
+// has the table read again, a little later.
 func (t *Tracer) checkDrops(now uint64) {
 	total, err := t.count(streamCountCOUNT_DROPPED)
 	if err != nil {
@@ -53,7 +53,9 @@ func (t *Tracer) checkDrops(now uint64) {
 		lost := Lost{Stage: "ringbuf", Count: total - t.drops, Total: total, Since: t.lastWhole}
 		t.drops = total
 		t.keep(t.handler.Lost(lost))
-		t.passAsked = true
+		if t.healAt == 0 {
+			t.healAt = now + uint64(healDelay)
+		}
 	}
 	t.lastWhole = now
 }

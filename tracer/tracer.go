@@ -27,12 +27,15 @@ const (
 	// ownPassInterval, and ownPassRest times what the last one took.
 	ownPassInterval = 500 * time.Millisecond
 	ownPassRest     = 50
+	// healDelay is between a loss and the pass that mends it, whose rows would find
+	// the ring full too, and be lost labour if it goes on.
+	healDelay = 500 * time.Millisecond
 	// DefaultRingBytes holds about 75,000 records, a third of a second of 200,000
 	// transitions a second. It is mapped twice, so it counts twice as resident.
 	DefaultRingBytes = 8 << 20
 	// DefaultReconcile is how often the table is compared with the kernel's when
-	// nothing asks for it.
-	DefaultReconcile = 30 * time.Second
+	// nothing asks for it. Not often: see ARCHITECTURE.md on what a pass risks.
+	DefaultReconcile = 5 * time.Minute
 	// processLimit is the number of processes remembered before idle ones are dropped.
 	processLimit = 16384
 )
@@ -88,8 +91,9 @@ type Tracer struct {
 	passKind    passKind
 	passRead    bool // the iterators are done
 	passErr     error
-	passAsked   bool // another pass is due
-	questions   int  // times that lastQuestions was asked
+	passAsked   bool   // another pass is due
+	healAt      uint64 // when one is due for what was lost; 0: nothing was
+	questions   int    // times that lastQuestions was asked
 	rowsEnded   bool
 	nextPass    uint64
 	nextOwnPass uint64    // before that the table gets no pass for its own questions
@@ -406,6 +410,10 @@ func (t *Tracer) housekeep(now uint64) {
 	case <-t.resyncAsk:
 		t.passAsked = true
 	default:
+	}
+	if t.healAt != 0 && now >= t.healAt {
+		t.healAt = 0
+		t.passAsked = true
 	}
 	if t.opts.Reconcile > 0 && now >= t.nextPass {
 		t.passAsked = true
