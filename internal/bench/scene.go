@@ -20,6 +20,7 @@ type scene struct {
 	name string
 	path string // its file
 	load []*load.Process
+	nice int // of the load
 }
 
 // scenes counts them, for their names.
@@ -78,7 +79,8 @@ func (s *scene) start(role string) (*load.Process, error) {
 		return nil, err
 	}
 	s.load = append(s.load, p)
-	return p, nil
+	// A role is played by the main thread, which has the id of the process.
+	return p, unix.Setpriority(unix.PRIO_PROCESS, p.PID(), s.nice)
 }
 
 // hold opens sockets, an even number of them, that stay until the end.
