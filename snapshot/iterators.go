@@ -284,17 +284,22 @@ func ownerRows(chunks [][]byte) iter.Seq[[]byte] {
 	}
 }
 
-// Worth reports whether the sockets in use are so many that the iterators are
-// faster than /proc, with their owners wanted or not. Measured with fresh
-// processes, /proc and iterators took 27 and 11 ms for 2,000 sockets and their
-// owners, 17 and 12 ms without. Loading the programs takes 5 ms, which is what
-// /proc needs for 800 sockets with owners or 2,000 without; where the kernel's
-// hash table is large, as there, passing over it once instead of twice is worth
-// that for any number. proc is the proc root.
-func Worth(proc string, owners bool) bool {
+// WorthOwners reports whether the sockets in use are so many that Owners is faster
+// than ReadOwners: loading its program takes some 5 ms, which ReadOwners needs for
+// 800 open sockets. proc is the proc root.
+func WorthOwners(proc string) bool { return inUse(proc) >= 1000 }
+
+// WorthTCP reports whether they are so many that LoadTCP is worth it. Measured with
+// fresh processes, /proc and the iterator took 17 and 12 ms for 2,000 sockets, 90
+// and 27 ms for 20,000. It begins where what it saves is felt, because each pass
+// carries a risk: see "What a pass risks" in ARCHITECTURE.md.
+func WorthTCP(proc string) bool { return inUse(proc) >= 20000 }
+
+// inUse counts the sockets in use, those in TIME_WAIT too.
+func inUse(proc string) int {
 	b, err := readFile(proc, "net/sockstat")
 	if err != nil {
-		return false
+		return 0
 	}
 	total := 0
 	for line := range strings.Lines(string(b)) {
@@ -308,8 +313,5 @@ func Worth(proc string, owners bool) bool {
 			total += n
 		}
 	}
-	if owners {
-		return total >= 1000
-	}
-	return total >= 2000
+	return total
 }

@@ -220,29 +220,29 @@ func TestOwnersOf(t *testing.T) {
 
 func TestWorth(t *testing.T) {
 	proc := t.TempDir()
-	if Worth(proc, true) {
+	if WorthOwners(proc) {
 		t.Error("worth it without the file")
 	}
 	if err := os.Mkdir(filepath.Join(proc, "net"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	tests := []struct {
-		text          string
-		owners, alone bool
+		text        string
+		owners, tcp bool
 	}{
 		{"", false, false},
 		{"sockets: used\nTCP: inuse 1\nUDP: inuse 9000000 mem 4\n", false, false},
 		{"sockets: used x\nTCP: inuse 1 orphan 0 tw -5 alloc 1 mem 1\n", false, false},
 		{"sockets: used 999\nTCP: inuse 1 orphan 0 tw 0 alloc 1 mem 1\n", false, false},
 		{"sockets: used 999\nTCP: inuse 1 orphan 0 tw 1 alloc 1 mem 1\n", true, false},
-		{"sockets: used 2000\nTCP: inuse 1 orphan 0 tw 0 alloc 1 mem 1\n", true, true},
+		{"sockets: used 20000\nTCP: inuse 1 orphan 0 tw 0 alloc 1 mem 1\n", true, true},
 	}
 	for _, test := range tests {
 		if err := os.WriteFile(filepath.Join(proc, "net/sockstat"), []byte(test.text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if owners, alone := Worth(proc, true), Worth(proc, false); owners != test.owners || alone != test.alone {
-			t.Errorf("%q: %t with owners, %t without", test.text, owners, alone)
+		if owners, tcp := WorthOwners(proc), WorthTCP(proc); owners != test.owners || tcp != test.tcp {
+			t.Errorf("%q: owners %t, TCP sockets %t", test.text, owners, tcp)
 		}
 	}
 }

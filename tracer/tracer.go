@@ -34,7 +34,7 @@ const (
 	// transitions a second. It is mapped twice, so it counts twice as resident.
 	DefaultRingBytes = 8 << 20
 	// DefaultReconcile is how often the table is compared with the kernel's when
-	// nothing asks for it. Not often: see ARCHITECTURE.md on what a pass risks.
+	// nothing asks for it. Not often: see "What a pass risks" in ARCHITECTURE.md.
 	DefaultReconcile = 5 * time.Minute
 	// processLimit is the number of processes remembered before idle ones are dropped.
 	processLimit = 16384

@@ -10,11 +10,16 @@ import (
 	"github.com/nettrace/nettrace/snapshot"
 )
 
-// iterators gives the fast source of sockets and owners, or nil where /proc is
-// to be read: there are few sockets, the root is not the real one, there is no
-// privilege, or the user wants it so.
-func (s *session) iterators() *snapshot.Iterators {
-	if s.iters == nil && s.useIterators() {
+// iterators gives the fast source, or nil where /proc is to be read: the sockets
+// are not worth it, the root is not the real one, there is no privilege, or the
+// user wants it so.
+func (s *session) iterators(worth func(proc string) bool) *snapshot.Iterators {
+	switch {
+	case s.opts.source == "bpf":
+	case s.opts.source == "proc", s.opts.procRoot != defaultProcRoot, !seesAll(), !worth(s.opts.procRoot):
+		return nil
+	}
+	if s.iters == nil {
 		s.iters = snapshot.NewIterators()
 		debug.SetGCPercent(gcPercentMany)
 		// Two threads are in long reads: without places of their own they would
@@ -22,16 +27,6 @@ func (s *session) iterators() *snapshot.Iterators {
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 2)
 	}
 	return s.iters
-}
-
-func (s *session) useIterators() bool {
-	switch {
-	case s.opts.source == "bpf":
-		return true
-	case s.opts.source == "proc" || s.opts.procRoot != defaultProcRoot || !seesAll():
-		return false
-	}
-	return snapshot.Worth(s.opts.procRoot, s.opts.programs)
 }
 
 // gcPercentMany lets a process that is soon over show 100,000 sockets before the
@@ -49,8 +44,8 @@ func seesAll() bool {
 // readOwners reads the owners from the faster source. The SELinux contexts are
 // in /proc only. With tcp the TCP sockets are shown next.
 func (s *session) readOwners(tcp bool) (*snapshot.Owners, error) {
-	if it := s.iterators(); it != nil && !s.opts.context {
-		owners, err := it.Owners(tcp && s.rowsSuffice())
+	if it := s.iterators(snapshot.WorthOwners); it != nil && !s.opts.context {
+		owners, err := it.Owners(tcp && s.rowsSuffice() && s.iterators(snapshot.WorthTCP) != nil)
 		if err == nil {
 			return owners, nil
 		}
@@ -71,7 +66,7 @@ func (s *session) rowsSuffice() bool { return !s.opts.timers && !s.opts.json }
 
 // socketReader gives what reads the sockets of a protocol.
 func (s *session) socketReader(p snapshot.Protocol) (func(ipv6 bool) (iter.Seq2[snapshot.Socket, error], error), error) {
-	it := s.iterators()
+	it := s.iterators(snapshot.WorthTCP)
 	if p == snapshot.TCP && it != nil && s.rowsSuffice() {
 		err := it.LoadTCP(s.opts.extend > 0 || s.opts.programs)
 		if err == nil {
