@@ -151,7 +151,7 @@ type stream struct {
 // most for the initial table, which is as large as the host is busy; a table that
 // grows later is marked over and over.
 const (
-	gcPercentStart = 15
+	gcPercentStart = 10
 	gcPercent      = 50
 )
 
