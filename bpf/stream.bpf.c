@@ -590,22 +590,39 @@ static __always_inline void watch_state(struct bpf_sock_ops *ops, struct sock *s
 {
 	__u32 zero = 0;
 	struct event *twin = bpf_map_lookup_elem(&twins, &zero), *missed;
+	volatile __u64 *states, *whose;
+	__u64 former, transition;
 
 	if (!twin)
 		return;
-	if (twin->head.cookie) {
+	/*
+	 * A softirq that makes a transition may come between any two instructions
+	 * here: kind, states, family and netns are one word, and the cookie, without
+	 * which the rest counts for nothing, is the last to be written and looked at
+	 * again.
+	 */
+	states = (volatile __u64 *)&twin->head.kind;
+	whose = &twin->head.cookie;
+	former = *whose;
+	transition = *states;
+	if (former && *whose == former) {
 		missed = reserve(sizeof(*missed));
 		if (missed) {
 			*missed = *twin;
+			*(__u64 *)&missed->head.kind = transition;
+			missed->head.cookie = former;
 			submit(missed);
 		}
 	}
-	fill_head(&twin->head, EVENT_MISSED, &sk->__sk_common, netns, cookie, false);
-	twin->head.old_state = ops->args[0];
-	twin->head.new_state = ops->args[1];
+	*whose = 0;
+	twin->head.time = bpf_ktime_get_ns();
+	*states = EVENT_MISSED | ops->args[0] << 8 | ops->args[1] << 16 |
+		  sk->__sk_common.skc_family << 24 | (__u64)netns << 32;
+	twin->head.sk = (__u64)sk;
 	twin->err = sk->sk_err;
-	if (twin->head.old_state == TCP_SYN_RECV) /* it may be all that is told of a child */
+	if (ops->args[0] == TCP_SYN_RECV) /* it may be all that is told of a child */
 		fill_addrs(twin, &sk->__sk_common);
+	*whose = cookie;
 }
 
 /* TCP_CONNECT_CB is the first statement of tcp_connect, as the probes above. */

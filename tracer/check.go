@@ -95,12 +95,18 @@ func (t *Tracer) checkTwins(now uint64) {
 		t.keep(fmt.Errorf("read the transitions of sock_ops: %w", err))
 		return
 	}
+	// Read again: one that is being written differs.
+	if err := t.hooks.maps.Maps[streamMapTwins].Lookup(uint32(0), &t.twinsAgain); err != nil {
+		t.keep(fmt.Errorf("read the transitions of sock_ops: %w", err))
+		return
+	}
 	if len(t.twinsTaken) != len(t.twins) {
 		t.twinsTaken = make([]uint64, len(t.twins))
 	}
 	for cpu := range t.twins {
 		twin := &t.twins[cpu]
-		if h := &twin.Head; h.Cookie == 0 || h.Time+uint64(pollInterval) > now || h.Time >= t.drained || h.Time == t.twinsTaken[cpu] {
+		if h := &twin.Head; h.Cookie == 0 || h.Time+uint64(pollInterval) > now || h.Time >= t.drained || h.Time == t.twinsTaken[cpu] ||
+			*twin != t.twinsAgain[cpu] {
 			continue
 		}
 		t.twinsTaken[cpu] = twin.Head.Time

@@ -149,7 +149,7 @@ func (t *Tracer) tellSnapshot() {
 
 // waitPass lets a pass under way come to its end before the maps are closed.
 func (t *Tracer) waitPass() {
-	for t.passing {
+	for t.passing && !t.passRead {
 		select {
 		case err := <-t.passDone:
 			t.passing = false

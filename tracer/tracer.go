@@ -107,6 +107,7 @@ type Tracer struct {
 	resyncAsk   chan struct{}
 
 	twins       []streamEvent
+	twinsAgain  []streamEvent
 	twinsTaken  []uint64 // time of the last one taken, by CPU
 	nextRefresh uint64
 	refs        []streamMiniRef
