@@ -1,8 +1,10 @@
 package tracer
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -547,5 +549,16 @@ func TestTableMissedTimewait(t *testing.T) {
 	}
 	if table.Len() != 0 {
 		t.Errorf("left: %v", tableRows(table))
+	}
+}
+
+// TestWaitPass has a run that ends when the pass under way has been read already.
+func TestWaitPass(t *testing.T) {
+	tr := &Tracer{passing: true, passRead: true, passDone: make(chan error, 1)}
+	tr.waitPass() // it would wait for ever, or read the ring that is not there
+	tr = &Tracer{passing: true, passDone: make(chan error, 1)}
+	tr.passDone <- os.ErrClosed
+	if tr.waitPass(); tr.passing || !errors.Is(tr.err, os.ErrClosed) {
+		t.Errorf("passing: %t, error %v", tr.passing, tr.err)
 	}
 }
