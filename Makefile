@@ -28,10 +28,11 @@ all: # build a static bin/nettrace; needs Go alone
 run: all # build and stream
 	$(Q)$(SUDO) bin/nettrace -c $(ARGS)
 
+# One package at a time: some tests need the processors for themselves.
 test: # all tests that this machine and user can run
 	$(Q)bash .ci/need -o netstat=net-tools ip=iproute2 cpio=cpio
 	$(call say,TEST,./...)
-	$(Q)go test $(TESTFLAGS) ./...
+	$(Q)go test -p 1 $(TESTFLAGS) ./...
 
 generate: # compile the BPF programs
 	$(Q)bash .ci/need clang-14=clang-14 llvm-strip-14=llvm-14 /usr/include/bpf/bpf_helpers.h=libbpf-dev
