@@ -20,15 +20,21 @@ func iterSpec(t testing.TB) *ebpf.CollectionSpec {
 	return spec
 }
 
-// TestTypesForKernel holds what is found in this kernel's types, and what comes of
-// the programs with it, to what package btf finds in all of them.
-func TestTypesForKernel(t *testing.T) {
+// kernelBTF gives this kernel's types.
+func kernelBTF(t testing.TB) []byte {
+	t.Helper()
 	raw, release, err := mapFile(vmlinuxTypes)
 	if err != nil {
 		t.Skipf("no BTF of the kernel: %v", err)
 	}
-	defer release()
-	spec := iterSpec(t)
+	t.Cleanup(release)
+	return raw
+}
+
+// TestTypesForKernel holds what is found in this kernel's types, and what comes of
+// the programs with it, to what package btf finds in all of them.
+func TestTypesForKernel(t *testing.T) {
+	raw, spec := kernelBTF(t), iterSpec(t)
 	few, funcs, err := typesFor(spec, raw)
 	if err != nil {
 		t.Fatal(err)
@@ -239,12 +245,7 @@ func FuzzKernelTypes(f *testing.F) {
 }
 
 func BenchmarkTypesForKernel(b *testing.B) {
-	raw, release, err := mapFile(vmlinuxTypes)
-	if err != nil {
-		b.Skipf("no BTF of the kernel: %v", err)
-	}
-	defer release()
-	spec := iterSpec(b)
+	raw, spec := kernelBTF(b), iterSpec(b)
 	for b.Loop() {
 		if _, _, err := typesFor(spec, raw); err != nil {
 			b.Fatal(err)
