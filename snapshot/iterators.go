@@ -284,19 +284,21 @@ func ownerRows(chunks [][]byte) iter.Seq[[]byte] {
 	}
 }
 
-// WorthOwners reports whether the sockets in use are so many that Owners is faster
-// than ReadOwners: loading its program takes some 5 ms, which ReadOwners needs for
-// 800 open sockets. proc is the proc root.
-func WorthOwners(proc string) bool { return inUse(proc) >= 1000 }
+const (
+	// OwnersWorth is the number of sockets in use from which Owners is faster than
+	// ReadOwners: loading its program takes some 5 ms, which ReadOwners needs for
+	// 800 open sockets.
+	OwnersWorth = 1000
+	// TCPWorth is the number from which LoadTCP is worth it. Measured with fresh
+	// processes, /proc and the iterator took 17 and 12 ms for 2,000 sockets, 90 and
+	// 27 ms for 20,000. It begins where what it saves is felt, because each pass
+	// carries a risk: see "What a pass risks" in ARCHITECTURE.md.
+	TCPWorth = 20000
+)
 
-// WorthTCP reports whether they are so many that LoadTCP is worth it. Measured with
-// fresh processes, /proc and the iterator took 17 and 12 ms for 2,000 sockets, 90
-// and 27 ms for 20,000. It begins where what it saves is felt, because each pass
-// carries a risk: see "What a pass risks" in ARCHITECTURE.md.
-func WorthTCP(proc string) bool { return inUse(proc) >= 20000 }
-
-// inUse counts the sockets in use, those in TIME_WAIT too.
-func inUse(proc string) int {
+// InUse counts the sockets in use, those in TIME_WAIT too; 0 where that is not
+// told. proc is the proc root.
+func InUse(proc string) int {
 	b, err := readFile(proc, "net/sockstat")
 	if err != nil {
 		return 0

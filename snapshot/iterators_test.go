@@ -218,10 +218,10 @@ func TestOwnersOf(t *testing.T) {
 	}
 }
 
-func TestWorth(t *testing.T) {
+func TestInUse(t *testing.T) {
 	proc := t.TempDir()
-	if WorthOwners(proc) {
-		t.Error("worth it without the file")
+	if n := InUse(proc); n != 0 {
+		t.Errorf("%d sockets without the file", n)
 	}
 	if err := os.Mkdir(filepath.Join(proc, "net"), 0o755); err != nil {
 		t.Fatal(err)
@@ -241,7 +241,7 @@ func TestWorth(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(proc, "net/sockstat"), []byte(test.text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if owners, tcp := WorthOwners(proc), WorthTCP(proc); owners != test.owners || tcp != test.tcp {
+		if owners, tcp := InUse(proc) >= OwnersWorth, InUse(proc) >= TCPWorth; owners != test.owners || tcp != test.tcp {
 			t.Errorf("%q: owners %t, TCP sockets %t", test.text, owners, tcp)
 		}
 	}

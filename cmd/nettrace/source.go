@@ -10,13 +10,11 @@ import (
 	"github.com/nettrace/nettrace/snapshot"
 )
 
-// iterators gives the fast source, or nil where /proc is to be read: the sockets
-// are not worth it, the root is not the real one, there is no privilege, or the
-// user wants it so.
-func (s *session) iterators(worth func(proc string) bool) *snapshot.Iterators {
-	switch {
-	case s.opts.source == "bpf":
-	case s.opts.source == "proc", s.opts.procRoot != defaultProcRoot, !seesAll(), !worth(s.opts.procRoot):
+// iterators gives the fast source where at least worth sockets are in use, or nil
+// where /proc is to be read: there are fewer, the root is not the real one, there
+// is no privilege, or the user wants it so.
+func (s *session) iterators(worth int) *snapshot.Iterators {
+	if s.opts.source != "bpf" && s.inUse() < worth {
 		return nil
 	}
 	if s.iters == nil {
@@ -27,6 +25,19 @@ func (s *session) iterators(worth func(proc string) bool) *snapshot.Iterators {
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 2)
 	}
 	return s.iters
+}
+
+// inUse counts the sockets once a round, so that all of it decides alike; none
+// count where the iterators may not be chosen.
+func (s *session) inUse() int {
+	if !s.counted {
+		s.counted = true
+		s.used = 0
+		if s.opts.source != "proc" && s.opts.procRoot == defaultProcRoot && seesAll() {
+			s.used = snapshot.InUse(s.opts.procRoot)
+		}
+	}
+	return s.used
 }
 
 // gcPercentMany lets a process that is soon over show 100,000 sockets before the
@@ -44,8 +55,8 @@ func seesAll() bool {
 // readOwners reads the owners from the faster source. The SELinux contexts are
 // in /proc only. With tcp the TCP sockets are shown next.
 func (s *session) readOwners(tcp bool) (*snapshot.Owners, error) {
-	if it := s.iterators(snapshot.WorthOwners); it != nil && !s.opts.context {
-		owners, err := it.Owners(tcp && s.rowsSuffice() && s.iterators(snapshot.WorthTCP) != nil)
+	if it := s.iterators(snapshot.OwnersWorth); it != nil && !s.opts.context {
+		owners, err := it.Owners(tcp && s.rowsSuffice() && s.iterators(snapshot.TCPWorth) != nil)
 		if err == nil {
 			return owners, nil
 		}
@@ -66,7 +77,7 @@ func (s *session) rowsSuffice() bool { return !s.opts.timers && !s.opts.json }
 
 // socketReader gives what reads the sockets of a protocol.
 func (s *session) socketReader(p snapshot.Protocol) (func(ipv6 bool) (iter.Seq2[snapshot.Socket, error], error), error) {
-	it := s.iterators(snapshot.WorthTCP)
+	it := s.iterators(snapshot.TCPWorth)
 	if p == snapshot.TCP && it != nil && s.rowsSuffice() {
 		err := it.LoadTCP(s.opts.extend > 0 || s.opts.programs)
 		if err == nil {

@@ -20,6 +20,9 @@ type session struct {
 	names  *output.Resolver
 	json   *output.NDJSON      // nil: text
 	iters  *snapshot.Iterators // nil: not used so far
+
+	used    int  // sockets in this round
+	counted bool // used is known
 }
 
 func newSession(e *env, o *options) *session {
@@ -36,6 +39,7 @@ func newSession(e *env, o *options) *session {
 
 // round shows the view once.
 func (s *session) round(v view) error {
+	s.counted = false
 	if s.json == nil {
 		return s.tables(v)
 	}
