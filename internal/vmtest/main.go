@@ -112,7 +112,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		return err
 	}
 
-	results := make([]error, len(o.kernels))
+	reports, results := make([]report, len(o.kernels)), make([]error, len(o.kernels))
 	p := &printer{w: out, verbose: o.verbose}
 	slots := make(chan struct{}, o.parallel)
 	var wg sync.WaitGroup
@@ -120,14 +120,20 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			results[i] = runKernel(ctx, o, b, k, p)
+			reports[i], results[i] = runKernel(ctx, o, b, k, p)
 		})
 	}
 	wg.Wait()
 	var failed []string
 	for i, err := range results {
-		if err != nil {
-			failed = append(failed, o.kernels[i].name)
+		if err == nil {
+			continue
+		}
+		failed = append(failed, o.kernels[i].name)
+		for _, s := range reports[i].suites {
+			for _, line := range s.lastWords() {
+				p.line(o.kernels[i], "%s: %s", s.pkg, line)
+			}
 		}
 	}
 	if failed != nil {
@@ -142,15 +148,15 @@ func run(ctx context.Context, o options, out io.Writer) error {
 const retries = 3
 
 // runKernel runs on one kernel what the options choose, and prints how it went.
-func runKernel(ctx context.Context, o options, b build, k kernel, p *printer) error {
+func runKernel(ctx context.Context, o options, b build, k kernel, p *printer) (report, error) {
 	tree, err := o.tree(ctx, k)
 	if err != nil && o.skipMissing {
 		p.line(k, "SKIPPED, not fetched: %v", err)
-		return nil
+		return report{}, nil
 	}
 	if err != nil {
 		p.line(k, "FAIL, not fetched (-skip-missing leaves it out): %v", err)
-		return err
+		return report{}, err
 	}
 	chosen := slices.DeleteFunc(slices.Clone(o.suites), func(s suite) bool {
 		return s.kernels != nil && !slices.Contains(s.kernels, k.name)
@@ -174,7 +180,7 @@ func runKernel(ctx context.Context, o options, b build, k kernel, p *printer) er
 		err = rep.check(chosen, o.filtered)
 	}
 	p.report(k, filepath.Base(tree), rep, err)
-	return err
+	return rep, err
 }
 
 // tree gives the directory of an unpacked kernel, fetched if it is not cached.

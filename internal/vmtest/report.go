@@ -17,6 +17,8 @@ type outcome struct {
 	skips                   []string // each skipped test or subtest with its reason
 	status                  string   // exit status of the test binary; empty: it never ended
 	log                     []string
+	began                   int               // in log, where the test that runs began
+	failures                []string          // the last lines of each test that failed
 	current                 string            // the test whose lines come
 	said                    map[string]string // each test's last line: why it skips itself
 	took                    time.Duration
@@ -39,6 +41,21 @@ func (o outcome) String() string {
 	}
 	return s
 }
+
+// lastLines is how much of a failed test's output is repeated at the end, where
+// a log that was cut still has it.
+const lastLines = 15
+
+// lastWords are the last lines of each test that failed, or of the suite if it
+// ended otherwise.
+func (o outcome) lastWords() []string {
+	if o.ok() || o.failures != nil {
+		return o.failures
+	}
+	return tail(o.log)
+}
+
+func tail(lines []string) []string { return lines[max(0, len(lines)-lastLines):] }
 
 // report is what a machine said: how long it took to start, and its suites.
 type report struct {
@@ -122,10 +139,14 @@ func (o *outcome) add(line string) {
 	switch {
 	case len(words) == 3 && words[0] == "===": // RUN, PAUSE, CONT or NAME, and the test that speaks next
 		o.current = words[2]
+		if words[1] == "RUN" && !strings.Contains(o.current, "/") {
+			o.began = len(o.log) - 1
+		}
 	case strings.HasPrefix(line, "--- PASS: "):
 		o.passed++
 	case strings.HasPrefix(line, "--- FAIL: "):
 		o.failed++
+		o.failures = append(o.failures, tail(o.log[o.began:])...)
 	case strings.HasPrefix(text, "--- SKIP: ") && len(words) > 2:
 		if text == line {
 			o.skipped++

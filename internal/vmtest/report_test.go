@@ -90,6 +90,26 @@ vmtest: exit 0
 	}
 }
 
+func TestReportLastWords(t *testing.T) {
+	long := strings.Repeat("    x_test.go:1: much\n", 100)
+	text := "vmtest: begin a\n=== RUN   TestX\n" + long + "--- PASS: TestX (0.01s)\n" +
+		"=== RUN   TestY\n=== RUN   TestY/sub\n    y_test.go:3: 2, want 3\n--- FAIL: TestY (0.00s)\n" +
+		"    --- FAIL: TestY/sub (0.00s)\n=== RUN   TestZ\n" + long + "--- PASS: TestZ (0.01s)\nFAIL\n\nvmtest: exit 1\n" +
+		"vmtest: begin b\n" + long + "panic: test timed out\n\nvmtest: exit 2\n" +
+		"vmtest: begin c\n" + long + "PASS\n\nvmtest: exit 0\n"
+	rep := readReport(strings.NewReader(text), func(string) {})
+	want := []string{"=== RUN   TestY", "=== RUN   TestY/sub", "    y_test.go:3: 2, want 3", "--- FAIL: TestY (0.00s)"}
+	if got := rep.suites[0].lastWords(); !slices.Equal(got, want) {
+		t.Errorf("of a test that failed: %q, want %q", got, want)
+	}
+	if got := rep.suites[1].lastWords(); len(got) != lastLines || !slices.Contains(got, "panic: test timed out") {
+		t.Errorf("of a suite that panicked: %q", got)
+	}
+	if got := rep.suites[2].lastWords(); got != nil {
+		t.Errorf("of a suite that passed: %q", got)
+	}
+}
+
 // TestBrokenOff goes on after a machine that broke off in its second suite.
 func TestBrokenOff(t *testing.T) {
 	const end = "vmtest: exit 0\n"
