@@ -317,21 +317,21 @@ func lives(t *testing.T, records []record) map[string]*life {
 }
 
 // compareTables compares the sockets that the records leave open with those of
-// /proc/net/tcp and tcp6, read at the time now. A timewait socket that is about
-// to expire (TCP_TIMEWAIT_LEN is 60 s) may have gone from one of the two.
-func compareTables(t *testing.T, kernel []string, now int64, all map[string]*life) {
+// /proc/net/tcp and tcp6, read between the times from and to. A timewait socket
+// that expires then (TCP_TIMEWAIT_LEN is 60 s) may have gone from one of the two.
+func compareTables(t *testing.T, kernel []string, from, to int64, all map[string]*life) {
 	t.Helper()
-	const timewait = int64(58 * time.Second)
+	const timewait, margin = int64(60 * time.Second), int64(2 * time.Second)
 	var rows []string
 	expiring := make(map[string]bool)
 	for _, l := range all {
 		state := l.states[len(l.states)-1]
 		r := l.last
-		if state == "CLOSE" && (r.OldState != "TIME_WAIT" || r.MonoNS < now-int64(time.Second)) {
+		if state == "CLOSE" && (r.OldState != "TIME_WAIT" || r.MonoNS < from-margin) {
 			continue
 		}
 		row := fmt.Sprintf("%s:%d %s:%d %s", r.LocalAddr, r.LocalPort, r.RemoteAddr, r.RemotePort, state)
-		if state == "CLOSE" || state == "TIME_WAIT" && now-r.MonoNS > timewait {
+		if state == "CLOSE" || state == "TIME_WAIT" && to-r.MonoNS > timewait-margin {
 			expiring[strings.TrimSuffix(row, state)+"TIME_WAIT"] = true
 			continue
 		}
@@ -434,7 +434,9 @@ func churn(t *testing.T, hooks string, count int) {
 	tr.quiet()
 	tr.resync()
 	tr.quiet()
-	kernel, now := kernelTable(t, netns), monotonic(t)
+	from := monotonic(t)
+	kernel := kernelTable(t, netns)
+	to := monotonic(t)
 	records := tr.records()
 	for _, p := range append(clients, server) {
 		if err := p.Stop(); err != nil {
@@ -444,7 +446,7 @@ func churn(t *testing.T, hooks string, count int) {
 	tr.stop()
 
 	all := lives(t, records)
-	compareTables(t, kernel, now, all)
+	compareTables(t, kernel, from, to, all)
 	checkChurn(t, all, count, server.PID(), []int{clients[0].PID(), clients[1].PID()})
 	inferred := 0
 	for _, l := range all {
