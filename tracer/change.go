@@ -69,44 +69,43 @@ func (h *History) Add(s snapshot.State) {
 }
 
 // Conn is one connection or listener: a row of the table. Times are nanoseconds
-// of CLOCK_MONOTONIC.
+// of CLOCK_MONOTONIC. The order of the fields leaves no gaps: a table may have
+// hundreds of thousands of rows.
 type Conn struct {
-	ID        uint64 // the same from the first to the last record; unique per connection
-	Cookie    uint64 // socket cookie; 0 on kernels that do not give it (before 5.12)
-	Netns     uint32 // inode of the network namespace
-	Local     netip.AddrPort
-	Remote    netip.AddrPort
-	State     snapshot.State
-	Direction Direction
-	UID       uint32
-	Inode     uint64
-	CgroupID  uint64 // cgroup v2 id; 0 when not known
-	Owner     Owner
-
+	ID          uint64 // the same from the first to the last record; unique per connection
+	Cookie      uint64 // socket cookie; 0 on kernels that do not give it (before 5.12)
+	Local       netip.AddrPort
+	Remote      netip.AddrPort
+	Inode       uint64
+	CgroupID    uint64 // cgroup v2 id; 0 when not known
+	Owner       Owner
 	Start       uint64 // first seen
-	StartKnown  bool   // the connection began while it was traced
 	Established uint64 // reached ESTABLISHED; 0 when that was not seen
+	Netns       uint32 // inode of the network namespace
+	UID         uint32
+	RecvQ       uint32 // bytes queued, as the last pass over the kernel's table found them
+	SendQ       uint32
+	State       snapshot.State
+	Direction   Direction
+	StartKnown  bool // the connection began while it was traced
 	History     History
-
-	// Queue lengths in bytes as the last pass over the kernel's table found them.
-	RecvQ, SendQ uint32
 
 	// What the table needs and nobody prints.
 	key       uint64         // in Table.socks; 0: the full socket is gone
 	mini      uint64         // address of the request or timewait socket; 0: none
-	miniState snapshot.State // its state
 	dying     uint64         // when the mini-socket's timer stopped; 0: it runs
-	loose     bool           // in Table.loose: found by its addresses
-	unclaimed bool           // a timewait socket whose full socket is not known
 	last      uint64         // time of the last event
+	ended     *Closed        // the full socket's end, told when the mini-socket leaves FIN_WAIT2
 	pass      uint32         // the last pass that saw it
-	absent    bool           // the pass before the last did not see it
-	closedBy  Side
-	ended     *Closed // the full socket's end, told when the mini-socket leaves FIN_WAIT2
-	held      bool    // its first transition waits for the local port
-	queued    bool    // in Table.dying
-	dead      bool    // ended while in Table.dying
+	miniState snapshot.State // of the mini-socket
 	firstSeen snapshot.State
+	closedBy  Side
+	loose     bool // in Table.loose: found by its addresses
+	unclaimed bool // a timewait socket whose full socket is not known
+	absent    bool // the pass before the last did not see it
+	held      bool // its first transition waits for the local port
+	queued    bool // in Table.dying
+	dead      bool // ended while in Table.dying
 	listed    bool // in the initial table
 }
 
