@@ -22,6 +22,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* Settings, written by the loader. */
 const volatile __u32 only_netns;  /* inode of the namespace to trace; 0: all */
+const volatile __u16 only_family; /* AF_INET or AF_INET6: of the sockets to trace; 0: both */
 const volatile __u32 self;	  /* our own thread-group id */
 const volatile __u64 wakeup_at;	  /* bytes in the ring at which the reader is woken */
 const volatile bool has_cookie;	  /* tracing programs may ask for the socket cookie (5.12) */
@@ -159,23 +160,25 @@ static __always_inline __u32 netns_of(const struct sock_common *skc)
 	return skc->skc_net.net->ns.inum;
 }
 
-static __always_inline bool traced(__u32 netns)
+static __always_inline bool traced_netns(__u32 netns)
 {
 	return !only_netns || netns == only_netns;
 }
 
-static __always_inline bool is_inet(__u16 family)
+static __always_inline bool traced_family(__u16 family)
 {
+	if (only_family)
+		return family == only_family;
 	return family == AF_INET || family == AF_INET6;
 }
 
 /* Gives the network namespace too. */
 static __always_inline bool is_traced_tcp(const struct sock *sk, __u32 *netns)
 {
-	if (sk->sk_protocol != IPPROTO_TCP || !is_inet(sk->__sk_common.skc_family))
+	if (sk->sk_protocol != IPPROTO_TCP || !traced_family(sk->__sk_common.skc_family))
 		return false;
 	*netns = netns_of(&sk->__sk_common);
-	return traced(*netns);
+	return traced_netns(*netns);
 }
 
 /*
@@ -521,9 +524,11 @@ static __always_inline bool copy_sock(struct copy *c, const void *skc)
 
 	if (bpf_probe_read_kernel(c->raw, sizeof(c->raw), skc))
 		return false;
+	if (!traced_family(copied(c, __u16, skc_family)))
+		return false;
 	net = copied(c, struct net *, skc_net);
 	c->netns = BPF_CORE_READ(net, ns.inum);
-	return !only_netns || c->netns == only_netns;
+	return traced_netns(c->netns);
 }
 
 static __always_inline void copy_head(struct event_head *h, __u8 kind, const void *skc,
@@ -730,7 +735,7 @@ int close_cgroup(struct bpf_sock *sk)
 	__u64 id = bpf_get_current_pid_tgid();
 	struct event_head *h;
 
-	if (sk->protocol != IPPROTO_TCP || sk->state == TCP_CLOSE || !is_inet(sk->family))
+	if (sk->protocol != IPPROTO_TCP || sk->state == TCP_CLOSE || !traced_family(sk->family))
 		return 1;
 	h = reserve(sizeof(*h));
 	if (!h)
@@ -817,10 +822,11 @@ int BPF_PROG(mini_state, struct inet_timewait_sock *tw, int timeout, bool rearm)
 	struct event_head *h;
 	__u32 netns;
 
-	if (!rearm || tw->tw_substate != TCP_TIME_WAIT)
+	if (!rearm || tw->tw_substate != TCP_TIME_WAIT ||
+	    !traced_family(tw->__tw_common.skc_family))
 		return 0;
 	netns = netns_of(&tw->__tw_common);
-	if (!traced(netns))
+	if (!traced_netns(netns))
 		return 0;
 	h = reserve(sizeof(*h));
 	if (!h)
@@ -964,7 +970,7 @@ int rows(struct bpf_iter__tcp *ctx)
 
 	if (skc) {
 		netns = netns_of(skc);
-		if (!traced(netns))
+		if (!traced_netns(netns) || !traced_family(skc->skc_family))
 			return 0;
 	}
 	r = reserve_row(sizeof(*r));

@@ -220,6 +220,7 @@ func symbolAddress(line []byte) uint64 {
 // settings are the constants of the BPF programs.
 type settings struct {
 	netns      uint32
+	family     uint16 // of the sockets to trace; 0: both
 	self       uint32
 	wakeupAt   uint64
 	cookie     bool // 5.12: tracing programs may ask for the cookie
@@ -234,6 +235,7 @@ type settings struct {
 func (s *settings) write(spec *ebpf.CollectionSpec) error {
 	for name, value := range map[string]any{
 		streamVarOnlyNetns:  s.netns,
+		streamVarOnlyFamily: s.family,
 		streamVarSelf:       s.self,
 		streamVarWakeupAt:   s.wakeupAt,
 		streamVarHasCookie:  s.cookie,

@@ -5,14 +5,17 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nettrace/nettrace/snapshot"
 )
 
 // Where no iterator loads, the initial table comes from /proc/net/tcp{,6}, and
 // without any BPF so does all that is told.
 
-// readProc applies the rows of /proc to the table, between beginPass and endPass.
-func readProc(t *Table, proc string, netns uint32) error {
+// readProc applies the rows of /proc to the table, between beginPass and endPass:
+// those of one family, or with 0 of both.
+func readProc(t *Table, proc string, netns uint32, family uint16) error {
 	told := make(map[tuple]*Conn) // by events
 	for c := range t.All {
 		if !c.fromProc() {
@@ -20,6 +23,9 @@ func readProc(t *Table, proc string, netns uint32) error {
 		}
 	}
 	for _, ipv6 := range []bool{false, true} {
+		if ipv6 && family == unix.AF_INET || !ipv6 && family == unix.AF_INET6 {
+			continue
+		}
 		rows, err := snapshot.ReadSockets(proc, snapshot.TCP, ipv6)
 		if err != nil {
 			if ipv6 {
@@ -125,7 +131,7 @@ func (t *Tracer) startFromProc() error {
 
 func (t *Tracer) procSnapshot() error {
 	t.table.beginPass(monotonic(), true)
-	if err := readProc(t.table, t.opts.procRoot(), t.netns); err != nil {
+	if err := readProc(t.table, t.opts.procRoot(), t.netns, t.opts.Family); err != nil {
 		return err
 	}
 	if err := nameOwners(t.table, "/proc"); err != nil {
@@ -162,7 +168,8 @@ const PollInterval = time.Second
 // what lives shorter is missed, and of what changes more often only the last
 // state is seen. Every change is marked as inferred.
 type Poller struct {
-	Proc string // root of the proc file system; empty: /proc
+	Proc   string // root of the proc file system; empty: /proc
+	Family uint16 // as in Options
 }
 
 // Run polls until ctx is done.
@@ -184,7 +191,7 @@ func (p Poller) Run(ctx context.Context, h Handler) error {
 	for failed == nil {
 		start := monotonic()
 		table.beginPass(start, !ready)
-		if err := readProc(table, proc, 0); err != nil {
+		if err := readProc(table, proc, 0, p.Family); err != nil {
 			return fmt.Errorf("poll: %w", err)
 		}
 		if err := nameOwners(table, proc); err != nil {

@@ -165,6 +165,7 @@ const (
 	streamVarHasCookie         = "has_cookie"
 	streamVarHasTaskBtf        = "has_task_btf"
 	streamVarKindType          = "kind_type"
+	streamVarOnlyFamily        = "only_family"
 	streamVarOnlyNetns         = "only_netns"
 	streamVarOwnerByUse        = "owner_by_use"
 	streamVarOwnerEventType    = "owner_event_type"
@@ -264,6 +265,7 @@ type streamVariableSpecs struct {
 	HasCookie         *ebpf.VariableSpec `ebpf:"has_cookie"`
 	HasTaskBtf        *ebpf.VariableSpec `ebpf:"has_task_btf"`
 	KindType          *ebpf.VariableSpec `ebpf:"kind_type"`
+	OnlyFamily        *ebpf.VariableSpec `ebpf:"only_family"`
 	OnlyNetns         *ebpf.VariableSpec `ebpf:"only_netns"`
 	OwnerByUse        *ebpf.VariableSpec `ebpf:"owner_by_use"`
 	OwnerEventType    *ebpf.VariableSpec `ebpf:"owner_event_type"`
@@ -327,6 +329,7 @@ type streamVariables struct {
 	HasCookie         *ebpf.Variable `ebpf:"has_cookie"`
 	HasTaskBtf        *ebpf.Variable `ebpf:"has_task_btf"`
 	KindType          *ebpf.Variable `ebpf:"kind_type"`
+	OnlyFamily        *ebpf.Variable `ebpf:"only_family"`
 	OnlyNetns         *ebpf.Variable `ebpf:"only_netns"`
 	OwnerByUse        *ebpf.Variable `ebpf:"owner_by_use"`
 	OwnerEventType    *ebpf.Variable `ebpf:"owner_event_type"`

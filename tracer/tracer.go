@@ -44,6 +44,7 @@ const (
 type Options struct {
 	NetnsPath string        // file of another network namespace, such as /run/netns/NAME
 	AllNetns  bool          // trace every network namespace
+	Family    uint16        // AF_INET or AF_INET6: trace its sockets alone; 0: both
 	RingBytes int           // size of the ring buffer, a power of two; 0: DefaultRingBytes
 	Reconcile time.Duration // between passes over the kernel's table; 0: DefaultReconcile; < 0: only after losses
 	Hooks     []string      // kinds of hook to try ("tp_btf", "fentry", "kprobe", …); empty: all
@@ -172,6 +173,7 @@ func Open(opts Options) (*Tracer, error) {
 func (t *Tracer) openHooks() error {
 	set := settings{
 		netns:      t.netns,
+		family:     t.opts.Family,
 		self:       uint32(os.Getpid()),
 		wakeupAt:   uint64(t.opts.RingBytes) / 4,
 		cookie:     true,

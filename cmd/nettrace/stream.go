@@ -36,6 +36,7 @@ func runStream(e *env, o *options) error {
 	opts := tracer.Options{
 		NetnsPath: netns,
 		AllNetns:  o.allNetns,
+		Family:    o.streamFamily(),
 		RingBytes: o.ringSize,
 		Reconcile: o.interval,
 		Hooks:     o.hooks,
@@ -64,6 +65,17 @@ func runStream(e *env, o *options) error {
 	return s.run(t)
 }
 
+// streamFamily gives the one address family that the options ask for, or 0.
+func (o *options) streamFamily() uint16 {
+	switch sel := o.selectSockets(); {
+	case sel.v4 && !sel.v6:
+		return unix.AF_INET
+	case sel.v6 && !sel.v4:
+		return unix.AF_INET6
+	}
+	return 0
+}
+
 // pollInstead streams by polling where BPF cannot be used, and says so.
 func pollInstead(e *env, o *options, why error) error {
 	why = explain(why)
@@ -77,7 +89,7 @@ func pollInstead(e *env, o *options, why error) error {
 		why, tracer.PollInterval)
 	s := newStream(e, o, "poll")
 	s.start.Inexact = []string{"short-lived connections are missed, and of several transitions in a second the last is told"}
-	return s.run(tracer.Poller{Proc: o.procRoot})
+	return s.run(tracer.Poller{Proc: o.procRoot, Family: o.streamFamily()})
 }
 
 // explain says of an error of opening the tracer which privilege is missing.

@@ -67,6 +67,7 @@ type record struct {
 	Added      int    `json:"added"`
 	Removed    int    `json:"removed"`
 	Changed    int    `json:"changed"`
+	Filtered   int    `json:"filtered"`
 
 	Hooks []string `json:"hooks"`
 }
@@ -476,59 +477,101 @@ func stockKernel() bool {
 	return err == nil && bytes.Contains(b, []byte(" arm_kprobe"))
 }
 
-// TestStreamStory plays one connection of each kind and compares what is told of
-// it, side by side, with what TCP says must happen. It is the same on every
-// kernel and with every set of hooks.
+// story is what TCP says must happen to the connections of load.Story, side by side.
+var story = []string{
+	"127.0.0.1: client CLOSE>SYN_SENT>ESTABLISHED>FIN_WAIT1>FIN_WAIT2>TIME_WAIT closed by local",
+	"127.0.0.1: server LISTEN>SYN_RECV>ESTABLISHED>CLOSE_WAIT>LAST_ACK>CLOSE closed by remote",
+	"127.0.0.2: client CLOSE>SYN_SENT>ESTABLISHED>CLOSE_WAIT>LAST_ACK>CLOSE closed by remote",
+	"127.0.0.2: server LISTEN>SYN_RECV>ESTABLISHED>FIN_WAIT1>FIN_WAIT2>TIME_WAIT closed by local",
+	"127.0.0.3: client CLOSE>SYN_SENT>ESTABLISHED>CLOSE reset_local by local",
+	"127.0.0.3: server LISTEN>SYN_RECV>ESTABLISHED>CLOSE reset_remote by remote",
+	"127.0.0.4: client CLOSE>SYN_SENT>CLOSE refused by remote",
+	"127.0.0.5: client CLOSE>SYN_SENT>ESTABLISHED>FIN_WAIT1>FIN_WAIT2>TIME_WAIT closed by local",
+	"127.0.0.5: server LISTEN>SYN_RECV>ESTABLISHED>CLOSE_WAIT>LAST_ACK>CLOSE closed by remote",
+	"::1: client CLOSE>SYN_SENT>ESTABLISHED>FIN_WAIT1>FIN_WAIT2>TIME_WAIT closed by local",
+	"::1: server LISTEN>SYN_RECV>ESTABLISHED>CLOSE_WAIT>LAST_ACK>CLOSE closed by remote",
+	"listener CLOSE>LISTEN>CLOSE",
+	"listener CLOSE>LISTEN>CLOSE",
+}
+
+// TestStreamStory plays one connection of each kind. What is told of it is the same
+// on every kernel and with every set of hooks.
 func TestStreamStory(t *testing.T) {
-	want := []string{
-		"127.0.0.1: client CLOSE>SYN_SENT>ESTABLISHED>FIN_WAIT1>FIN_WAIT2>TIME_WAIT closed by local",
-		"127.0.0.1: server LISTEN>SYN_RECV>ESTABLISHED>CLOSE_WAIT>LAST_ACK>CLOSE closed by remote",
-		"127.0.0.2: client CLOSE>SYN_SENT>ESTABLISHED>CLOSE_WAIT>LAST_ACK>CLOSE closed by remote",
-		"127.0.0.2: server LISTEN>SYN_RECV>ESTABLISHED>FIN_WAIT1>FIN_WAIT2>TIME_WAIT closed by local",
-		"127.0.0.3: client CLOSE>SYN_SENT>ESTABLISHED>CLOSE reset_local by local",
-		"127.0.0.3: server LISTEN>SYN_RECV>ESTABLISHED>CLOSE reset_remote by remote",
-		"127.0.0.4: client CLOSE>SYN_SENT>CLOSE refused by remote",
-		"127.0.0.5: client CLOSE>SYN_SENT>ESTABLISHED>FIN_WAIT1>FIN_WAIT2>TIME_WAIT closed by local",
-		"127.0.0.5: server LISTEN>SYN_RECV>ESTABLISHED>CLOSE_WAIT>LAST_ACK>CLOSE closed by remote",
-		"::1: client CLOSE>SYN_SENT>ESTABLISHED>FIN_WAIT1>FIN_WAIT2>TIME_WAIT closed by local",
-		"::1: server LISTEN>SYN_RECV>ESTABLISHED>CLOSE_WAIT>LAST_ACK>CLOSE closed by remote",
-		"listener CLOSE>LISTEN>CLOSE",
-		"listener CLOSE>LISTEN>CLOSE",
-	}
 	for _, v := range variants {
 		t.Run(v.name, func(t *testing.T) {
 			skipVariant(t, v.hooks)
 			netns := newNetns(t)
 			tr := trace(t, netns, v.hooks)
-			player, err := load.Start(load.Story(), netns)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := errors.Join(player.Go(), player.Done()); err != nil {
-				t.Fatal(err)
-			}
-			tr.quiet()
-			if err := player.Stop(); err != nil {
-				t.Error(err)
-			}
+			pid := playStory(t, tr, netns)
 			records := tr.stop()
-			if diff := cmp.Diff(want, storyOf(t, lives(t, records), player.PID())); diff != "" {
+			if diff := cmp.Diff(story, storyOf(t, lives(t, records), pid)); diff != "" {
 				t.Errorf("the story differs (-want +told):\n%s\n%v", diff, records[0].Hooks)
 			}
 		})
 	}
 }
 
+// TestStreamFamily plays the same for the sockets of one address family: those of
+// the other must not even come out of the kernel.
+func TestStreamFamily(t *testing.T) {
+	for _, v := range variants {
+		for _, option := range []string{"-4", "-6"} {
+			t.Run(v.name+option, func(t *testing.T) {
+				skipVariant(t, v.hooks)
+				var want []string
+				listeners := 0
+				for _, line := range story {
+					switch {
+					case strings.HasPrefix(line, "listener "): // one a family
+						if listeners++; listeners == 1 {
+							want = append(want, line)
+						}
+					case strings.HasPrefix(line, "::1: ") == (option == "-6"):
+						want = append(want, line)
+					}
+				}
+				netns := newNetns(t)
+				tr := trace(t, netns, v.hooks, option)
+				pid := playStory(t, tr, netns)
+				records := tr.stop()
+				if diff := cmp.Diff(want, storyOf(t, lives(t, records), pid)); diff != "" {
+					t.Errorf("the story differs (-want +told):\n%s\n%v", diff, records[0].Hooks)
+				}
+				if last := records[len(records)-1]; last.Filtered != 0 {
+					t.Errorf("%d changes were left out after the kernel had told them", last.Filtered)
+				}
+			})
+		}
+	}
+}
+
+// playStory plays the story while it is traced, and gives the id of its process.
+func playStory(t *testing.T, tr *tracing, netns string) int {
+	t.Helper()
+	player, err := load.Start(load.Story(), netns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(player.Go(), player.Done()); err != nil {
+		t.Fatal(err)
+	}
+	tr.quiet()
+	if err := player.Stop(); err != nil {
+		t.Error(err)
+	}
+	return player.PID()
+}
+
 func storyOf(t *testing.T, all map[string]*life, pid int) []string {
 	t.Helper()
-	var story []string
+	var told []string
 	for _, l := range all {
 		walk := strings.Join(l.states, ">")
 		if l.inferred > 0 {
 			walk += " (inferred)"
 		}
 		if len(l.closes) == 0 {
-			story = append(story, "listener "+walk)
+			told = append(told, "listener "+walk)
 			continue
 		}
 		c := l.closes[0]
@@ -539,10 +582,10 @@ func storyOf(t *testing.T, all map[string]*life, pid int) []string {
 		if c.Direction == "incoming" {
 			line = c.LocalAddr + ": server "
 		}
-		story = append(story, line+walk+" "+c.Outcome+" by "+c.ClosedBy)
+		told = append(told, line+walk+" "+c.Outcome+" by "+c.ClosedBy)
 	}
-	slices.Sort(story)
-	return story
+	slices.Sort(told)
+	return told
 }
 
 // TestStreamShortLived wants the name and the command line of processes that
