@@ -112,6 +112,9 @@ func trace(t *testing.T, netns, hooks string, args ...string) *tracing {
 	if hooks != "" {
 		args = append(args, "--hooks", hooks)
 	}
+	if inMachine { // which may stand still for seconds, and not all of its processes alike
+		args = append(args, "--ring-size", "64M")
+	}
 	tr.cmd = exec.Command(exe, args...)
 	tr.cmd.Env = append(os.Environ(), roleVar+"="+roleMain)
 	tr.cmd.Stdout, tr.cmd.Stderr = out, &tr.stderr
