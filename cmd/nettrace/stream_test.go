@@ -322,7 +322,8 @@ func lives(t *testing.T, records []record) map[string]*life {
 
 // compareTables compares the sockets that the records leave open with those of
 // /proc/net/tcp and tcp6, read between the times from and to. A timewait socket
-// that expires then (TCP_TIMEWAIT_LEN is 60 s) may have gone from one of the two.
+// that expires then may have gone from one of the two: TCP_TIMEWAIT_LEN and
+// tcp_fin_timeout are 60 s.
 func compareTables(t *testing.T, kernel []string, from, to int64, all map[string]*life) {
 	t.Helper()
 	const timewait, margin = int64(60 * time.Second), int64(2 * time.Second)
@@ -331,15 +332,20 @@ func compareTables(t *testing.T, kernel []string, from, to int64, all map[string
 	for _, l := range all {
 		state := l.states[len(l.states)-1]
 		r := l.last
-		if state == "CLOSE" && (r.OldState != "TIME_WAIT" || r.MonoNS < from-margin) {
-			continue
+		ended := state == "CLOSE"
+		if ended {
+			if state = r.OldState; r.MonoNS < from-margin {
+				continue
+			}
 		}
+		expires := state == "TIME_WAIT" || state == "FIN_WAIT2"
 		row := fmt.Sprintf("%s:%d %s:%d %s", r.LocalAddr, r.LocalPort, r.RemoteAddr, r.RemotePort, state)
-		if state == "CLOSE" || state == "TIME_WAIT" && to-r.MonoNS > timewait-margin {
-			expiring[strings.TrimSuffix(row, state)+"TIME_WAIT"] = true
-			continue
+		switch {
+		case expires && (ended || to-r.MonoNS > timewait-margin):
+			expiring[row] = true
+		case !ended:
+			rows = append(rows, row)
 		}
-		rows = append(rows, row)
 	}
 	slices.Sort(rows)
 	kernel = slices.DeleteFunc(kernel, func(row string) bool { return expiring[row] })
