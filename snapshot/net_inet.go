@@ -7,6 +7,7 @@ import (
 	"iter"
 	"math"
 	"net/netip"
+	"slices"
 )
 
 // ErrBogus says that a line of a table is none of its rows. It was left out;
@@ -20,13 +21,14 @@ const socketLine = 8192
 // ReadSockets reads the Internet sockets of a protocol and family from
 // net/{tcp,udp,udplite,raw}{,6} below a proc root. The error is of the file;
 // fs.ErrNotExist means that the kernel lacks the protocol or the family.
-// The sequence is that of ParseSockets.
+// The sequence is that of ParseSockets, but has to be gone over, once: a large
+// table is read meanwhile.
 func ReadSockets(proc string, p Protocol, ipv6 bool) (iter.Seq2[Socket, error], error) {
-	file, err := readFile(proc, socketFile(p, ipv6))
+	pieces, err := readPieces(proc, socketFile(p, ipv6))
 	if err != nil {
 		return nil, err
 	}
-	return ParseSockets(file, p, ipv6), nil
+	return parseInet(pieces, p, ipv6), nil
 }
 
 // socketFile names the file of a protocol and family below a proc root.
@@ -46,10 +48,15 @@ func socketFile(p Protocol, ipv6 bool) string {
 // Lines are read as net-tools reads them: a row may end early, and what it
 // lacks then has the value of the row before.
 func ParseSockets(file []byte, p Protocol, ipv6 bool) iter.Seq2[Socket, error] {
+	return parseInet(slices.Values([][]byte{file}), p, ipv6)
+}
+
+// parseInet is ParseSockets for a file in pieces of whole lines.
+func parseInet(pieces iter.Seq[[]byte], p Protocol, ipv6 bool) iter.Seq2[Socket, error] {
 	return func(yield func(Socket, error) bool) {
 		row := inetRow{protocol: p, ipv6: ipv6}
 		first := true
-		for line := range lines(file, socketLine) {
+		for line := range linesOf(pieces, socketLine) {
 			if first {
 				first = false
 				continue

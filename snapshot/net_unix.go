@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"slices"
 	"strconv"
 )
 
@@ -34,13 +35,14 @@ func (u *UnixSocket) Listening() bool {
 }
 
 // ReadUnix reads net/unix below a proc root. The error is of the file;
-// fs.ErrNotExist means that the kernel has no such sockets.
+// fs.ErrNotExist means that the kernel has no such sockets. The sequence has to be
+// gone over, once: a large table is read meanwhile.
 func ReadUnix(proc string) (iter.Seq2[UnixSocket, error], error) {
-	file, err := readFile(proc, "net/unix")
+	pieces, err := readPieces(proc, "net/unix")
 	if err != nil {
 		return nil, err
 	}
-	return ParseUnix(file), nil
+	return parseUnix(pieces), nil
 }
 
 // unixColumns is the least number of columns that make a row: up to the state.
@@ -48,10 +50,15 @@ const unixColumns = 6
 
 // ParseUnix parses /proc/net/unix. A line that is no row yields ErrBogus.
 func ParseUnix(file []byte) iter.Seq2[UnixSocket, error] {
+	return parseUnix(slices.Values([][]byte{file}))
+}
+
+// parseUnix is ParseUnix for a file in pieces of whole lines.
+func parseUnix(pieces iter.Seq[[]byte]) iter.Seq2[UnixSocket, error] {
 	return func(yield func(UnixSocket, error) bool) {
 		var u UnixSocket
 		first := true
-		for line := range lines(file, socketLine) {
+		for line := range linesOf(pieces, socketLine) {
 			if first {
 				first = false
 				u.HasInode = bytes.Contains(line, []byte("Inode"))

@@ -219,3 +219,16 @@ func lines(file []byte, size int) iter.Seq[[]byte] {
 		}
 	}
 }
+
+// linesOf yields the lines of a file in pieces of whole lines.
+func linesOf(pieces iter.Seq[[]byte], size int) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for piece := range pieces {
+			for line := range lines(piece, size) {
+				if !yield(line) {
+					return
+				}
+			}
+		}
+	}
+}

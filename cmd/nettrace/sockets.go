@@ -114,7 +114,7 @@ func (t *socketTables) loadOwners() error {
 // inet shows the tables of a protocol. The absence of the IPv4 file is told
 // when the protocol was named; that of the IPv6 file never is.
 func (t *socketTables) inet(p snapshot.Protocol, named bool) error {
-	read, err := t.socketReader(p)
+	read, err := t.socketReader(p, t.v4 && t.v6)
 	if err != nil {
 		return err
 	}

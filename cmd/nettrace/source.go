@@ -75,8 +75,12 @@ func (s *session) readOwners(tcp bool) (*snapshot.Owners, error) {
 // Timers are in /proc only, and JSON tells them always.
 func (s *session) rowsSuffice() bool { return !s.opts.timers && !s.opts.json }
 
-// socketReader gives what reads the sockets of a protocol.
-func (s *session) socketReader(p snapshot.Protocol) (func(ipv6 bool) (iter.Seq2[snapshot.Socket, error], error), error) {
+// familyReader reads the sockets of one of the two families.
+type familyReader func(ipv6 bool) (iter.Seq2[snapshot.Socket, error], error)
+
+// socketReader gives what reads the sockets of a protocol: both families are wanted,
+// or one.
+func (s *session) socketReader(p snapshot.Protocol, both bool) (familyReader, error) {
 	it := s.iterators(snapshot.TCPWorth)
 	if p == snapshot.TCP && it != nil && s.rowsSuffice() {
 		err := it.LoadTCP(s.opts.extend > 0 || s.opts.programs)
@@ -87,9 +91,34 @@ func (s *session) socketReader(p snapshot.Protocol) (func(ipv6 bool) (iter.Seq2[
 			return nil, fmt.Errorf("--source=bpf: %w", explain(err))
 		}
 	}
-	return func(ipv6 bool) (iter.Seq2[snapshot.Socket, error], error) {
+	read := func(ipv6 bool) (iter.Seq2[snapshot.Socket, error], error) {
 		return snapshot.ReadSockets(s.opts.procRoot, p, ipv6)
-	}, nil
+	}
+	if p == snapshot.TCP && both {
+		return atOnce(read), nil
+	}
+	return read, nil
+}
+
+// atOnce begins to read IPv6 together with IPv4: for each the kernel looks at all of
+// its table of TCP sockets, which takes milliseconds even where there are few.
+func atOnce(read familyReader) familyReader {
+	type result struct {
+		rows iter.Seq2[snapshot.Socket, error]
+		err  error
+	}
+	v6 := make(chan result, 1)
+	go func() {
+		rows, err := read(true)
+		v6 <- result{rows, err}
+	}()
+	return func(ipv6 bool) (iter.Seq2[snapshot.Socket, error], error) {
+		if !ipv6 {
+			return read(false)
+		}
+		r := <-v6
+		return r.rows, r.err
+	}
 }
 
 // defaultProcRoot is where the proc file system is unless a test says otherwise.
