@@ -251,8 +251,7 @@ func (it *Iterators) Owners(tcp bool) (*Owners, error) {
 // ownersOf makes owners of the iterator's rows.
 func ownersOf(rows [][]byte) *Owners {
 	var r iterOwnerRow
-	most := len(rows) * rowsPerChunk
-	o := &Owners{first: make(map[uint64]int32, most), others: map[uint64][]int32{}}
+	o := newOwners()
 	last, held := uint32(0), false
 	for row := range ownerRows(rows) {
 		pid := binary.NativeEndian.Uint32(row[unsafe.Offsetof(r.Pid):])

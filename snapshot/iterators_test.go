@@ -201,10 +201,16 @@ func TestOwnersOf(t *testing.T) {
 		iterOwnerRow{Pid: self, Inode: 10},
 		iterOwnerRow{Pid: self, Inode: 11},
 		iterOwnerRow{Pid: self, Inode: 10},
+		iterOwnerRow{Pid: self, Inode: firstOwnersCount - 1},
+		iterOwnerRow{Pid: self, Inode: firstOwnersCount},
+		iterOwnerRow{Pid: self, Inode: math.MaxUint64},
 		iterOwnerRow{Pid: gone, Inode: 10},
 		iterOwnerRow{Pid: gone, Inode: 12},
 	), 4*ownerRowSize))
-	for inode, want := range map[uint64][]int{9: nil, 10: {int(self)}, 11: {int(self)}, 12: nil, 13: nil} {
+	for inode, want := range map[uint64][]int{
+		9: nil, 10: {int(self)}, 11: {int(self)}, 12: nil, 13: nil, math.MaxUint64 - 1: nil, math.MaxUint64: {int(self)},
+		firstOwnersCount - 1: {int(self)}, firstOwnersCount: {int(self)}, firstOwnersCount + 1: nil,
+	} {
 		var got []int
 		for p := range o.All(inode) {
 			got = append(got, p.PID)

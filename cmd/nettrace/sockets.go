@@ -176,11 +176,13 @@ func eachFamily[Row any](t *socketTables, name string, named bool, kind string,
 
 // showRows shows the rows of a table and tells of lines that are none.
 func showRows[Row any](t *socketTables, kind string, rows iter.Seq2[Row, error], show func(*Row)) {
-	for row, err := range rows {
+	var row Row // one for all: what is shown by its address is not on the stack
+	for r, err := range rows {
 		if err != nil {
 			fmt.Fprintf(t.env.stderr, "warning, got bogus %s line.\n", kind)
 			continue
 		}
+		row = r
 		show(&row)
 	}
 }
