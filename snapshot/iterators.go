@@ -18,7 +18,8 @@ import (
 
 // Iterators reads TCP sockets and the owners of sockets by BPF iterators: the
 // same rows in the same order as /proc, several times faster when there are
-// many, after a start of some milliseconds. They need CAP_BPF and CAP_PERFMON.
+// many (OwnersWorth, TCPWorth), after a start of some milliseconds. They need
+// CAP_BPF and CAP_PERFMON.
 //
 // A program is loaded when it is first used. An Iterators must not be used by
 // several goroutines at once.
@@ -283,15 +284,28 @@ func ownerRows(chunks [][]byte) iter.Seq[[]byte] {
 	}
 }
 
+// From which number of sockets in use the iterators are worth their start. Measured
+// with fresh processes, wall time in ms (`-tan` and `-tanp`, each with
+// `--source=proc` and `--source=bpf`, all of it from the one or the other):
+//
+//	sockets   -tan      -tanp
+//	   500     8.5/9.4   12/10
+//	 1,000     9.8/9.3   15/11
+//	 2,000    12/10      23/11
+//	 5,000    20/13      41/14
+//	20,000    56/27     143/26
+//
+// There are none for other sockets. The one of UDP has followed another hash than
+// /proc since Linux 6.5 (udptable->hash2, c96dac8d369f), so its order is not
+// netstat's. The one of Unix sockets takes longer than /proc (55 against 40 ms for
+// 20,000 of them, before /proc was read ahead), and leaves out the rest of a bucket
+// after each 32 KiB of rows: st_bucket_done is still set when the next read starts
+// (bpf_iter_unix_batch, net/unix/af_unix.c, 6.18).
 const (
-	// OwnersWorth is the number of sockets in use from which Owners is faster than
-	// ReadOwners: loading its program takes some 5 ms, which ReadOwners needs for
-	// 800 open sockets.
+	// OwnersWorth is that number for Owners.
 	OwnersWorth = 1000
-	// TCPWorth is the number from which LoadTCP is worth it. Measured with fresh
-	// processes, /proc and the iterator took 17 and 12 ms for 2,000 sockets, 90 and
-	// 27 ms for 20,000. It begins where what it saves is felt, because each pass
-	// carries a risk: see "What a pass risks" in ARCHITECTURE.md.
+	// TCPWorth is that number for LoadTCP. It begins where what it saves is felt,
+	// because each pass carries a risk: see "What a pass risks" in ARCHITECTURE.md.
 	TCPWorth = 20000
 )
 
