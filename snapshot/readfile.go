@@ -111,10 +111,11 @@ func (f file) close() { _ = unix.Close(f.fd) } // opened for reading
 func (f file) fill(b []byte) (filled []byte, end bool, err error) {
 	for len(b) < cap(b) {
 		n, err := retry(func() (int, error) { return unix.Read(f.fd, b[len(b):cap(b)]) })
-		if err != nil && len(b) == 0 {
+		switch {
+		case n > 0:
+		case err != nil && len(b) == 0:
 			return nil, true, &fs.PathError{Op: "read", Path: f.path, Err: err}
-		}
-		if err != nil || n == 0 {
+		default:
 			return b, true, nil
 		}
 		b = b[:len(b)+n]

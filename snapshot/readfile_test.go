@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -100,7 +101,7 @@ func TestReadPiecesFails(t *testing.T) {
 		if _, all := readFile(proc, name); fmt.Sprint(all) != fmt.Sprint(err) {
 			t.Errorf("%s: %v, and read at once %v", name, err, all)
 		}
-		if e, ok := err.(*fs.PathError); !ok || e.Op != want {
+		if e := new(fs.PathError); !errors.As(err, &e) || e.Op != want {
 			t.Errorf("%s: %v, want one of %s", name, err, want)
 		}
 	}

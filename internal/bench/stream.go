@@ -42,7 +42,7 @@ func (c churn) bpfPerEvent() float64 {
 // stream measures the stream at the full rate of connections, and what it costs
 // those who connect.
 func (b *bench) stream(ctx context.Context) error {
-	peers := []*peer{nil, nettrace, tcpstates}
+	peers := []*peer{nil, bare, nettrace, tcpstates}
 	rounds := make(map[*peer][]churn)
 	for round := range b.rounds {
 		for i := range peers {
@@ -96,6 +96,10 @@ func (b *bench) churn(ctx context.Context, p *peer) (c churn, err error) {
 	c.connections = b.connections / clients * clients
 	if p == nil {
 		c.took, err = s.connect(firstConnection, c.connections, load.FIN)
+		return c, err
+	}
+	if p == bare {
+		err = b.bareChurn(s, &c)
 		return c, err
 	}
 	t, err := b.trace(ctx, p, s)
@@ -180,17 +184,17 @@ func (s *scene) connect(first, count int, ending load.Ending) (time.Duration, er
 
 func (b *bench) reportStream(rounds, counted map[*peer][]churn) {
 	both := func(f func(*peer) string) []string { return []string{f(nettrace), f(tcpstates)} }
-	row := func(name, untraced string, cells, budget []string) []string {
-		return slices.Concat([]string{name, untraced}, cells, budget)
+	row := func(name, untraced, least string, cells, budget []string) []string {
+		return slices.Concat([]string{name, untraced, least}, cells, budget)
 	}
 	rate := func(p *peer) string { return number(medianOf(rounds[p], churn.rate)) }
-	rows := [][]string{row("connections per second", rate(nil), both(rate), nil)}
+	rows := [][]string{row("connections per second", rate(nil), rate(bare), both(rate), nil)}
 
 	slowdown := func(p *peer) float64 { return 1 - medianRatio(rounds[p], rounds[nil], churn.rate) }
 	ours, theirs := slowdown(nettrace), slowdown(tcpstates)
-	rows = append(rows, row("slowdown", "", []string{percent(ours), percent(theirs)}, b.report.budget(ours, 0.1, "10 %")))
+	rows = append(rows, row("slowdown", "", percent(slowdown(bare)), []string{percent(ours), percent(theirs)}, b.report.budget(ours, 0.1, "10 %")))
 	if theirs > 0 {
-		rows = append(rows, row("as a part of tcpstates'", "", []string{percent(ours / theirs), ""},
+		rows = append(rows, row("as a part of tcpstates'", "", "", []string{percent(ours / theirs), ""},
 			b.report.budget(ours/theirs, 0.5, "50 %")))
 	}
 
@@ -212,26 +216,27 @@ func (b *bench) reportStream(rounds, counted map[*peer][]churn) {
 	expected := len(nettrace.walk) * total(nil, func(c churn) int { return c.connections })
 	rows = append(
 		rows,
-		row("transitions told", "", sum(func(c churn) int { return c.total() }), nil),
-		row("not told, of "+thousands(expected), "", both(func(p *peer) string { return thousands(missing(p)) }),
+		row("transitions told", "", "", sum(func(c churn) int { return c.total() }), nil),
+		row("not told, of "+thousands(expected), "", "", both(func(p *peer) string { return thousands(missing(p)) }),
 			b.report.budget(float64(missing(nettrace)), 0, "0")),
-		row("said to be lost", "", sum(lost), b.report.budget(float64(total(nettrace, lost)), 0, "0")),
-		row("found by comparing with the kernel", "", []string{thousands(total(nettrace, inferred)), ""}, nil),
+		row("said to be lost", "", "", sum(lost), b.report.budget(float64(total(nettrace, lost)), 0, "0")),
+		row("found by comparing with the kernel", "", "", []string{thousands(total(nettrace, inferred)), ""}, nil),
 	)
 
 	micros := func(results map[*peer][]churn, f func(churn) float64) ([]string, float64) {
 		return both(func(p *peer) string { return number(medianOf(results[p], f)/1e3) + " µs" }), medianOf(results[nettrace], f) / 1e3
 	}
 	cells, spent := micros(rounds, churn.cpuPerEvent)
-	rows = append(rows, row("CPU per transition, user and system", "", cells, b.report.budget(spent, 0.6, "0.6 µs")))
+	rows = append(rows, row("CPU per transition, user and system", "", "", cells, b.report.budget(spent, 0.6, "0.6 µs")))
 	cells, spent = micros(counted, churn.bpfPerEvent)
-	rows = append(rows, row("BPF run time per transition", "", cells, b.report.budget(spent, 0.5, "0.5 µs")))
+	rows = append(rows, row("BPF run time per transition", "", number(medianOf(counted[bare], churn.bpfPerEvent)/1e3)+" µs", cells, b.report.budget(spent, 0.5, "0.5 µs")))
 	b.report.table(
 		fmt.Sprintf("The stream: %s connections at full speed, %d rounds", thousands(rounds[nil][0].connections), b.rounds),
-		[]string{"", "untraced", "nettrace", "tcpstates", "budget", ""}, rows)
+		[]string{"", "untraced", bare.name, "nettrace", "tcpstates", "budget", ""}, rows)
 	b.report.paragraph("A connection is opened and closed by its client; both of its ends are in one network namespace. " +
 		"nettrace traces that namespace alone and writes NDJSON to a file; tcpstates traces all of them and writes text, and " +
-		"its cost is divided by all its lines. Numbers of transitions are sums of all rounds, the rest are medians, and the " +
+		"its cost is divided by all its lines. The bare program is the least there can be: it writes time, socket and states of " +
+		"each transition to a ring buffer that nobody reads. Numbers of transitions are sums of all rounds, the rest are medians, and the " +
 		"slowdown is the median of each round's own.")
 	for _, p := range []*peer{nettrace, tcpstates} {
 		if extra := besides(p, rounds[p]); extra != "" {
