@@ -144,7 +144,6 @@ func isPID(s string) bool {
 type stream struct {
 	env   *env
 	opts  *options
-	sel   selection
 	json  *output.NDJSON     // one of json
 	text  *output.StreamText // and text is set
 	start output.Start
@@ -176,7 +175,7 @@ const (
 var errDone = errors.New("the number of changes asked for was told")
 
 func newStream(e *env, o *options, mode string) *stream {
-	s := &stream{env: e, opts: o, sel: o.selectSockets(), start: startRecord(mode)}
+	s := &stream{env: e, opts: o, start: startRecord(mode)}
 	names := &output.Resolver{NumericHosts: true, NumericPorts: !o.resolve || o.numericPorts, NumericUsers: o.numericUsers}
 	if o.json {
 		s.json = newRecords(e, o, names, mode == "poll")
@@ -298,11 +297,9 @@ func (s *stream) setClock(now time.Time) {
 	s.text.SetClock(uint64(ts.Nano()), now)
 }
 
-// wanted reports whether the options ask for the connection.
+// wanted reports whether the options ask for the connection. The source gives those
+// of the families asked for alone.
 func (s *stream) wanted(c *tracer.Conn) bool {
-	if c.Local.Addr().Is4() && !s.sel.v4 || c.Local.Addr().Is6() && !s.sel.v6 {
-		return false
-	}
 	return s.opts.shows(c.Remote.Port() == 0)
 }
 
