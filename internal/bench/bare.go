@@ -19,14 +19,14 @@ var bare = &peer{name: "bare program"}
 const (
 	bareRecord    = 32 // bytes
 	ringHeader    = 8  // of each record, kernel/bpf/ringbuf.c
-	stepsOfChurn  = 10 // transitions of a connection, with both its ends
 	noWakeup      = 1  // BPF_RB_NO_WAKEUP
 	traceArgBytes = 8  // an argument of a tracepoint in a program's context
 )
 
+// attachBare attaches the program, with room for twice what so many connections tell.
 func attachBare(connections int) (closeAll func() error, err error) {
 	size := os.Getpagesize()
-	for size < 2*connections*stepsOfChurn*(bareRecord+ringHeader) {
+	for size < 2*connections*len(nettrace.walk)*(bareRecord+ringHeader) {
 		size *= 2
 	}
 	ring, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.RingBuf, MaxEntries: uint32(size)})
