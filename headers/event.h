@@ -9,18 +9,22 @@
 #include "kernel.h"
 
 enum event_kind {
-	EVENT_STATE = 1,  /* a transition of a full socket: event, owner_event or close_event */
-	EVENT_MISSED,	  /* a transition that only sock_ops saw: event */
-	EVENT_PORT,	  /* the local port became known (connect, listen without bind): event */
-	EVENT_ACCEPT,	  /* accept() returned the socket: owner_event */
-	EVENT_RELEASE,	  /* the last file of the socket was closed: event_head */
-	EVENT_MINI_BORN,  /* a request or timewait socket's timer was started: event */
-	EVENT_MINI_GONE,  /* the timer was cancelled or fired: event_head */
-	EVENT_MINI_STATE, /* a timewait socket went FIN_WAIT2 -> TIME_WAIT: event_head */
-	EVENT_ROW,	  /* a socket as an iterator pass found it: row_event */
-	EVENT_ROWS_END,	  /* the pass is complete: event_head */
-	EVENT_FILE,	  /* a process holds an open file of the socket: event_head */
-	EVENT_PROCESS,	  /* a process not seen before: process_event, before the event it caused */
+	EVENT_STATE = 1,    /* a transition of a full socket: event, owner_event or close_event */
+	EVENT_MISSED,	    /* a transition that only sock_ops saw: event */
+	EVENT_PORT,	    /* the local port became known (connect, listen without bind): event */
+	EVENT_ACCEPT,	    /* accept() returned the socket: owner_event */
+	EVENT_RELEASE,	    /* the last file of the socket was closed: event_head */
+	EVENT_MINI_BORN,    /* a mini socket's timer was started: request_event; timewait: event */
+	EVENT_MINI_GONE,    /* the timer was cancelled or fired: event_head, tid is the CPU + 1 */
+	EVENT_MINI_STATE,   /* a timewait socket went FIN_WAIT2 -> TIME_WAIT: event_head */
+	EVENT_FILE,	    /* a process holds an open file of the socket: file_event */
+	EVENT_PROCESS,	    /* a process is new or changed: process_event, before what it caused */
+	EVENT_EXE,	    /* the executable of a new program: exe_event, after process_event */
+	EVENT_RESET_SENT,   /* a RST was sent, in old_state (TIME_WAIT: timewait): event_head */
+	EVENT_RESET_CAME,   /* a RST ended a timewait socket: event_head */
+	EVENT_MINI_EXPIRED, /* a timewait socket's timer fired in FIN_WAIT2: event_head */
+	EVENT_CONNECT_FAILED, /* connect() failed at once, or (new_state SYN_SENT) has an ICMP
+				 error waiting: owner_event, err is the error */
 };
 
 /* The common start of every record but process_event, which shares time and kind. */
@@ -32,19 +36,23 @@ struct event_head {
 	__u8 family;  /* AF_INET or AF_INET6 */
 	__u32 netns;  /* inode of the network namespace */
 	__u64 sk;     /* address of the struct sock, request_sock or inet_timewait_sock */
-	__u64 cookie; /* socket cookie; 0: not known here */
-	__u32 pid;    /* thread-group id; 0: not in the context of a process */
-	__u32 tid;
+	__u64 cookie; /* socket cookie; 0: it has none yet, or it is not known here */
+	__u32 task;   /* thread-group id in the first pid namespace; 0: no process made the call */
+	__u32 tid;    /* of the thread, in the pid namespace that is reported; 0: it has none */
 };
+
+#define UID_UNKNOWN (~0U) /* INVALID_UID, include/linux/uidgid.h: nobody has it */
 
 struct event {
 	struct event_head head;
-	__u32 uid;
+	__u32 uid; /* UID_UNKNOWN: not known here */
 	__u32 inode;
 	__u16 local_port; /* host byte order */
 	__u16 remote_port;
-	__u16 err; /* sk_err */
-	__u16 pad;
+	__u16 err;    /* sk_err */
+	__u16 cpu;    /* where the record was written, + 1; 0: not said */
+	__u32 device; /* index of the interface that it is bound to; 0: none */
+	__u32 pad;
 	__u8 local_addr[16]; /* network byte order; IPv4 in the first four bytes */
 	__u8 remote_addr[16];
 };
@@ -56,24 +64,46 @@ struct owner_event {
 	__u8 thread[16];
 };
 
-/* -> CLOSE: the counters of the connection, read before the kernel wipes them. */
+/* The birth of a request socket. */
+struct request_event {
+	struct event event;
+	__u64 listener; /* cookie, or address, of the listener that can accept it */
+};
+
+/* A process holds an open file of the socket. */
+struct file_event {
+	struct event_head head;
+	__u64 inode;
+	__u64 start; /* start_boottime of the process */
+	__u32 pid;   /* in the pid namespace that is reported; 0: it has none */
+	__u32 mptcp; /* the file's socket is an MPTCP one: its subflows have its inode */
+	__u8 comm[16];
+};
+
+enum close_flag {
+	CLOSE_RCV_SHUTDOWN = 1, /* sk_shutdown: close() sets both before any transition */
+	CLOSE_SEND_SHUTDOWN = 2,
+	CLOSE_GOT_FIN = 4,
+	CLOSE_ALL_SENT = 8,   /* all that was written was sent, the FIN too */
+	CLOSE_ALL_ACKED = 16, /* and acknowledged */
+	CLOSE_OWNED = 32,     /* a task owned the socket: it was no softirq of its own */
+};
+
+/* -> CLOSE: what says why, and the counters, read before the kernel wipes them. */
 struct close_event {
 	struct event event;
-	__u64 bytes_sent;
-	__u64 bytes_received;
+	__u64 bytes_sent;     /* each transmission counts */
+	__u64 bytes_received; /* without the FIN */
 	__u32 segs_out;
 	__u32 segs_in;
 	__u32 retrans;
 	__u32 rtt_us;
-	__u32 min_rtt_us; /* ~0: never measured */
-	__u32 pad;
-};
-
-struct row_event {
-	struct event event;
-	__u64 cgroup; /* cgroup v2 id of the socket */
-	__u32 recv_q;
-	__u32 send_q;
+	__u32 min_rtt_us;  /* ~0: never measured */
+	__u16 err_soft;	   /* sk_err_soft */
+	__u8 socket_state; /* of struct socket; 0: it has none */
+	__u8 flags;	   /* enum close_flag */
+	__u64 bytes_retrans;
+	__u64 bytes_out; /* bytes sent once or more, and the SYN of an active open */
 };
 
 /* A timewait socket to look at. */
@@ -87,12 +117,34 @@ struct mini_ref {
 struct process_event {
 	__u64 time;
 	__u8 kind;
-	__u8 pad[3];
-	__u32 pid;
-	__u32 uid;
+	__u8 exec;  /* a new program: its executable comes next */
+	__u8 title; /* the command line is one text, up to the first NUL */
+	__u8 pad;
+	__u32 task; /* thread-group id in the first pid namespace */
+	__u32 pid;  /* in the pid namespace that is reported; 0: it has none */
 	__u32 cmdline_len;
 	__u8 comm[16]; /* of the thread-group leader */
 	__u8 cmdline[CMDLINE_MAX];
+};
+
+#define EXE_MAX 256
+
+struct exe_event {
+	__u64 time;
+	__u8 kind;
+	__u8 deleted;
+	__u16 start; /* of the path, which ends at EXE_MAX; EXE_MAX: not known */
+	__u32 task;
+	__u8 path[2 * EXE_MAX];
+};
+
+/* What whoami writes of the process that reads it. */
+struct whoami_row {
+	__u32 task;
+	__u32 level; /* of its pid namespace; 0: the first one */
+	__u32 inode; /* of that */
+	__u32 pad;
+	__u64 start; /* start_boottime */
 };
 
 #endif

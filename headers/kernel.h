@@ -7,101 +7,7 @@
 #ifndef NETTRACE_KERNEL_H
 #define NETTRACE_KERNEL_H
 
-typedef unsigned char __u8;
-typedef unsigned short __u16;
-typedef unsigned int __u32;
-typedef unsigned long long __u64;
-typedef signed int __s32;
-typedef signed long long __s64;
-typedef __u16 __be16;
-typedef __u32 __be32;
-typedef __u32 __wsum;
-typedef __u8 u8;
-typedef __u16 u16;
-typedef __u32 u32;
-typedef __u64 u64;
-typedef _Bool bool;
-#define true 1
-#define false 0
-#define NULL ((void *)0)
-
-#define AF_INET 2
-#define AF_INET6 10
-#define IPPROTO_TCP 6
-
-/* include/net/tcp_states.h */
-enum {
-	TCP_ESTABLISHED = 1,
-	TCP_SYN_SENT,
-	TCP_SYN_RECV,
-	TCP_FIN_WAIT1,
-	TCP_FIN_WAIT2,
-	TCP_TIME_WAIT,
-	TCP_CLOSE,
-	TCP_CLOSE_WAIT,
-	TCP_LAST_ACK,
-	TCP_LISTEN,
-	TCP_CLOSING,
-	TCP_NEW_SYN_RECV,
-};
-
-/* include/uapi/linux/bpf.h: the constants used. */
-enum {
-	BPF_MAP_TYPE_ARRAY = 2,
-	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
-	BPF_MAP_TYPE_LRU_HASH = 9,
-	BPF_MAP_TYPE_RINGBUF = 27,
-
-	BPF_ANY = 0,
-
-	BPF_RB_NO_WAKEUP = 1ULL << 0,
-	BPF_RB_FORCE_WAKEUP = 1ULL << 1,
-	BPF_RB_AVAIL_DATA = 0,
-
-	BPF_SOCK_OPS_TCP_CONNECT_CB = 3,
-	BPF_SOCK_OPS_STATE_CB = 10,
-	BPF_SOCK_OPS_TCP_LISTEN_CB = 11,
-	BPF_SOCK_OPS_STATE_CB_FLAG = 1 << 2,
-};
-
-/* Contexts whose layout is fixed by the kernel's API (UAPI): not relocated. */
-struct bpf_sock_ops {
-	__u32 op;
-	__u32 args[4];
-	__u32 family;
-	__u32 remote_ip4;
-	__u32 local_ip4;
-	__u32 remote_ip6[4];
-	__u32 local_ip6[4];
-	__u32 remote_port;
-	__u32 local_port;
-	__u32 is_fullsock;
-	__u32 snd_cwnd;
-	__u32 srtt_us;
-	__u32 bpf_sock_ops_cb_flags;
-	__u32 state;
-	__u32 counters[18]; /* rtt_min to sk_txhash */
-	__u64 bytes_received;
-	__u64 bytes_acked;
-	struct bpf_sock *sk;
-};
-
-struct bpf_sock {
-	__u32 bound_dev_if;
-	__u32 family;
-	__u32 type;
-	__u32 protocol;
-	__u32 mark;
-	__u32 priority;
-	__u32 src_ip4;
-	__u32 src_ip6[4];
-	__u32 src_port; /* host byte order */
-	__u16 dst_port; /* network byte order */
-	__u16 : 16;
-	__u32 dst_ip4;
-	__u32 dst_ip6[4];
-	__u32 state;
-};
+#include "uapi.h"
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -131,6 +37,10 @@ typedef struct {
 	__u32 val;
 } kuid_t;
 
+struct proto {
+	char name[32];
+};
+
 struct sock_common {
 	__be32 skc_daddr;
 	__be32 skc_rcv_saddr;
@@ -138,10 +48,14 @@ struct sock_common {
 	__u16 skc_num;
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
+	int skc_bound_dev_if;
+	struct proto *skc_prot;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 	atomic64_t skc_cookie;
+	struct sock *skc_listener; /* of a request socket: rsk_listener */
+	unsigned long skc_flags;   /* sk_flags */
 };
 
 typedef struct {
@@ -157,17 +71,57 @@ struct inode {
 	struct super_block *i_sb;
 };
 
+struct qstr {
+	u32 len;
+	const unsigned char *name;
+};
+
+struct hlist_bl_node {
+	struct hlist_bl_node **pprev;
+};
+
+struct dentry {
+	struct hlist_bl_node d_hash;
+	struct dentry *d_parent;
+	struct qstr d_name;
+};
+
+struct vfsmount {
+	struct dentry *mnt_root;
+};
+
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+};
+
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+};
+
 struct file {
+	struct path f_path;
 	struct inode *f_inode;
 };
 
+/* include/net/sock.h: enum sock_flags */
+#define SOCK_DONE 1
+
+/* include/uapi/linux/net.h */
+typedef enum {
+	SS_FREE,
+	SS_UNCONNECTED,
+	SS_CONNECTING,
+	SS_CONNECTED,
+	SS_DISCONNECTING,
+} socket_state;
+
 struct socket {
+	socket_state state;
 	struct file *file;
 	struct sock *sk;
-};
-
-struct socket_alloc {
-	struct inode vfs_inode;
 };
 
 struct kernfs_node {
@@ -178,19 +132,15 @@ struct cgroup {
 	struct kernfs_node *kn;
 };
 
-struct sock_cgroup_data {
-	struct cgroup *cgroup;
-};
-
 struct sock {
 	struct sock_common __sk_common;
 	socket_lock_t sk_lock;
 	struct socket *sk_socket;
 	kuid_t sk_uid;
 	int sk_err;
-	u32 sk_ack_backlog;
+	int sk_err_soft;
+	u8 sk_shutdown;
 	u16 sk_protocol;
-	struct sock_cgroup_data sk_cgrp_data;
 };
 
 struct inet_sock {
@@ -213,14 +163,15 @@ struct tcp_sock {
 	struct inet_connection_sock inet_conn;
 	u64 bytes_received;
 	u64 bytes_sent;
+	u64 bytes_retrans;
+	u64 bytes_acked;
 	u32 segs_in;
 	u32 segs_out;
 	u32 total_retrans;
 	u32 srtt_us;
 	struct minmax rtt_min;
-	u32 rcv_nxt;
-	u32 copied_seq;
 	u32 write_seq;
+	u32 snd_nxt;
 	u32 snd_una;
 };
 
@@ -234,34 +185,56 @@ struct inet_timewait_sock {
 	struct timer_list tw_timer;
 };
 
-struct tcp_timewait_sock {
-	struct inet_timewait_sock tw_sk;
-};
-
 struct request_sock {
 	struct sock_common __req_common;
 	struct timer_list rsk_timer;
 };
 
-struct inet_request_sock {
-	struct request_sock req;
+struct mptcp_sock {
+	struct sock *first; /* the first subflow */
 };
 
-struct tcp_request_sock {
-	struct inet_request_sock req;
+struct pid_namespace {
+	struct ns_common ns;
+};
+
+struct nsproxy {
+	struct pid_namespace *pid_ns_for_children;
+};
+
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1]; /* a flexible array since 6.5 */
 };
 
 struct mm_struct {
 	unsigned long arg_start;
 	unsigned long arg_end;
+	unsigned long env_start;
+	unsigned long env_end;
+	struct file *exe_file;
+};
+
+struct cred {
+	kuid_t fsuid;
 };
 
 struct task_struct {
+	unsigned int flags;
+	const struct cred *cred;
 	struct mm_struct *mm;
+	struct pid *thread_pid;
+	struct nsproxy *nsproxy;
 	int pid;
 	int tgid;
 	struct task_struct *group_leader;
 	u64 start_time;
+	u64 start_boottime;
 	u64 self_exec_id;
 	char comm[16];
 };
@@ -274,10 +247,9 @@ struct bpf_iter_meta {
 	u64 seq_num;
 };
 
-struct bpf_iter__tcp {
+struct bpf_iter__task {
 	struct bpf_iter_meta *meta;
-	struct sock_common *sk_common;
-	__u32 uid;
+	struct task_struct *task;
 };
 
 struct bpf_iter__task_file {

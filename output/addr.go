@@ -6,7 +6,7 @@ import "net/netip"
 // for a v4-mapped one, which is spelled as the IPv4 address that it holds, as
 // netstat does. It differs from netip.Addr.String in the addresses whose first
 // 96 bits are zero: their rest is dotted unless 16 more bits are zero. A scope
-// is never told.
+// is left out.
 func AppendAddr(dst []byte, a netip.Addr) []byte {
 	a = a.WithZone("").Unmap()
 	if !a.Is6() {

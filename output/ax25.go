@@ -2,28 +2,31 @@ package output
 
 import (
 	"fmt"
-	"io"
 
 	"github.com/nettrace/nettrace/snapshot"
 )
 
 var ax25States = []string{"LISTENING", "SABM SENT", "DISC SENT", "ESTABLISHED", "RECOVERY"}
 
-func ax25Sockets(w io.Writer, proc string) error {
-	const title = "Active AX.25 sockets\nDest       Source     Device  State        Vr/Vs    Send-Q  Recv-Q"
-	return legacyTable(w, title, "problem", snapshot.AX25Sockets(proc), func(r *tableRow, s snapshot.AX25Socket) {
-		r.left(s.Dest, 9)
-		r.text("  ")
-		r.left(s.Source, 9)
-		r.text("  ")
-		r.left(s.Device, 6)
-		r.text("  ")
-		r.left(stateName(ax25States, s.State), 11)
-		r.text("  ")
-		r.sequences(s.VR, s.VS, 3)
-		r.queues(s.SendQ, s.RecvQ)
-		r.end(w)
-	})
+// AppendAX25 appends the row of an AX.25 socket.
+func (t *LegacyText) AppendAX25(dst []byte, s *snapshot.AX25Socket) []byte {
+	r := tableRow(dst)
+	r.left(s.Dest, 9)
+	r.text("  ")
+	r.left(s.Source, 9)
+	r.text("  ")
+	r.device(s.Device, stateName(ax25States, s.State))
+	r.sequences(s.VR, s.VS, 3)
+	r.queues(s.SendQ, s.RecvQ)
+	return r.line()
+}
+
+// device adds the device and the state, as AX.25 and NET/ROM show them.
+func (r *tableRow) device(name, state string) {
+	r.left(name, 6)
+	r.text("  ")
+	r.left(state, 11)
+	r.text("  ")
 }
 
 // sequences adds the receive and send sequence variables, with zeros in front.

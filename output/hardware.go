@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hardware is how netstat tells a type of link. addr spells the first eight
+// hardware is how netstat prints a type of link. addr spells the first eight
 // bytes of an address; it is nil where netstat shows none.
 type hardware struct {
 	name  string
@@ -47,7 +47,7 @@ var hardwares = map[uint16]hardware{
 	unix.ARPHRD_IRDA:     {"irda", "IrLAP", lowerHex(4)},
 }
 
-// hardwareOf gives the type of an ARPHRD number.
+// hardwareOf returns the type of an ARPHRD number.
 func hardwareOf(number uint16) hardware {
 	if hw, ok := hardwares[number]; ok {
 		return hw
@@ -78,7 +78,7 @@ func upperHex(n int, separator string) func([]byte) string {
 }
 
 // unspecified spells an address of unknown form: 16 bytes, of which the
-// interface ioctls tell eight.
+// interface ioctls return eight.
 func unspecified(b []byte) string {
 	return strings.ToUpper(joinHex(append(b[:8:8], make([]byte, 8)...), "-"))
 }

@@ -1,75 +1,43 @@
 package output
 
 import (
-	"errors"
-	"io"
-	"io/fs"
 	"net/netip"
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/nettrace/nettrace/snapshot"
 )
 
-// InterfaceOptions say what Interfaces shows.
-type InterfaceOptions struct {
-	All   bool // -a: also those that are down
-	Long  bool // -e: a paragraph for each instead of a table
-	Title bool // false in later rounds of -c, which have no title
+// InterfaceText writes netstat's text of interfaces, byte for byte. Rows are
+// appended to a buffer of the caller.
+type InterfaceText struct {
+	Long bool // -e: a paragraph for each instead of a row
 }
 
-// Interfaces prints netstat's -i. source is a *snapshot.Ioctl of the network
-// namespace that proc is of. An interface that goes away meanwhile ends the
-// view with status 1; without /proc/net/dev it warns and shows what it can.
-func Interfaces(w, diag io.Writer, proc string, source snapshot.InterfaceSource, o InterfaceOptions) error {
-	var r tableRow
-	if o.Title {
-		r.text("Kernel Interface table")
-		r.end(w)
-	}
-	if !o.Long {
-		r.text("Iface             MTU    RX-OK RX-ERR RX-DRP RX-OVR    TX-OK TX-ERR TX-DRP TX-OVR Flg")
-		r.end(w)
-	}
-	for i, err := range snapshot.Interfaces(proc, source) {
-		if err != nil {
-			if err := interfaceFailure(diag, err); err != nil {
-				return err
-			}
-			continue
-		}
-		hide15(&i)
-		switch {
-		case !o.All && i.Flags&snapshot.InterfaceUp == 0:
-		case o.Long:
-			r.paragraph(w, &i)
-		default:
-			r.interfaceRow(&i)
-			r.end(w)
-		}
-	}
-	return nil
+// AppendTitle appends the line above the view.
+func (t *InterfaceText) AppendTitle(dst []byte) []byte {
+	return append(dst, "Kernel Interface table\n"...)
 }
 
-// interfaceFailure says what could not be asked; some of it is only a warning.
-func interfaceFailure(diag io.Writer, err error) error {
-	var gone *snapshot.InterfaceError
-	var file *fs.PathError
-	switch {
-	case errors.As(err, &gone):
-		text := reason(gone.Err)
-		if errors.Is(err, unix.ENODEV) {
-			text = "Device not found"
-		}
-		tell(diag, "%s: error fetching interface information: %s", gone.Name, text)
-		return failed(diag, 1, "missing interface information: %s", reason(gone.Err))
-	case errors.As(err, &file):
-		tell(diag, "Warning: cannot open /proc/net/dev (%s). Limited output.", reason(err))
-		return nil
+// AppendColumns appends the names of the columns, which paragraphs do not have.
+func (t *InterfaceText) AppendColumns(dst []byte) []byte {
+	if t.Long {
+		return dst
 	}
-	return failed(diag, 1, "SIOCGIFCONF: %s", reason(err))
+	return append(dst, "Iface             MTU    RX-OK RX-ERR RX-DRP RX-OVR    TX-OK TX-ERR TX-DRP TX-OVR Flg\n"...)
+}
+
+// AppendInterface appends the row or the paragraph of an interface.
+func (t *InterfaceText) AppendInterface(dst []byte, i *snapshot.Interface) []byte {
+	shown := *i
+	hide15(&shown)
+	r := tableRow(dst)
+	if t.Long {
+		r.paragraph(&shown)
+	} else {
+		r.interfaceRow(&shown)
+	}
+	return r.line()
 }
 
 // hide15 does what Debian's net-tools does to an interface whose name has 15
@@ -80,7 +48,7 @@ func hide15(i *snapshot.Interface) {
 	}
 }
 
-// flagName is how a flag of an interface is told.
+// flagName is how a flag of an interface is printed.
 type flagName struct {
 	flag snapshot.InterfaceFlags
 	name string
@@ -155,33 +123,32 @@ var interfaceNames = []flagName{
 	{snapshot.InterfaceDynamic, "DYNAMIC"},
 }
 
-// paragraph writes an interface as -ie shows it, with an empty line after it.
-func (r *tableRow) paragraph(w io.Writer, i *snapshot.Interface) {
+// paragraph adds an interface as -ie shows it. The empty line after it is missing.
+func (r *tableRow) paragraph(i *snapshot.Interface) {
 	r.headLine(i)
-	r.end(w)
+	r.newline()
 	if i.Addr.IsValid() {
 		r.inetLine(i)
-		r.end(w)
+		r.newline()
 	}
 	for n := range i.Addrs6 {
 		r.inet6Line(&i.Addrs6[n])
-		r.end(w)
+		r.newline()
 	}
 	r.hardwareLine(i)
-	r.end(w)
+	r.newline()
 	if i.Flags&snapshot.InterfacePortSel != 0 {
 		r.mediaLine(i)
-		r.end(w)
+		r.newline()
 	}
 	if i.Counters != nil {
-		r.receivedLines(w, i)
-		r.sentLines(w, i)
+		r.receivedLines(i)
+		r.sentLines(i)
 	}
 	if m := &i.Map; m.IRQ != 0 || m.MemStart != 0 || m.DMA != 0 || m.BaseAddr >= 0x100 {
 		r.deviceLine(m)
-		r.end(w)
+		r.newline()
 	}
-	r.end(w)
 }
 
 func (r *tableRow) headLine(i *snapshot.Interface) {
@@ -298,27 +265,27 @@ func (r *tableRow) mediaLine(i *snapshot.Interface) {
 	}
 }
 
-func (r *tableRow) receivedLines(w io.Writer, i *snapshot.Interface) {
+func (r *tableRow) receivedLines(i *snapshot.Interface) {
 	c := i.Counters
-	r.trafficLine(w, "RX", c.RxPackets, c.RxBytes)
+	r.trafficLine("RX", c.RxPackets, c.RxBytes)
 	if compresses(i.HWType) {
 		r.uint("        RX compressed:", c.RxCompressed)
-		r.end(w)
+		r.newline()
 	}
 	r.text("        RX")
 	r.uint(" errors ", c.RxErrors)
 	r.uint("  dropped ", c.RxDropped)
 	r.uint("  overruns ", c.RxFIFO)
 	r.uint("  frame ", c.RxFrame)
-	r.end(w)
+	r.newline()
 }
 
-func (r *tableRow) sentLines(w io.Writer, i *snapshot.Interface) {
+func (r *tableRow) sentLines(i *snapshot.Interface) {
 	c := i.Counters
-	r.trafficLine(w, "TX", c.TxPackets, c.TxBytes)
+	r.trafficLine("TX", c.TxPackets, c.TxBytes)
 	if compresses(i.HWType) {
 		r.uint("        TX compressed ", c.TxCompressed)
-		r.end(w)
+		r.newline()
 	}
 	r.text("        TX")
 	r.uint(" errors ", c.TxErrors)
@@ -326,20 +293,20 @@ func (r *tableRow) sentLines(w io.Writer, i *snapshot.Interface) {
 	r.uint(" overruns ", c.TxFIFO)
 	r.uint("  carrier ", c.TxCarrier)
 	r.uint("  collisions ", c.Collisions)
-	r.end(w)
+	r.newline()
 }
 
-func (r *tableRow) trafficLine(w io.Writer, direction string, packets, bytes uint64) {
+func (r *tableRow) trafficLine(direction string, packets, bytes uint64) {
 	r.text("        " + direction)
 	r.uint(" packets ", packets)
 	r.uint("  bytes ", bytes)
 	r.text(" (" + byteText(bytes) + ")")
-	r.end(w)
+	r.newline()
 }
 
 var byteUnits = []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
 
-// byteText tells bytes in the largest unit that they exceed, with one digit
+// byteText spells bytes in the largest unit that they exceed, with one digit
 // after the point, not rounded. Of exbibytes netstat counts tenths that are a
 // little too small.
 func byteText(bytes uint64) string {

@@ -1,44 +1,14 @@
 package output
 
 import (
-	"errors"
 	"fmt"
-	"io"
 
 	"github.com/nettrace/nettrace/snapshot"
 )
 
-func ipxSockets(w, diag io.Writer, proc string, o *LegacyOptions) error {
-	title := "Active IPX sockets\nProto Recv-Q Send-Q Local Address              Foreign Address            State"
-	if o.Extend {
-		title += " User"
-	}
-	badPort := ""
-	rows := func(yield func(snapshot.IPXSocket, error) bool) {
-		for row, err := range snapshot.IPXSockets(proc) {
-			switch {
-			case errors.Is(err, snapshot.ErrIPXSourcePort):
-				badPort = "source"
-			case errors.Is(err, snapshot.ErrIPXDestPort):
-				badPort = "destination"
-			default:
-				if !yield(row, err) {
-					return
-				}
-			}
-		}
-	}
-	err := legacyTable(w, title, "", rows, func(r *tableRow, row snapshot.IPXSocket) {
-		r.ipx(&row, o)
-		r.end(w)
-	})
-	if err == nil && badPort != "" {
-		return failed(diag, 255, "netstat.c: Internal Error `ipx socket format error in %s port'.", badPort)
-	}
-	return err
-}
-
-func (r *tableRow) ipx(s *snapshot.IPXSocket, o *LegacyOptions) {
+// AppendIPX appends the row of an IPX socket.
+func (t *LegacyText) AppendIPX(dst []byte, s *snapshot.IPXSocket) []byte {
+	r := tableRow(dst)
 	r.text("IPX   ")
 	r.rightInt(int64(s.SendQ), 6)
 	r.text(" ")
@@ -60,11 +30,12 @@ func (r *tableRow) ipx(s *snapshot.IPXSocket, o *LegacyOptions) {
 	default:
 		r.text("UNK. ")
 	}
-	if o.Extend {
+	if t.Extend {
 		r.text(" ")
-		start := len(*r)
-		*r = padTo(o.Users.AppendUser(*r, s.UID), start+10)
+		start := len(r)
+		r = padTo(t.Names.AppendUser(r, s.UID), start+10)
 	}
+	return r.line()
 }
 
 // ipxText spells an address as netstat does: the port with its bytes swapped,

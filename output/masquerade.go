@@ -1,56 +1,31 @@
 package output
 
 import (
-	"errors"
-	"io"
 	"net/netip"
 	"strconv"
 
 	"github.com/nettrace/nettrace/snapshot"
 )
 
-// MasqueradeOptions say what Masquerades shows.
-type MasqueradeOptions struct {
-	Extend   bool     // -e
-	Names    Names    // nil with -n or --numeric-hosts
-	Services Services // nil with -n or --numeric-ports
+// MasqueradeText writes netstat's text of masqueraded connections, byte for
+// byte. Rows are appended to a buffer of the caller.
+type MasqueradeText struct {
+	Names  Names
+	Extend bool // -e
 }
 
-// Masquerades prints netstat's -M. On kernels since 2.4, which have no table of
-// that form, it fails with status 1.
-func Masquerades(w, diag io.Writer, proc string, o MasqueradeOptions) error {
-	rows, err := snapshot.ReadMasquerades(proc)
-	switch {
-	case err == nil:
-	case errors.Is(err, snapshot.ErrMasqueradeEmpty):
-		return failed(diag, 255, "masq_info: Internal Error `fgets() failed'.")
-	case errors.Is(err, snapshot.ErrMasqueradeFormat):
-		return failed(diag, 255, "masq_info.c: Internal Error `ip_masquerade format error'.")
-	case errors.Is(err, snapshot.ErrMasqueradeProtocol):
-		return failed(diag, 255, "masq_info.c: Internal Error `ip_masquerade unknown type'.")
-	default:
-		return missing(diag, "ip_masquerade", "/proc/net/ip_masquerade", err)
+// AppendTitle appends the lines above the connections.
+func (t *MasqueradeText) AppendTitle(dst []byte) []byte {
+	dst = append(dst, "IP masquerading entries\nprot   expire "...)
+	if t.Extend {
+		dst = append(dst, "   initseq delta prevd "...)
 	}
-	if len(rows) == 0 {
-		return nil
-	}
-	var r tableRow
-	r.text("IP masquerading entries")
-	r.end(w)
-	r.text("prot   expire ")
-	if o.Extend {
-		r.text("   initseq delta prevd ")
-	}
-	r.text("source               destination          ports")
-	r.end(w)
-	for i := range rows {
-		r.masquerade(&rows[i], &o)
-		r.end(w)
-	}
-	return nil
+	return append(dst, "source               destination          ports\n"...)
 }
 
-func (r *tableRow) masquerade(m *snapshot.Masquerade, o *MasqueradeOptions) {
+// AppendMasquerade appends the row of a connection.
+func (t *MasqueradeText) AppendMasquerade(dst []byte, m *snapshot.Masquerade) []byte {
+	r := tableRow(dst)
 	seconds := int64(m.Expires / 100)
 	r.left(m.Protocol, 4)
 	r.rightInt(seconds/60, 3)
@@ -59,28 +34,34 @@ func (r *tableRow) masquerade(m *snapshot.Masquerade, o *MasqueradeOptions) {
 	r.text(".")
 	r.digits2(int64(m.Expires % 100))
 	r.text(" ")
-	if o.Extend {
-		r.right(strconv.FormatUint(m.InitSeq, 10), 10)
-		r.text(" ")
-		r.rightInt(int64(m.Delta), 5)
-		r.text(" ")
-		if m.HasPrevious {
-			r.rightInt(int64(m.PreviousDelta), 5)
-		} else {
-			r.text("    -")
-		}
-		r.text(" ")
+	if t.Extend {
+		r.sequence(m)
 	}
 	for _, a := range []netip.AddrPort{m.Source, m.Dest} {
-		r.left(hostText(o.Names, a.Addr()), 20)
+		r.left(hostText(t.Names.Hosts, a.Addr()), 20)
 		r.text(" ")
 	}
-	r.text(portText(o.Services, m.Source.Port(), m.Protocol))
+	r = appendPort(r, t.Names.Services, m.Source.Port(), m.Protocol)
 	r.text(" -> ")
-	r.text(portText(o.Services, m.Dest.Port(), m.Protocol))
+	r = appendPort(r, t.Names.Services, m.Dest.Port(), m.Protocol)
 	r.text(" (")
-	r.text(portText(o.Services, m.Port, m.Protocol))
+	r = appendPort(r, t.Names.Services, m.Port, m.Protocol)
 	r.text(")")
+	return r.line()
+}
+
+// sequence adds what the kernel changed of the sequence numbers.
+func (r *tableRow) sequence(m *snapshot.Masquerade) {
+	r.right(strconv.FormatUint(m.InitSeq, 10), 10)
+	r.text(" ")
+	r.rightInt(int64(m.Delta), 5)
+	r.text(" ")
+	if m.HasPrevious {
+		r.rightInt(int64(m.PreviousDelta), 5)
+	} else {
+		r.text("    -")
+	}
+	r.text(" ")
 }
 
 // digits2 adds a number below 100 with two digits.

@@ -10,15 +10,15 @@ import (
 )
 
 // Interface appends the "interface" record of a row of the interface view.
-func (w *NDJSON) Interface(at time.Time, i *snapshot.Interface) {
+func (w interfaceRecords) Interface(at time.Time, i *snapshot.Interface) {
 	w.beginAt("interface", at)
 	w.str(`,"iface":`, i.Name, nameMax)
 	w.uint(`,"flag_bits":`, uint64(i.Flags))
 	w.word(`,"flags":`, strings.Join(flagNames(i.Flags), ","))
 	w.uint(`,"mtu_bytes":`, uint64(uint32(i.MTU)))
 	w.hardware(i)
-	if i.TxQueueLen >= 0 {
-		w.uint(`,"tx_queue_len":`, uint64(i.TxQueueLen))
+	if i.TxQueueLen != -1 {
+		w.uint(`,"tx_queue_len":`, uint64(uint32(i.TxQueueLen)))
 	}
 	w.known(`,"addr":`, i.Addr)
 	w.known(`,"netmask":`, i.Netmask)
@@ -30,12 +30,13 @@ func (w *NDJSON) Interface(at time.Time, i *snapshot.Interface) {
 	if i.Counters != nil {
 		w.interfaceCounters(i.Counters)
 	}
+	w.addrs4(i.Addrs4)
 	w.addrs6(i.Addrs6)
 	w.end()
 }
 
 // known adds an address if there is one.
-func (w *NDJSON) known(key string, a netip.Addr) {
+func (w interfaceRecords) known(key string, a netip.Addr) {
 	if a.IsValid() {
 		w.addr(key, a)
 	}
@@ -43,7 +44,7 @@ func (w *NDJSON) known(key string, a netip.Addr) {
 
 // hardware adds the kind of link and, for a kind that has addresses of a known
 // form, the address as netstat spells it.
-func (w *NDJSON) hardware(i *snapshot.Interface) {
+func (w interfaceRecords) hardware(i *snapshot.Interface) {
 	w.uint(`,"hw_type":`, uint64(i.HWType))
 	hw := hardwareOf(i.HWType)
 	w.word(`,"hw_name":`, hw.name)
@@ -53,7 +54,7 @@ func (w *NDJSON) hardware(i *snapshot.Interface) {
 }
 
 // resources adds what an old card uses of its machine.
-func (w *NDJSON) resources(m *snapshot.InterfaceMap) {
+func (w interfaceRecords) resources(m *snapshot.InterfaceMap) {
 	for _, r := range [...]struct {
 		key   string
 		value uint64
@@ -65,13 +66,11 @@ func (w *NDJSON) resources(m *snapshot.InterfaceMap) {
 		{`,"mem_start":`, m.MemStart},
 		{`,"mem_end":`, m.MemEnd},
 	} {
-		if r.value != 0 {
-			w.uint(r.key, r.value)
-		}
+		w.nonzero(r.key, r.value)
 	}
 }
 
-func (w *NDJSON) interfaceCounters(c *snapshot.InterfaceCounters) {
+func (w interfaceRecords) interfaceCounters(c *snapshot.InterfaceCounters) {
 	w.uint(`,"rx_packets":`, c.RxPackets)
 	w.uint(`,"rx_bytes":`, c.RxBytes)
 	w.uint(`,"rx_errors":`, c.RxErrors)
@@ -90,9 +89,22 @@ func (w *NDJSON) interfaceCounters(c *snapshot.InterfaceCounters) {
 	w.uint(`,"tx_compressed":`, c.TxCompressed)
 }
 
+// addrs4 adds all IPv4 addresses, as many as the line takes, each with the length
+// of its prefix.
+func (w interfaceRecords) addrs4(addrs []netip.Prefix) {
+	if len(addrs) == 0 {
+		return
+	}
+	words := make([]string, len(addrs))
+	for i, a := range addrs {
+		words[i] = a.String()
+	}
+	w.array(`,"addrs4":`, words, `"`, lineMax/4)
+}
+
 // addrs6 adds the IPv6 addresses, as many as the line takes, each with the
 // length of its prefix.
-func (w *NDJSON) addrs6(addrs []snapshot.InterfaceAddr6) {
+func (w interfaceRecords) addrs6(addrs []snapshot.InterfaceAddr6) {
 	if len(addrs) == 0 {
 		return
 	}

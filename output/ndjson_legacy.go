@@ -7,7 +7,7 @@ import (
 )
 
 // AX25 appends the "socket" record of an AX.25 socket.
-func (w *NDJSON) AX25(at time.Time, s *snapshot.AX25Socket) {
+func (w legacyRecords) AX25(at time.Time, s *snapshot.AX25Socket) {
 	w.beginLegacy(at, "ax25", s.Dest, s.Source, s.Device)
 	w.legacyState(ax25States, s.State)
 	w.sequences(s.VR, s.VS)
@@ -16,7 +16,7 @@ func (w *NDJSON) AX25(at time.Time, s *snapshot.AX25Socket) {
 }
 
 // X25 appends the "socket" record of an X.25 socket.
-func (w *NDJSON) X25(at time.Time, s *snapshot.X25Socket) {
+func (w legacyRecords) X25(at time.Time, s *snapshot.X25Socket) {
 	w.beginLegacy(at, "x25", s.Dest, s.Source, s.Device)
 	w.int(`,"lci":`, int64(s.LCI))
 	w.legacyState(x25States, s.State)
@@ -26,7 +26,7 @@ func (w *NDJSON) X25(at time.Time, s *snapshot.X25Socket) {
 }
 
 // NetROM appends the "socket" record of a NET/ROM socket.
-func (w *NDJSON) NetROM(at time.Time, s *snapshot.NetROMSocket) {
+func (w legacyRecords) NetROM(at time.Time, s *snapshot.NetROMSocket) {
 	w.beginLegacy(at, "netrom", s.Dest, s.Source, s.Device)
 	w.some(`,"user_call":`, s.User)
 	w.legacyState(netromStates, s.State)
@@ -36,7 +36,7 @@ func (w *NDJSON) NetROM(at time.Time, s *snapshot.NetROMSocket) {
 }
 
 // ROSE appends the "socket" record of a ROSE socket.
-func (w *NDJSON) ROSE(at time.Time, s *snapshot.ROSESocket) {
+func (w legacyRecords) ROSE(at time.Time, s *snapshot.ROSESocket) {
 	w.beginLegacy(at, "rose", s.DestAddr, s.SrcAddr, s.Device)
 	w.some(`,"dest_call":`, s.DestCall)
 	w.some(`,"source_call":`, s.SrcCall)
@@ -47,7 +47,7 @@ func (w *NDJSON) ROSE(at time.Time, s *snapshot.ROSESocket) {
 }
 
 // IPX appends the "socket" record of an IPX socket.
-func (w *NDJSON) IPX(at time.Time, s *snapshot.IPXSocket) {
+func (w legacyRecords) IPX(at time.Time, s *snapshot.IPXSocket) {
 	dest := ""
 	if s.Connected {
 		dest = ipxText(s.Remote)
@@ -56,14 +56,14 @@ func (w *NDJSON) IPX(at time.Time, s *snapshot.IPXSocket) {
 	if s.State == uint32(snapshot.Established) {
 		w.word(`,"state":`, snapshot.Established.String())
 	}
-	w.uint(`,"recv_q":`, s.RecvQ)
-	w.uint(`,"send_q":`, s.SendQ)
+	w.queue(`,"recv_q":`, s.RecvQ)
+	w.queue(`,"send_q":`, s.SendQ)
 	w.user(s.UID)
 	w.end()
 }
 
 // beginLegacy starts the line of a socket of a family other than Internet.
-func (w *NDJSON) beginLegacy(at time.Time, transport, dest, source, device string) {
+func (w legacyRecords) beginLegacy(at time.Time, transport, dest, source, device string) {
 	w.beginAt("socket", at)
 	w.word(`,"transport":`, transport)
 	w.some(`,"dest_addr":`, dest)
@@ -71,25 +71,18 @@ func (w *NDJSON) beginLegacy(at time.Time, transport, dest, source, device strin
 	w.some(`,"device":`, device)
 }
 
-// some adds a name of a table that has marks for none.
-func (w *NDJSON) some(key, name string) {
-	if name != "*" && name != "???" {
-		w.str(key, name, textMax)
-	}
-}
-
-func (w *NDJSON) legacyState(names []string, n int32) {
+func (w legacyRecords) legacyState(names []string, n int32) {
 	if n >= 0 && int(n) < len(names) {
 		w.word(`,"state":`, names[n])
 	}
 }
 
-func (w *NDJSON) sequences(vr, vs int32) {
+func (w legacyRecords) sequences(vr, vs int32) {
 	w.int(`,"vr":`, int64(vr))
 	w.int(`,"vs":`, int64(vs))
 }
 
-func (w *NDJSON) legacyQueues(send, recv int32) {
-	w.uint(`,"recv_q":`, uint64(max(recv, 0)))
-	w.uint(`,"send_q":`, uint64(max(send, 0)))
+func (w legacyRecords) legacyQueues(send, recv int32) {
+	w.int(`,"recv_q":`, int64(recv))
+	w.int(`,"send_q":`, int64(send))
 }

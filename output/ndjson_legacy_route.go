@@ -7,22 +7,22 @@ import (
 )
 
 // AX25Route appends the "route" record of an AX.25 route.
-func (w *NDJSON) AX25Route(at time.Time, r *snapshot.AX25Route) {
+func (w routeRecords) AX25Route(at time.Time, r *snapshot.AX25Route) {
 	w.beginLegacyRoute(at, "ax25", r.Dest)
 	w.some(`,"iface":`, r.Device)
 	w.end()
 }
 
 // X25Route appends the "route" record of an X.25 route.
-func (w *NDJSON) X25Route(at time.Time, r *snapshot.X25Route) {
+func (w routeRecords) X25Route(at time.Time, r *snapshot.X25Route) {
 	w.beginLegacyRoute(at, "x25", r.Dest)
-	w.uint(`,"prefix_len":`, uint64(max(r.Digits, 0)))
+	w.int(`,"prefix_len":`, int64(r.Digits))
 	w.some(`,"iface":`, r.Device)
 	w.end()
 }
 
 // NetROMRoute appends the "route" record of a NET/ROM node.
-func (w *NDJSON) NetROMRoute(at time.Time, r *snapshot.NetROMRoute) {
+func (w routeRecords) NetROMRoute(at time.Time, r *snapshot.NetROMRoute) {
 	w.beginLegacyRoute(at, "netrom", r.Dest)
 	w.some(`,"mnemonic":`, r.Mnemonic)
 	if r.Neighbour != "" {
@@ -35,7 +35,7 @@ func (w *NDJSON) NetROMRoute(at time.Time, r *snapshot.NetROMRoute) {
 
 // ROSERoute appends the "route" records of a ROSE node, one for each neighbour
 // that leads to it.
-func (w *NDJSON) ROSERoute(at time.Time, r *snapshot.ROSERoute) {
+func (w routeRecords) ROSERoute(at time.Time, r *snapshot.ROSERoute) {
 	for i := range r.Neighbours {
 		n := &r.Neighbours[i]
 		w.beginLegacyRoute(at, "rose", r.Dest)
@@ -46,7 +46,7 @@ func (w *NDJSON) ROSERoute(at time.Time, r *snapshot.ROSERoute) {
 	}
 }
 
-func (w *NDJSON) beginLegacyRoute(at time.Time, family, dest string) {
+func (w routeRecords) beginLegacyRoute(at time.Time, family, dest string) {
 	w.beginAt("route", at)
 	w.word(`,"family":`, family)
 	w.some(`,"destination":`, dest)

@@ -16,10 +16,11 @@ import (
 
 	"github.com/nettrace/nettrace/snapshot"
 	"github.com/nettrace/nettrace/tracer"
+	"github.com/nettrace/nettrace/tracer/table"
 )
 
-// names draws strings of at most most bytes as an unkind user makes them: any
-// bytes, any characters, nothing, or as much as there may be.
+// names draws strings of at most most bytes as a hostile user would choose them: any
+// bytes, any characters, nothing, or the full length.
 func names(most int) *rapid.Generator[string] {
 	return rapid.Custom(func(t *rapid.T) string {
 		switch rapid.IntRange(0, 2).Draw(t, "kind of name") {
@@ -62,29 +63,31 @@ func states() *rapid.Generator[snapshot.State] {
 func sockets() *rapid.Generator[snapshot.Socket] {
 	return rapid.Custom(func(t *rapid.T) snapshot.Socket {
 		return snapshot.Socket{
-			Protocol: snapshot.Protocol(rapid.IntRange(int(snapshot.TCP), int(snapshot.Raw)).Draw(t, "protocol")),
-			Local:    addrPorts().Draw(t, "local"),
-			Remote:   addrPorts().Draw(t, "remote"),
-			State:    snapshot.State(rapid.Uint8().Draw(t, "state")),
-			RecvQ:    rapid.Uint64().Draw(t, "recv-q"),
-			SendQ:    rapid.Uint64().Draw(t, "send-q"),
-			Timer:    rapid.Uint8().Draw(t, "timer"),
-			Expires:  rapid.Uint64().Draw(t, "expires"),
-			Retrans:  rapid.Uint32().Draw(t, "retransmits"),
-			Timeout:  rapid.Uint32().Draw(t, "probes"),
-			UID:      rapid.Uint32().Draw(t, "uid"),
-			Inode:    rapid.Uint64().Draw(t, "inode"),
+			Head: snapshot.Head{
+				Protocol: snapshot.Protocol(rapid.IntRange(int(snapshot.TCP), int(snapshot.Raw)).Draw(t, "protocol")),
+				Local:    addrPorts().Draw(t, "local"),
+				Remote:   addrPorts().Draw(t, "remote"),
+				State:    snapshot.State(rapid.Uint8().Draw(t, "state")),
+				RecvQ:    rapid.Uint64().Draw(t, "recv-q"),
+				SendQ:    rapid.Uint64().Draw(t, "send-q"),
+				UID:      rapid.Uint32().Draw(t, "uid"),
+				Inode:    rapid.Uint64().Draw(t, "inode"),
+			},
+			Timer:   rapid.Uint8().Draw(t, "timer"),
+			Expires: rapid.Uint64().Draw(t, "expires"),
+			Retrans: rapid.Uint32().Draw(t, "retransmits"),
+			Timeout: rapid.Uint32().Draw(t, "probes"),
 		}
 	})
 }
 
-func processes() *rapid.Generator[*tracer.Process] {
-	return rapid.Custom(func(t *rapid.T) *tracer.Process {
+func processes() *rapid.Generator[*snapshot.Process] {
+	return rapid.Custom(func(t *rapid.T) *snapshot.Process {
 		if rapid.Bool().Draw(t, "nobody") {
 			return nil
 		}
-		return &tracer.Process{
-			PID:     rapid.Uint32().Draw(t, "pid"),
+		return &snapshot.Process{
+			PID:     int(rapid.Uint32().Draw(t, "pid")),
 			Comm:    names(15).Draw(t, "comm"),
 			Cmdline: names(4096).Draw(t, "cmdline"),
 			Exe:     names(4096).Draw(t, "exe"),
@@ -92,28 +95,32 @@ func processes() *rapid.Generator[*tracer.Process] {
 	})
 }
 
-func conns() *rapid.Generator[*tracer.Conn] {
-	return rapid.Custom(func(t *rapid.T) *tracer.Conn {
-		c := &tracer.Conn{
+func conns() *rapid.Generator[*table.Conn] {
+	return rapid.Custom(func(t *rapid.T) *table.Conn {
+		c := &table.Conn{
+			Head: snapshot.Head{
+				Netns:    rapid.Uint32().Draw(t, "netns"),
+				Device:   rapid.Uint32Range(0, 3).Draw(t, "device"),
+				Local:    addrPorts().Draw(t, "local"),
+				Remote:   addrPorts().Draw(t, "remote"),
+				State:    states().Draw(t, "state"),
+				UID:      rapid.Uint32().Draw(t, "uid"),
+				Inode:    rapid.Uint64().Draw(t, "inode"),
+				CgroupID: rapid.Uint64().Draw(t, "cgroup"),
+				RecvQ:    rapid.Uint64().Draw(t, "recv-q"),
+				SendQ:    rapid.Uint64().Draw(t, "send-q"),
+			},
 			ID:          rapid.Uint64().Draw(t, "id"),
-			Netns:       rapid.Uint32().Draw(t, "netns"),
-			Local:       addrPorts().Draw(t, "local"),
-			Remote:      addrPorts().Draw(t, "remote"),
-			State:       states().Draw(t, "state"),
-			Direction:   tracer.Direction(rapid.IntRange(0, 2).Draw(t, "direction")),
-			UID:         rapid.Uint32().Draw(t, "uid"),
-			Inode:       rapid.Uint64().Draw(t, "inode"),
-			CgroupID:    rapid.Uint64().Draw(t, "cgroup"),
+			Direction:   table.Direction(rapid.IntRange(0, 2).Draw(t, "direction")),
 			Start:       rapid.Uint64().Draw(t, "start"),
 			StartKnown:  rapid.Bool().Draw(t, "start known"),
+			HasUID:      rapid.Bool().Draw(t, "uid known"),
 			Established: rapid.Uint64().Draw(t, "established"),
-			RecvQ:       rapid.Uint32().Draw(t, "recv-q"),
-			SendQ:       rapid.Uint32().Draw(t, "send-q"),
 		}
-		c.Owner = tracer.Owner{
+		c.Owner = snapshot.Owner{
 			Process: processes().Draw(t, "process"),
 			TID:     rapid.Uint32().Draw(t, "tid"),
-			Source:  tracer.OwnerSource(rapid.IntRange(0, 4).Draw(t, "owner source")),
+			Source:  snapshot.OwnerSource(rapid.IntRange(0, 4).Draw(t, "owner source")),
 		}
 		copy(c.Owner.Thread[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "thread"))
 		for _, s := range rapid.SliceOfN(states(), 0, 20).Draw(t, "history") {
@@ -123,18 +130,18 @@ func conns() *rapid.Generator[*tracer.Conn] {
 	})
 }
 
-func changes() *rapid.Generator[*tracer.Change] {
-	return rapid.Custom(func(t *rapid.T) *tracer.Change {
-		c := &tracer.Change{
-			Kind:     tracer.ChangeKind(rapid.IntRange(0, 1).Draw(t, "kind")),
+func changes() *rapid.Generator[*table.Change] {
+	return rapid.Custom(func(t *rapid.T) *table.Change {
+		c := &table.Change{
+			Kind:     table.ChangeKind(rapid.IntRange(0, 2).Draw(t, "kind")),
 			Time:     rapid.Uint64().Draw(t, "time"),
 			Old:      rapid.OneOf(states(), rapid.Just(snapshot.State(0))).Draw(t, "old"),
 			New:      states().Draw(t, "new"),
 			Inferred: rapid.Bool().Draw(t, "inferred"),
 			Conn:     conns().Draw(t, "conn"),
 		}
-		if c.Kind == tracer.ChangeClose {
-			closed := rapid.Make[tracer.Closed]().Draw(t, "closed")
+		if c.Kind == table.ChangeClose {
+			closed := rapid.Make[table.Closed]().Draw(t, "closed")
 			closed.Errno = syscall.Errno(rapid.IntRange(0, 600).Draw(t, "errno"))
 			c.Close = &closed
 		}
@@ -172,30 +179,31 @@ func times() *rapid.Generator[time.Time] {
 	return rapid.Map(rapid.Int64(), func(ns int64) time.Time { return time.Unix(0, ns) })
 }
 
-// Whatever the kernel and its users give, each line is whole, no longer than it
-// may be, and as the schema says.
+// Whatever the values are, each line is complete, not longer than the limit, and
+// valid by the schema.
 func TestNDJSONKeepsTheSchema(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		user := names(300).Draw(t, "user")
 		var out bytes.Buffer
 		w := NewNDJSON(&out, NDJSONOptions{
-			Host:     names(300).Draw(t, "host"),
-			RunID:    rapid.Uint64().Draw(t, "run id"),
-			Poll:     rapid.Bool().Draw(t, "poll"),
-			Cmdline:  rapid.Bool().Draw(t, "cmdline"),
-			UserName: func(uint32) string { return user },
-		})
-		w.SetClock(rapid.Uint64().Draw(t, "mono"), times().Draw(t, "wall"))
+			Host:  names(300).Draw(t, "host"),
+			RunID: rapid.Uint64().Draw(t, "run id"),
+			Poll:  rapid.Bool().Draw(t, "poll"),
+
+			SampleRate: rapid.Uint32().Draw(t, "sample rate"),
+			Cmdline:    rapid.Bool().Draw(t, "cmdline"),
+			Users:      userNames(func(uint32) string { return user }),
+		}, fixedClock(rapid.Uint64().Draw(t, "mono"), times().Draw(t, "wall")))
 		at := times().Draw(t, "at")
 		totals := rapid.Make[Totals]().Draw(t, "totals")
 		socket := sockets().Draw(t, "socket")
 		w.Start(at, starts().Draw(t, "start"))
 		w.Conn(at, conns().Draw(t, "conn"))
-		w.Socket(at, &socket, nil)
+		rowRecords(&w.encoder).Socket(at, &socket, nil)
 		w.SnapshotEnd(at, rapid.Int().Draw(t, "rows"), time.Duration(rapid.Int64().Draw(t, "took")))
 		w.Change(changes().Draw(t, "change"))
 		w.Lost(at, losses().Draw(t, "lost"))
-		w.Resync(at, rapid.Make[tracer.Resync]().Draw(t, "resync"))
+		w.Resync(at, rapid.Make[table.Resync]().Draw(t, "resync"))
 		w.Stats(at, &totals)
 		w.Stop(at, &totals, rapid.SampledFrom([]string{"signal", "duration", "count", "epipe", "error"}).Draw(t, "why"))
 		if err := w.Flush(); err != nil {
@@ -213,12 +221,12 @@ func TestNDJSONKeepsTheSchema(t *testing.T) {
 	})
 }
 
-// A reader finds in the line of a change what the change says.
+// A reader of a change's line gets the values of the change back.
 func TestNDJSONTellsTheChange(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		change := changes().Draw(t, "change")
+		change := changes().Filter(func(c *table.Change) bool { return c.Kind != table.ChangeOwner }).Draw(t, "change")
 		var out bytes.Buffer
-		w := NewNDJSON(&out, NDJSONOptions{Host: "web1", Cmdline: true})
+		w := NewNDJSON(&out, NDJSONOptions{Host: "web1", Cmdline: true}, offset(0))
 		w.Change(change)
 		if err := w.Flush(); err != nil {
 			t.Fatal(err)
@@ -232,6 +240,7 @@ func TestNDJSONTellsTheChange(t *testing.T) {
 			RemotePort uint16     `json:"remote_port"`
 			PID        *uint32    `json:"pid"`
 			Comm       string     `json:"comm"`
+			Program    string     `json:"program"`
 			Exe        string     `json:"exe"`
 			Cmdline    string     `json:"cmdline"`
 			CgroupID   uint64     `json:"cgroup_id,string"`
@@ -256,14 +265,17 @@ func TestNDJSONTellsTheChange(t *testing.T) {
 			t.Errorf("cgroup_id %d, want %d", got.CgroupID, conn.CgroupID)
 		}
 		p := conn.Owner.Process
-		if (got.PID == nil) != (p == nil) {
+		if (got.PID == nil) != (p == nil || p.PID == 0) {
 			t.Fatalf("pid %v of process %v", got.PID, p)
 		}
 		if p == nil {
 			return
 		}
-		if *got.PID != p.PID || got.Comm != readable(p.Comm) {
-			t.Errorf("process %d %q, want %d %q", *got.PID, got.Comm, p.PID, p.Comm)
+		if got.PID != nil && int(*got.PID) != p.PID || got.Comm != readable(p.Comm) {
+			t.Errorf("process %v %q, want %d %q", got.PID, got.Comm, p.PID, p.Comm)
+		}
+		if program := readable(processName(p)); got.Program != program && !(got.Truncated && strings.HasPrefix(program, got.Program)) {
+			t.Errorf("program %q, want %q", got.Program, program)
 		}
 		cmdline := readable(strings.ReplaceAll(strings.TrimRight(p.Cmdline, "\x00"), "\x00", " "))
 		if got.Truncated {
@@ -279,22 +291,25 @@ func TestNDJSONTellsTheChange(t *testing.T) {
 // readable is s with each byte that is not UTF-8 replaced by U+FFFD.
 func readable(s string) string { return string([]rune(s)) }
 
-// A writer that has seen a connection before writes what one that has not would.
+// The cache must not show: a writer that has written a connection before writes the
+// same line as one that has not.
 func TestNDJSONKeepsNothingStale(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		opts := NDJSONOptions{Host: names(300).Draw(t, "host"), Cmdline: true}
 		var got, want bytes.Buffer
-		w := NewNDJSON(&got, opts)
+		w := NewNDJSON(&got, opts, offset(0))
 		c := conns().Draw(t, "conn")
 		for range rapid.IntRange(2, 10).Draw(t, "changes") {
 			other := conns().Draw(t, "other")
-			switch rapid.IntRange(0, 8).Draw(t, "what changes") {
+			switch rapid.IntRange(0, 9).Draw(t, "what changes") {
+			case 9:
+				c.Device = other.Device
 			case 0:
 				c.Local = other.Local
 			case 1:
 				c.Direction = other.Direction
 			case 2:
-				c.UID, c.Inode = other.UID, other.Inode
+				c.UID, c.HasUID = other.UID, other.HasUID
 			case 3:
 				c.CgroupID = other.CgroupID
 			case 4:
@@ -302,12 +317,12 @@ func TestNDJSONKeepsNothingStale(t *testing.T) {
 			case 5:
 				c.Owner.Thread = other.Owner.Thread
 			case 6: // another one, which has its place
-				other.ID = c.ID + writtenKept
+				other.ID = c.ID + encodedKept
 				c = other
 			}
 			change := changes().Draw(t, "change")
 			change.Conn = c
-			fresh := NewNDJSON(&want, opts)
+			fresh := NewNDJSON(&want, opts, offset(0))
 			fresh.seq = w.seq
 			w.Change(change)
 			fresh.Change(change)

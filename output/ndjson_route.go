@@ -10,14 +10,14 @@ import (
 )
 
 // Route appends the "route" record of a row of the IPv4 routing table.
-func (w *NDJSON) Route(at time.Time, r *snapshot.Route) {
+func (w routeRecords) Route(at time.Time, r *snapshot.Route) {
 	w.beginAt("route", at)
 	w.route(r, routeFlags(r.Flags))
 	w.end()
 }
 
 // CachedRoute appends the "route" record of a row of the IPv4 route cache.
-func (w *NDJSON) CachedRoute(at time.Time, r *snapshot.CachedRoute) {
+func (w routeRecords) CachedRoute(at time.Time, r *snapshot.CachedRoute) {
 	w.beginAt("route", at)
 	w.flag(`,"cached":`, true)
 	w.route(&r.Route, cachedRouteFlags(r.Flags))
@@ -30,7 +30,7 @@ func (w *NDJSON) CachedRoute(at time.Time, r *snapshot.CachedRoute) {
 }
 
 // Route6 appends the "route" record of a row of the IPv6 routing tables.
-func (w *NDJSON) Route6(at time.Time, r *snapshot.Route6) {
+func (w routeRecords) Route6(at time.Time, r *snapshot.Route6) {
 	w.beginAt("route", at)
 	if r.Cached() {
 		w.flag(`,"cached":`, true)
@@ -52,8 +52,9 @@ func (w *NDJSON) Route6(at time.Time, r *snapshot.Route6) {
 	w.end()
 }
 
-// route adds the columns of an IPv4 route. The kernel's metric is unsigned.
-func (w *NDJSON) route(r *snapshot.Route, flags string) {
+// route adds the columns of an IPv4 route. The kernel's numbers are unsigned, but
+// for the segment size (net/ipv4/fib_trie.c, fib_route_seq_show, 6.12).
+func (w routeRecords) route(r *snapshot.Route, flags string) {
 	w.word(`,"family":`, "ipv4")
 	w.addr(`,"destination":`, r.Dest)
 	w.addr(`,"genmask":`, r.Mask)
@@ -67,21 +68,21 @@ func (w *NDJSON) route(r *snapshot.Route, flags string) {
 	w.uint(`,"ref":`, uint64(uint32(r.RefCnt)))
 	w.uint(`,"use":`, uint64(uint32(r.Use)))
 	w.positive(`,"mss_bytes":`, r.MTU)
-	w.positive(`,"window_bytes":`, r.Window)
-	w.positive(`,"irtt_ms":`, r.IRTT)
+	w.nonzero(`,"window_bytes":`, uint64(uint32(r.Window)))
+	w.nonzero(`,"irtt_ms":`, uint64(uint32(r.IRTT)))
 	if r.Iface != "*" {
 		w.str(`,"iface":`, r.Iface, nameMax)
 	}
 }
 
 // gateway adds the next hop of a route that has one.
-func (w *NDJSON) gateway(a netip.Addr) {
+func (w routeRecords) gateway(a netip.Addr) {
 	if !a.IsUnspecified() {
 		w.addr(`,"gateway":`, a)
 	}
 }
 
-// prefixLen gives the length of a netmask, unless it has holes.
+// prefixLen returns the length of a netmask, unless it has holes.
 func prefixLen(mask netip.Addr) (n int, ok bool) {
 	if !mask.Is4() {
 		return 0, false

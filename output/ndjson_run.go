@@ -4,16 +4,17 @@ import (
 	"time"
 
 	"github.com/nettrace/nettrace/tracer"
+	"github.com/nettrace/nettrace/tracer/table"
 )
 
 // Start is what the first record of a file says of the run behind it.
 type Start struct {
 	Version, Commit string // of the program
-	Kernel, Arch    string // release and machine, as uname tells them
+	Kernel, Arch    string // release and machine, as uname has them
 	BootID          string // /proc/sys/kernel/random/boot_id
 	Mode            string // "bpf" or "poll": where the changes come from
 	Hooks           []string
-	Inexact         []string // what cannot be told exactly with these hooks
+	Inexact         []string // what is not exact with these hooks
 	Filter          string   // as it was given; empty: none
 	Reason          string   // "start", "reopen" or "rotate"
 	FileSeq         uint64   // 1 for the first file of the run, and so on
@@ -29,13 +30,18 @@ type Totals struct {
 	LostQueue   uint64 // changes that did not fit in the queue to the output
 	LostOutput  uint64 // records that could not be written
 
+	// Before + Opened = Closed + Open. No listener counts, nor what is left in
+	// TIME_WAIT.
 	Open   uint64 // connections that are open now
+	Before uint64 // connections that were open when the run began
 	Opened uint64 // connections that began
 	Closed uint64 // connections that ended
 	Failed uint64 // those of them that were never ESTABLISHED
 
 	QueueBytes  uint64 // waiting to be written
 	MemoryBytes uint64 // in use by the program
+
+	SampledOut uint64 // changes of connections that are not in the sample
 }
 
 // Start appends the "start" record, the first of every file.
@@ -53,7 +59,7 @@ func (w *NDJSON) Start(at time.Time, s *Start) {
 	w.list(`,"hooks":`, s.Hooks, pathMax)
 	w.list(`,"inexact":`, s.Inexact, pathMax)
 	w.str(`,"filter":`, s.Filter, lineMax)
-	w.end()
+	w.endWhole()
 }
 
 // SnapshotEnd appends the "snapshot_end" record: rows "socket" records came
@@ -62,7 +68,7 @@ func (w *NDJSON) SnapshotEnd(at time.Time, rows int, took time.Duration) {
 	w.beginAt("snapshot_end", at)
 	w.uint(`,"rows":`, uint64(max(rows, 0)))
 	w.uint(`,"took_ns":`, uint64(max(took, 0)))
-	w.end()
+	w.endWhole()
 }
 
 // Lost appends a "lost" record.
@@ -72,25 +78,28 @@ func (w *NDJSON) Lost(at time.Time, l *tracer.Lost) {
 	w.uint(`,"lost":`, l.Count)
 	w.uint(`,"lost_total":`, l.Total)
 	if l.Since != 0 {
-		w.time(`,"since":`, w.wall(l.Since))
+		w.time(`,"since":`, w.wall.At(l.Since))
 	}
-	w.end()
+	w.endWhole()
 }
 
 // Resync appends a "resync" record: the table was compared with the kernel's.
-func (w *NDJSON) Resync(at time.Time, r tracer.Resync) {
+func (w *NDJSON) Resync(at time.Time, r table.Resync) {
 	w.beginAt("resync", at)
 	w.uint(`,"added":`, uint64(max(r.Added, 0)))
 	w.uint(`,"removed":`, uint64(max(r.Removed, 0)))
 	w.uint(`,"changed":`, uint64(max(r.Changed, 0)))
-	w.end()
+	if r.Unread > 0 {
+		w.uint(`,"unread":`, uint64(r.Unread))
+	}
+	w.endWhole()
 }
 
 // Stats appends a "stats" record.
 func (w *NDJSON) Stats(at time.Time, t *Totals) {
 	w.beginAt("stats", at)
 	w.totals(t)
-	w.end()
+	w.endWhole()
 }
 
 // Stop appends the "stop" record, the last of a clean end. The reason is one of
@@ -99,7 +108,7 @@ func (w *NDJSON) Stop(at time.Time, t *Totals, reason string) {
 	w.beginAt("stop", at)
 	w.str(`,"reason":`, reason, nameMax)
 	w.totals(t)
-	w.end()
+	w.endWhole()
 }
 
 func (w *NDJSON) totals(t *Totals) {
@@ -110,9 +119,13 @@ func (w *NDJSON) totals(t *Totals) {
 	w.uint(`,"lost_queue":`, t.LostQueue)
 	w.uint(`,"lost_output":`, t.LostOutput)
 	w.uint(`,"open":`, t.Open)
+	w.uint(`,"open_before":`, t.Before)
 	w.uint(`,"opened":`, t.Opened)
 	w.uint(`,"closed":`, t.Closed)
 	w.uint(`,"failed":`, t.Failed)
 	w.uint(`,"queue_bytes":`, t.QueueBytes)
 	w.uint(`,"memory_bytes":`, t.MemoryBytes)
+	if w.opts.SampleRate > 1 {
+		w.uint(`,"sampled_out":`, t.SampledOut)
+	}
 }

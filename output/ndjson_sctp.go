@@ -9,7 +9,7 @@ import (
 
 // SCTPEndpoint appends the "socket" record of an SCTP endpoint. The owners may
 // be nil: not known.
-func (w *NDJSON) SCTPEndpoint(at time.Time, e *snapshot.SCTPEndpoint, owners *snapshot.Owners) {
+func (w socketRecords) SCTPEndpoint(at time.Time, e *snapshot.SCTPEndpoint, owners *snapshot.Owners) {
 	w.beginAt("socket", at)
 	w.word(`,"transport":`, "sctp")
 	w.sctpAddrs(e.Local, nil)
@@ -22,22 +22,22 @@ func (w *NDJSON) SCTPEndpoint(at time.Time, e *snapshot.SCTPEndpoint, owners *sn
 
 // SCTPAssociation appends the "socket" record of an SCTP association. The
 // owners may be nil: not known.
-func (w *NDJSON) SCTPAssociation(at time.Time, a *snapshot.SCTPAssociation, owners *snapshot.Owners) {
+func (w socketRecords) SCTPAssociation(at time.Time, a *snapshot.SCTPAssociation, owners *snapshot.Owners) {
 	w.beginAt("socket", at)
 	w.word(`,"transport":`, "sctp")
 	w.sctpAddrs(a.Local, a.Remote)
 	w.port(`,"local_port":`, a.LPort)
 	w.port(`,"remote_port":`, a.RPort)
 	w.sctpState(a.State)
-	w.uint(`,"recv_q":`, uint64(a.RecvQ))
-	w.uint(`,"send_q":`, uint64(a.SendQ))
+	w.queue(`,"recv_q":`, uint64(a.RecvQ))
+	w.queue(`,"send_q":`, uint64(a.SendQ))
 	w.file(a.UID, a.Inode)
 	w.holders(a.Inode, owners)
 	w.end()
 }
 
 // sctpAddrs adds the first address of each side, and all if there are several.
-func (w *NDJSON) sctpAddrs(local, remote []netip.Addr) {
+func (w socketRecords) sctpAddrs(local, remote []netip.Addr) {
 	if len(local) > 0 {
 		w.family(local[0])
 		w.addr(`,"local_addr":`, local[0])
@@ -50,7 +50,7 @@ func (w *NDJSON) sctpAddrs(local, remote []netip.Addr) {
 }
 
 // addrs adds a list of several addresses, as many as fit.
-func (w *NDJSON) addrs(key string, list []netip.Addr) {
+func (w socketRecords) addrs(key string, list []netip.Addr) {
 	if len(list) < 2 {
 		return
 	}
@@ -63,7 +63,7 @@ func (w *NDJSON) addrs(key string, list []netip.Addr) {
 
 // sctpState adds the state of the socket, for which the kernel has TCP's
 // numbers.
-func (w *NDJSON) sctpState(n int32) {
+func (w socketRecords) sctpState(n int32) {
 	if n > 0 && n <= int32(snapshot.Closing) {
 		w.state(`,"state":`, snapshot.State(n))
 	}

@@ -1,7 +1,6 @@
 package output
 
 import (
-	"math"
 	"net/netip"
 	"time"
 
@@ -10,7 +9,7 @@ import (
 
 // Socket appends the "socket" record of a row of the Internet socket views, as
 // it was at the time at. The owners may be nil: not known.
-func (w *NDJSON) Socket(at time.Time, s *snapshot.Socket, owners *snapshot.Owners) {
+func (w socketRecords) Socket(at time.Time, s *snapshot.Socket, owners *snapshot.Owners) {
 	w.beginAt("socket", at)
 	w.word(`,"transport":`, s.Protocol.String())
 	w.endpoints(s)
@@ -26,36 +25,31 @@ func (w *NDJSON) Socket(at time.Time, s *snapshot.Socket, owners *snapshot.Owner
 
 // endpoints adds the addresses of a row. A raw socket has no ports: where other
 // sockets have the local one, its row holds the number of its IP protocol.
-func (w *NDJSON) endpoints(s *snapshot.Socket) {
+func (w socketRecords) endpoints(s *snapshot.Socket) {
 	if s.Protocol != snapshot.Raw {
-		w.addresses(s.Local, s.Remote)
+		w.addresses(s.Local, s.Remote, w.device(s.Netns, s.Device))
 		return
 	}
-	w.addresses(netip.AddrPortFrom(s.Local.Addr(), 0), s.Remote)
+	w.addresses(netip.AddrPortFrom(s.Local.Addr(), 0), s.Remote, device{})
 	w.uint(`,"ip_protocol":`, uint64(s.Local.Port()))
 }
 
 // queues adds the columns of netstat's table that are numbers of the socket.
-func (w *NDJSON) queues(s *snapshot.Socket) {
-	w.uint(`,"recv_q":`, s.RecvQ)
-	w.uint(`,"send_q":`, s.SendQ)
-	if s.Timer != 0 {
+func (w socketRecords) queues(s *snapshot.Socket) {
+	w.queue(`,"recv_q":`, s.RecvQ)
+	w.queue(`,"send_q":`, s.SendQ)
+	if s.Timer != 0 && s.Expires <= ticksMax {
 		w.timer(s)
 	}
 	w.uint(`,"retransmits":`, uint64(s.Retrans))
-	w.uint(`,"probes":`, uint64(s.Timeout))
+	w.int(`,"probes":`, int64(int32(s.Timeout)))
 }
 
 // timer adds the running timer under netstat's name for it.
-func (w *NDJSON) timer(s *snapshot.Socket) {
+func (w socketRecords) timer(s *snapshot.Socket) {
 	w.key(`,"timer":`)
 	w.buf = append(w.buf, '"')
 	w.buf = appendTimerKind(w.buf, s.Protocol == snapshot.TCP, uint32(s.Timer))
 	w.buf = append(w.buf, '"')
 	w.ticks(`,"timer_ms":`, s.Expires)
-}
-
-// ticks adds a time in ticks of USER_HZ, 10 ms each, as milliseconds.
-func (w *NDJSON) ticks(key string, n uint64) {
-	w.uint(key, min(n, math.MaxUint64/10)*10)
 }

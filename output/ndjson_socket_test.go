@@ -14,8 +14,8 @@ import (
 	"github.com/nettrace/nettrace/snapshot"
 )
 
-// owners makes a proc root of processes, given as their command lines by id, that
-// hold the socket with the inode 70 open, and gives its owners.
+// owners makes a proc root with processes that have the socket with inode 70 open, and
+// returns the owners read from it. The processes are command lines by pid.
 func owners(t testing.TB, cmdlines map[int]string) *snapshot.Owners {
 	t.Helper()
 	root := t.TempDir()
@@ -41,61 +41,71 @@ func owners(t testing.TB, cmdlines map[int]string) *snapshot.Owners {
 func TestNDJSONSockets(t *testing.T) {
 	nginx := owners(t, map[int]string{812: "/usr/sbin/nginx\x00-g\x00daemon off;\x00"})
 	dns := &snapshot.Socket{
-		Protocol: snapshot.UDP, Local: netip.MustParseAddrPort("10.0.0.5:40000"),
-		Remote: netip.MustParseAddrPort("10.0.0.1:53"), State: snapshot.Established, UID: 101, Inode: 70,
+		Head: snapshot.Head{
+			Protocol: snapshot.UDP, Local: netip.MustParseAddrPort("10.0.0.5:40000"),
+			Remote: netip.MustParseAddrPort("10.0.0.1:53"), State: snapshot.Established, UID: 101, Inode: 70,
+		},
 	}
 	const dnsLine = `,"transport":"udp","family":"ipv4","local_addr":"10.0.0.5","local_port":40000,` +
 		`"remote_addr":"10.0.0.1","remote_port":53,"state":"ESTABLISHED",` +
 		`"recv_q":0,"send_q":0,"retransmits":0,"probes":0,"uid":101,"inode":70`
 	for _, tt := range []struct {
 		name  string
-		write func(w *NDJSON)
+		write func(w *RowRecords)
 		want  string
 	}{
-		{"TCP row with a timer", func(w *NDJSON) {
+		{"TCP row with a timer", func(w *RowRecords) {
 			w.Socket(noon, &snapshot.Socket{
-				Local:  netip.MustParseAddrPort("10.0.0.5:22"),
-				Remote: netip.MustParseAddrPort("10.0.0.6:1024"), State: snapshot.Established, SendQ: 36,
-				Timer: 1, Expires: 25, Retrans: 3, UID: 0, Inode: 12,
+				Head: snapshot.Head{
+					Local:  netip.MustParseAddrPort("10.0.0.5:22"),
+					Remote: netip.MustParseAddrPort("10.0.0.6:1024"), State: snapshot.Established, SendQ: 36, UID: 0, Inode: 12,
+				},
+				Timer: 1, Expires: 25, Retrans: 3,
 			}, nil)
 		}, envelope("000000", "socket") + `,"transport":"tcp","family":"ipv4","local_addr":"10.0.0.5",` +
 			`"local_port":22,"remote_addr":"10.0.0.6","remote_port":1024,"state":"ESTABLISHED",` +
 			`"recv_q":0,"send_q":36,"timer":"on","timer_ms":250,"retransmits":3,"probes":0,"uid":0,"inode":12}`},
 
-		{"TIME_WAIT row", func(w *NDJSON) {
+		{"TIME_WAIT row", func(w *RowRecords) {
 			w.Socket(noon, &snapshot.Socket{
-				Local:  netip.MustParseAddrPort("10.0.0.5:22"),
-				Remote: netip.MustParseAddrPort("10.0.0.6:1024"), State: snapshot.TimeWait, Timer: 3, Expires: 5999,
+				Head: snapshot.Head{
+					Local:  netip.MustParseAddrPort("10.0.0.5:22"),
+					Remote: netip.MustParseAddrPort("10.0.0.6:1024"), State: snapshot.TimeWait,
+				}, Timer: 3, Expires: 5999,
 			}, nil)
 		}, envelope("000000", "socket") + `,"transport":"tcp","family":"ipv4","local_addr":"10.0.0.5",` +
 			`"local_port":22,"remote_addr":"10.0.0.6","remote_port":1024,"state":"TIME_WAIT",` +
 			`"recv_q":0,"send_q":0,"timer":"timewait","timer_ms":59990,"retransmits":0,"probes":0}`},
 
-		{"unconnected UDP row", func(w *NDJSON) {
+		{"unconnected UDP row", func(w *RowRecords) {
 			w.Socket(noon, &snapshot.Socket{
-				Protocol: snapshot.UDP, Local: netip.MustParseAddrPort("0.0.0.0:53"),
-				Remote: netip.MustParseAddrPort("0.0.0.0:0"), State: snapshot.Close, UID: 101, Inode: 13,
+				Head: snapshot.Head{
+					Protocol: snapshot.UDP, Local: netip.MustParseAddrPort("0.0.0.0:53"),
+					Remote: netip.MustParseAddrPort("0.0.0.0:0"), State: snapshot.Close, UID: 101, Inode: 13,
+				},
 			}, nil)
 		}, envelope("000000", "socket") + `,"transport":"udp","family":"ipv4","local_addr":"0.0.0.0",` +
 			`"local_port":53,"remote_addr":"0.0.0.0",` +
 			`"recv_q":0,"send_q":0,"retransmits":0,"probes":0,"uid":101,"inode":13}`},
 
-		{"raw row", func(w *NDJSON) {
+		{"raw row", func(w *RowRecords) {
 			w.Socket(noon, &snapshot.Socket{
-				Protocol: snapshot.Raw, Local: netip.MustParseAddrPort("[::]:58"),
-				Remote: netip.MustParseAddrPort("[::]:0"), State: snapshot.Close, Inode: 13,
+				Head: snapshot.Head{
+					Protocol: snapshot.Raw, Local: netip.MustParseAddrPort("[::]:58"),
+					Remote: netip.MustParseAddrPort("[::]:0"), State: snapshot.Close, Inode: 13,
+				},
 			}, nil)
 		}, envelope("000000", "socket") + `,"transport":"raw","family":"ipv6","local_addr":"::",` +
 			`"remote_addr":"::","ip_protocol":58,` +
 			`"recv_q":0,"send_q":0,"retransmits":0,"probes":0,"uid":0,"inode":13}`},
 
 		{
-			"connected UDP row with its owner", func(w *NDJSON) { w.Socket(noon, dns, nginx) },
+			"connected UDP row with its owner", func(w *RowRecords) { w.Socket(noon, dns, nginx) },
 			envelope("000000", "socket") + dnsLine +
 				`,"pid":812,"program":"nginx","owner_src":"files","cmdline":"/usr/sbin/nginx -g daemon off;"}`,
 		},
 
-		{"listening Unix socket", func(w *NDJSON) {
+		{"listening Unix socket", func(w *RowRecords) {
 			w.Unix(noon, &snapshot.UnixSocket{
 				RefCount: 2, Flags: snapshot.UnixAccepting, Type: 1, State: 1, Inode: 70,
 				HasInode: true, Path: "@/tmp/\xff\n",
@@ -104,15 +114,15 @@ func TestNDJSONSockets(t *testing.T) {
 			`"flag_bits":65536,"path":"@/tmp/�\n","inode":70,` +
 			`"pid":812,"program":"nginx","owner_src":"files","cmdline":"/usr/sbin/nginx -g daemon off;"}`},
 
-		{"Unix socket in an accept queue", func(w *NDJSON) {
+		{"Unix socket in an accept queue", func(w *RowRecords) {
 			w.Unix(noon, &snapshot.UnixSocket{State: 2, HasInode: true}, nginx)
 		}, envelope("000000", "socket") + `,"transport":"unix","state":"CONNECTING","refcnt":0,"flag_bits":0}`},
 
-		{"SCTP endpoint without address", func(w *NDJSON) {
+		{"SCTP endpoint without address", func(w *RowRecords) {
 			w.SCTPEndpoint(noon, &snapshot.SCTPEndpoint{State: 10, Port: 3868, Inode: 71}, nginx)
 		}, envelope("000000", "socket") + `,"transport":"sctp","local_port":3868,"state":"LISTEN","uid":0,"inode":71}`},
 
-		{"SCTP association over two paths", func(w *NDJSON) {
+		{"SCTP association over two paths", func(w *RowRecords) {
 			w.SCTPAssociation(noon, &snapshot.SCTPAssociation{
 				State: 1, SendQ: 5, RecvQ: 6, UID: 1, Inode: 71,
 				LPort: 3868, RPort: 40000,
@@ -123,16 +133,16 @@ func TestNDJSONSockets(t *testing.T) {
 			`"remote_addr":"10.0.0.6","local_addrs":["10.0.0.5","10.1.0.5"],"local_port":3868,"remote_port":40000,` +
 			`"state":"ESTABLISHED","recv_q":6,"send_q":5,"uid":1,"inode":71}`},
 	} {
-		t.Run(tt.name, func(t *testing.T) { checkGolden(t, NDJSONOptions{Cmdline: true}, tt.write, tt.want) })
+		t.Run(tt.name, func(t *testing.T) { checkGolden(t, NDJSONOptions{Cmdline: true}, newRowWriter, tt.write, tt.want) })
 	}
 }
 
-// Of a socket that several processes hold, the first one is told as its owner
-// like in the text, and all are listed.
+// If several processes have a socket open, the record names the first one as its
+// owner, as the text does, and lists them all.
 func TestNDJSONSeveralOwners(t *testing.T) {
 	shared := owners(t, map[int]string{7: "master", 8: "/a/worker", 9: "\x00"})
 	var out bytes.Buffer
-	w := newWriter(&out, NDJSONOptions{})
+	w := newRowWriter(&out, NDJSONOptions{})
 	w.Unix(noon, &snapshot.UnixSocket{Inode: 70}, shared)
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
@@ -163,7 +173,7 @@ func TestNDJSONSocketsKeepTheSchema(t *testing.T) {
 	crowds := []*snapshot.Owners{nil, owners(t, many), owners(t, map[int]string{1: strings.Repeat("\xff\x00", 2048)})}
 	rapid.Check(t, func(t *rapid.T) {
 		var out bytes.Buffer
-		w := NewNDJSON(&out, NDJSONOptions{
+		w := NewRowRecords(&out, NDJSONOptions{
 			Host:    names(300).Draw(t, "host"),
 			Cmdline: rapid.Bool().Draw(t, "cmdline"),
 		})

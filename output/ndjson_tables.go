@@ -1,14 +1,13 @@
 package output
 
 import (
-	"strconv"
 	"time"
 
 	"github.com/nettrace/nettrace/snapshot"
 )
 
 // Group appends the "group" record of a row of the multicast group view.
-func (w *NDJSON) Group(at time.Time, g *snapshot.Group) {
+func (w tableRecords) Group(at time.Time, g *snapshot.Group) {
 	w.beginAt("group", at)
 	w.family(g.Addr)
 	w.str(`,"iface":`, g.Iface, nameMax)
@@ -19,16 +18,20 @@ func (w *NDJSON) Group(at time.Time, g *snapshot.Group) {
 
 // Statistic appends the "statistic" record of a counter of the section with the
 // given title.
-func (w *NDJSON) Statistic(at time.Time, title string, c snapshot.Counter) {
+func (w tableRecords) Statistic(at time.Time, title string, c snapshot.Counter) {
 	w.beginAt("statistic", at)
 	w.str(`,"section":`, title, textMax)
 	w.str(`,"name":`, c.Name, textMax)
-	w.uint(`,"value":`, c.Value)
+	if c.Negative {
+		w.int(`,"value":`, int64(c.Value))
+	} else {
+		w.uint(`,"value":`, c.Value)
+	}
 	w.end()
 }
 
 // Masquerade appends the "masquerade" record of a masqueraded connection.
-func (w *NDJSON) Masquerade(at time.Time, m *snapshot.Masquerade) {
+func (w tableRecords) Masquerade(at time.Time, m *snapshot.Masquerade) {
 	w.beginAt("masquerade", at)
 	w.str(`,"transport":`, m.Protocol, nameMax)
 	w.endpoint(`,"source_addr":`, `,"source_port":`, m.Source)
@@ -39,19 +42,8 @@ func (w *NDJSON) Masquerade(at time.Time, m *snapshot.Masquerade) {
 	if m.HasPrevious {
 		w.int(`,"previous_delta":`, int64(m.PreviousDelta))
 	}
-	w.ticks(`,"expires_ms":`, m.Expires)
-	w.end()
-}
-
-// int adds a number that may be negative.
-func (w *NDJSON) int(key string, v int64) {
-	w.key(key)
-	w.buf = strconv.AppendInt(w.buf, v, 10)
-}
-
-// positive adds a number of which 0 says that there is none.
-func (w *NDJSON) positive(key string, v int32) {
-	if v > 0 {
-		w.int(key, int64(v))
+	if m.Expires <= ticksMax {
+		w.ticks(`,"expires_ms":`, m.Expires)
 	}
+	w.end()
 }

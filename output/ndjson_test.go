@@ -13,6 +13,7 @@ import (
 
 	"github.com/nettrace/nettrace/snapshot"
 	"github.com/nettrace/nettrace/tracer"
+	"github.com/nettrace/nettrace/tracer/table"
 )
 
 // The records of these tests happen in the second that begins at noon.
@@ -20,39 +21,55 @@ var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
 const noonMono = 5_000_000_000 // CLOCK_MONOTONIC at noon, ns
 
-// newWriter gives a writer with the identity that the golden lines have.
+// newWriter returns a writer with the identity that the golden lines have.
 func newWriter(out io.Writer, opts NDJSONOptions) *NDJSON {
 	if opts.Host == "" {
 		opts.Host = "web1"
 	}
 	opts.RunID = 0x0123456789abcdef
-	w := NewNDJSON(out, opts)
-	w.SetClock(noonMono, noon)
-	return w
+	return NewNDJSON(out, opts, fixedClock(noonMono, noon))
 }
 
-func outgoing() *tracer.Conn {
-	c := &tracer.Conn{
-		ID:        0xc0ffee,
-		Netns:     4026531840,
-		Local:     netip.MustParseAddrPort("10.0.0.5:51464"),
-		Remote:    netip.MustParseAddrPort("10.9.4.1:443"),
-		State:     snapshot.Established,
-		Direction: tracer.Outgoing,
-		UID:       1000,
-		Inode:     70123,
-		CgroupID:  1<<53 + 1,
-		Owner: tracer.Owner{
-			Process: &tracer.Process{
-				PID: 2033, Comm: "curl", Exe: "/usr/bin/curl",
-				Cmdline: "curl\x00-H\x00a: \"b\"\x00https://example.org/\x00",
+// offset is a clock that is set once: the wall clock less CLOCK_MONOTONIC, in ns.
+type offset int64
+
+func (o offset) At(mono uint64) int64 { return int64(mono) + int64(o) }
+
+// fixedClock is the clock that shows wall when CLOCK_MONOTONIC shows mono.
+func fixedClock(mono uint64, wall time.Time) Clock {
+	return offset(wall.UnixNano() - int64(mono))
+}
+
+// newRowWriter is newWriter for the rows of views.
+func newRowWriter(out io.Writer, opts NDJSONOptions) *RowRecords {
+	return rowRecords(&newWriter(out, opts).encoder)
+}
+
+func outgoing() *table.Conn {
+	c := &table.Conn{
+		Head: snapshot.Head{
+			Netns:    4026531840,
+			Local:    netip.MustParseAddrPort("10.0.0.5:51464"),
+			Remote:   netip.MustParseAddrPort("10.9.4.1:443"),
+			State:    snapshot.Established,
+			UID:      1000,
+			Inode:    70123,
+			CgroupID: 1<<53 + 1,
+			Owner: snapshot.Owner{
+				Process: &snapshot.Process{
+					PID: 2033, Comm: "curl", Exe: "/usr/bin/curl",
+					Cmdline: "curl\x00-H\x00a: \"b\"\x00https://example.org/\x00",
+				},
+				TID:    2034,
+				Thread: [16]byte{'d', 'n', 's', '\n', '1'},
+				Source: snapshot.OwnerSocket,
 			},
-			TID:    2034,
-			Thread: [16]byte{'d', 'n', 's', '\n', '1'},
-			Source: tracer.OwnerSocket,
 		},
+		ID:          0xc0ffee,
+		Direction:   table.Outgoing,
 		Start:       noonMono + 123_456_789,
 		StartKnown:  true,
+		HasUID:      true,
 		Established: noonMono + 123_706_789,
 	}
 	for _, s := range []snapshot.State{
@@ -64,14 +81,16 @@ func outgoing() *tracer.Conn {
 	return c
 }
 
-func listener() *tracer.Conn {
-	return &tracer.Conn{
-		ID:     0xfedcba9876543210,
-		Local:  netip.MustParseAddrPort("[::]:22"),
-		Remote: netip.MustParseAddrPort("[::]:0"),
-		State:  snapshot.Listen,
-		Inode:  81,
-		RecvQ:  2,
+func listener() *table.Conn {
+	return &table.Conn{
+		Head: snapshot.Head{
+			Local:  netip.MustParseAddrPort("[::]:22"),
+			Remote: netip.MustParseAddrPort("[::]:0"),
+			State:  snapshot.Listen,
+			Inode:  81,
+			RecvQ:  2,
+		},
+		ID: 0xfedcba9876543210, HasUID: true,
 	}
 }
 
@@ -85,16 +104,29 @@ const outgoingIdentity = `,"conn_id":"0000000000c0ffee","transport":"tcp","famil
 	`"local_addr":"10.0.0.5","local_port":51464,"remote_addr":"10.9.4.1","remote_port":443,` +
 	`"direction":"outgoing","netns":4026531840`
 
-const outgoingOwner = `,"uid":1000,"pid":2033,"tid":2034,"comm":"curl","thread":"dns\n1","owner_src":"socket",` +
+const outgoingOwner = `,"uid":1000,"pid":2033,"tid":2034,"comm":"curl","program":"curl","thread":"dns\n1","owner_src":"socket",` +
 	`"cgroup_id":"9007199254740993"`
 
+// userNames has the names of users.
+type userNames func(uid uint32) string
+
+func (f userNames) User(uid uint32) string { return f(uid) }
+
 func TestNDJSONLines(t *testing.T) {
-	allOptions := NDJSONOptions{Cmdline: true, UserName: func(uid uint32) string {
+	found := &table.Conn{
+		Head: snapshot.Head{
+			Local: netip.MustParseAddrPort("0.0.0.0:80"), Remote: netip.MustParseAddrPort("0.0.0.0:0"),
+			State: snapshot.Listen, UID: 5,
+			Owner: snapshot.Owner{Process: &snapshot.Process{PID: 7, Comm: "nginx"}, Source: snapshot.OwnerFiles},
+		},
+		ID: 1, HasUID: true,
+	}
+	allOptions := NDJSONOptions{Cmdline: true, Users: userNames(func(uid uint32) string {
 		if uid == 1000 {
 			return "alice"
 		}
 		return ""
-	}}
+	})}
 	opened := noonMono + uint64(123_706_789)
 	for _, tt := range []struct {
 		name  string
@@ -103,23 +135,26 @@ func TestNDJSONLines(t *testing.T) {
 		want  string
 	}{
 		{"transition", NDJSONOptions{}, func(w *NDJSON) {
-			w.Change(&tracer.Change{Time: opened, Old: snapshot.SynSent, New: snapshot.Established, Conn: outgoing()})
+			w.Change(&table.Change{Time: opened, Old: snapshot.SynSent, New: snapshot.Established, Conn: outgoing()})
 		}, envelope("123706", "tcp_state") + `,"mono_ns":5123706789` + outgoingIdentity +
 			`,"old_state":"SYN_SENT","new_state":"ESTABLISHED"` + outgoingOwner + `,"exe":"/usr/bin/curl"}`},
 
 		{"transition with user and command line", allOptions, func(w *NDJSON) {
-			w.Change(&tracer.Change{Time: opened, Old: snapshot.SynSent, New: snapshot.Established, Conn: outgoing()})
+			w.Change(&table.Change{Time: opened, Old: snapshot.SynSent, New: snapshot.Established, Conn: outgoing()})
 		}, envelope("123706", "tcp_state") + `,"mono_ns":5123706789` + outgoingIdentity +
 			`,"old_state":"SYN_SENT","new_state":"ESTABLISHED"` +
 			strings.Replace(outgoingOwner, `1000,`, `1000,"user":"alice",`, 1) +
 			`,"exe":"/usr/bin/curl","cmdline":"curl -H a: \"b\" https://example.org/"}`},
 
 		{"inferred transition of a connection of nobody", NDJSONOptions{}, func(w *NDJSON) {
-			w.Change(&tracer.Change{
+			w.Change(&table.Change{
 				Time: noonMono, Old: snapshot.Established, New: snapshot.Close, Inferred: true,
-				Conn: &tracer.Conn{
-					ID: 1, Local: netip.MustParseAddrPort("[::ffff:127.0.0.1]:80"),
-					Remote: netip.MustParseAddrPort("[::ffff:127.0.0.1]:40000"), Direction: tracer.Incoming,
+				Conn: &table.Conn{
+					Head: snapshot.Head{
+						Local:  netip.MustParseAddrPort("[::ffff:127.0.0.1]:80"),
+						Remote: netip.MustParseAddrPort("[::ffff:127.0.0.1]:40000"),
+					},
+					ID: 1, Direction: table.Incoming,
 				},
 			})
 		}, envelope("000000", "tcp_state") + `,"conn_id":"0000000000000001","transport":"tcp","family":"ipv6",` +
@@ -127,11 +162,14 @@ func TestNDJSONLines(t *testing.T) {
 			`"direction":"incoming","inferred":true,"old_state":"ESTABLISHED","new_state":"CLOSE"}`},
 
 		{"transition found by polling, port not known yet", NDJSONOptions{Poll: true}, func(w *NDJSON) {
-			w.Change(&tracer.Change{
+			w.Change(&table.Change{
 				Time: noonMono, Old: snapshot.Close, New: snapshot.SynSent,
-				Conn: &tracer.Conn{
-					ID: 1, Local: netip.MustParseAddrPort("[fe80::1%a\"b]:0"),
-					Remote: netip.MustParseAddrPort("[fe80::2%a\"b]:1"),
+				Conn: &table.Conn{
+					Head: snapshot.Head{
+						Local:  netip.MustParseAddrPort("[fe80::1%a\"b]:0"),
+						Remote: netip.MustParseAddrPort("[fe80::2%a\"b]:1"),
+					},
+					ID: 1,
 				},
 			})
 		}, envelope("000000", "tcp_state") + `,"conn_id":"0000000000000001","transport":"tcp","family":"ipv6",` +
@@ -139,48 +177,93 @@ func TestNDJSONLines(t *testing.T) {
 			`"source":"poll","old_state":"CLOSE","new_state":"SYN_SENT"}`},
 
 		{"close", NDJSONOptions{}, func(w *NDJSON) {
-			w.Change(&tracer.Change{
-				Kind: tracer.ChangeClose, Time: noonMono + 157_810_000, Conn: outgoing(),
-				Close: &tracer.Closed{
-					Outcome: tracer.Finished, ClosedBy: tracer.Local, HasStats: true,
-					BytesSent: 457, BytesReceived: 19149, SegsOut: 12, SegsIn: 14, Retrans: 1, RTT: 210, MinRTT: 180,
+			w.Change(&table.Change{
+				Kind: table.ChangeClose, Time: noonMono + 157_810_000, Conn: outgoing(),
+				Close: &table.Closed{
+					Outcome: table.Finished, ClosedBy: table.Local, HasStats: true,
+					BytesSent: 457, BytesReceived: 19149, BytesRetrans: 40, SegsOut: 12, SegsIn: 14, Retrans: 1, RTT: 210, MinRTT: 180,
 				},
 			})
 		}, envelope("157810", "tcp_close") + `,"mono_ns":5157810000` + outgoingIdentity + outgoingOwner +
 			`,"start":"2026-11-24T12:00:00.123456Z","duration_ns":34353211,"established_ns":250000,` +
 			`"outcome":"closed","closed_by":"local",` +
 			`"history":"SYN_SENT>ESTABLISHED>FIN_WAIT1>FIN_WAIT2>TIME_WAIT",` +
-			`"bytes_sent":457,"bytes_received":19149,"segs_out":12,"segs_in":14,"retrans":1,` +
+			`"bytes_sent":457,"bytes_received":19149,"bytes_retrans":40,"segs_out":12,"segs_in":14,"retrans":1,` +
 			`"rtt_us":210,"rtt_min_us":180,"exe":"/usr/bin/curl"}`},
 
 		{"close of what was there before, not measured", NDJSONOptions{}, func(w *NDJSON) {
-			w.Change(&tracer.Change{
-				Kind: tracer.ChangeClose, Time: noonMono + 1000,
-				Conn: &tracer.Conn{
-					ID: 1, Start: noonMono - 1_000_000, Established: noonMono, Inode: 3,
-					Local: netip.MustParseAddrPort("0.0.0.0:80"), Remote: netip.MustParseAddrPort("0.0.0.0:0"),
+			w.Change(&table.Change{
+				Kind: table.ChangeClose, Time: noonMono + 1000,
+				Conn: &table.Conn{
+					Head: snapshot.Head{
+						Inode: 3,
+						Local: netip.MustParseAddrPort("0.0.0.0:80"), Remote: netip.MustParseAddrPort("0.0.0.0:0"),
+					},
+					ID: 1, Start: noonMono - 1_000_000, Established: noonMono, HasUID: true,
 				},
-				Close: &tracer.Closed{
-					Outcome: tracer.ResetRemote, Errno: unix.ECONNRESET,
-					ClosedBy: tracer.Remote, HasStats: true, MinRTT: ^uint32(0),
+				Close: &table.Closed{
+					Outcome: table.ResetRemote, Errno: unix.ECONNRESET,
+					ClosedBy: table.Remote, HasStats: true, MinRTT: ^uint32(0),
 				},
 			})
 		}, envelope("000001", "tcp_close") + `,"mono_ns":5000001000,"conn_id":"0000000000000001","transport":"tcp",` +
 			`"family":"ipv4","local_addr":"0.0.0.0","local_port":80,"remote_addr":"0.0.0.0","uid":0,"start":"2026-11-24T11:59:59.999000Z","start_known":false,"duration_ns":1001000,` +
 			`"outcome":"reset_remote","errno":"ECONNRESET","closed_by":"remote",` +
-			`"bytes_sent":0,"bytes_received":0,"segs_out":0,"segs_in":0,"retrans":0}`},
+			`"bytes_sent":0,"bytes_received":0,"bytes_retrans":0,"segs_out":0,"segs_in":0,"retrans":0}`},
+
+		{"transition by a process outside of the pid namespace", NDJSONOptions{}, func(w *NDJSON) {
+			w.Change(&table.Change{
+				Time: noonMono, Old: snapshot.Close, New: snapshot.Listen,
+				Conn: &table.Conn{
+					Head: snapshot.Head{
+						Local: netip.MustParseAddrPort("0.0.0.0:80"), Remote: netip.MustParseAddrPort("0.0.0.0:0"),
+						Owner: snapshot.Owner{Process: &snapshot.Process{Comm: "nginx", Exe: "/sbin/nginx"}, Source: snapshot.OwnerSocket},
+					},
+					ID: 1, HasUID: true,
+				},
+			})
+		}, envelope("000000", "tcp_state") + `,"mono_ns":5000000000,"conn_id":"0000000000000001","transport":"tcp",` +
+			`"family":"ipv4","local_addr":"0.0.0.0","local_port":80,"remote_addr":"0.0.0.0","old_state":"CLOSE","new_state":"LISTEN",` +
+			`"uid":0,"comm":"nginx","program":"nginx","owner_src":"socket","exe":"/sbin/nginx"}`},
 
 		{"close of which nothing is known, clocks of two CPUs", NDJSONOptions{}, func(w *NDJSON) {
-			w.Change(&tracer.Change{
-				Kind: tracer.ChangeClose, Time: noonMono,
-				Conn: &tracer.Conn{
+			w.Change(&table.Change{
+				Kind: table.ChangeClose, Time: noonMono,
+				Conn: &table.Conn{
+					Head: snapshot.Head{
+						Local: netip.MustParseAddrPort("0.0.0.0:80"), Remote: netip.MustParseAddrPort("0.0.0.0:0"),
+					},
 					ID: 1, Start: noonMono + 5, StartKnown: true,
-					Local: netip.MustParseAddrPort("0.0.0.0:80"), Remote: netip.MustParseAddrPort("0.0.0.0:0"),
 				},
-				Close: &tracer.Closed{Errno: 512},
+				Close: &table.Closed{Errno: 512},
 			})
 		}, envelope("000000", "tcp_close") + `,"mono_ns":5000000000,"conn_id":"0000000000000001","transport":"tcp",` +
 			`"family":"ipv4","local_addr":"0.0.0.0","local_port":80,"remote_addr":"0.0.0.0","start":"2026-11-24T12:00:00.000000Z","duration_ns":0,"outcome":"unknown","errno":"512"}`},
+
+		{"close of a connect that never began", NDJSONOptions{}, func(w *NDJSON) {
+			w.Change(&table.Change{
+				Kind: table.ChangeClose, Time: noonMono,
+				Conn: &table.Conn{
+					Head: snapshot.Head{
+						Inode: 3, State: snapshot.Close,
+						Local: netip.MustParseAddrPort("0.0.0.0:0"), Remote: netip.MustParseAddrPort("10.9.4.1:443"),
+					},
+					ID: 1, Direction: table.Outgoing, HasUID: true, Start: noonMono, StartKnown: true,
+				},
+				Close: &table.Closed{Outcome: table.Unreachable, Errno: unix.ENETUNREACH},
+			})
+		}, envelope("000000", "tcp_close") + `,"mono_ns":5000000000,"conn_id":"0000000000000001","transport":"tcp",` +
+			`"family":"ipv4","local_addr":"0.0.0.0","remote_addr":"10.9.4.1","remote_port":443,"direction":"outgoing","uid":0,` +
+			`"start":"2026-11-24T12:00:00.000000Z","duration_ns":0,"outcome":"unreachable","errno":"ENETUNREACH"}`},
+
+		{
+			"socket whose owner was found late",
+			NDJSONOptions{},
+			func(w *NDJSON) { w.Change(&table.Change{Kind: table.ChangeOwner, Time: noonMono, Conn: found}) },
+			envelope("000000", "socket") + `,"conn_id":"0000000000000001","transport":"tcp",` +
+				`"family":"ipv4","local_addr":"0.0.0.0","local_port":80,"remote_addr":"0.0.0.0","state":"LISTEN",` +
+				`"uid":5,"pid":7,"comm":"nginx","program":"nginx","owner_src":"files","recv_q":0,"send_q":0}`,
+		},
 
 		{
 			"socket of the stream",
@@ -215,16 +298,24 @@ func TestNDJSONLines(t *testing.T) {
 		{
 			"resync",
 			NDJSONOptions{},
-			func(w *NDJSON) { w.Resync(noon, tracer.Resync{Added: 1, Removed: 2, Changed: 3}) },
+			func(w *NDJSON) { w.Resync(noon, table.Resync{Added: 1, Removed: 2, Changed: 3}) },
 			envelope("000000", "resync") + `,"added":1,"removed":2,"changed":3}`,
 		},
 
 		{
 			"stats",
 			NDJSONOptions{},
-			func(w *NDJSON) { w.Stats(noon, &Totals{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}) },
+			func(w *NDJSON) { w.Stats(noon, &Totals{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}) },
 			envelope("000000", "stats") + `,"events_in":1,"events_out":2,"filtered":3,"lost_ringbuf":4,"lost_queue":5,` +
-				`"lost_output":6,"open":7,"opened":8,"closed":9,"failed":10,"queue_bytes":11,"memory_bytes":12}`,
+				`"lost_output":6,"open":7,"open_before":8,"opened":9,"closed":10,"failed":11,"queue_bytes":12,"memory_bytes":13}`,
+		},
+		{
+			"a sample's stats",
+			NDJSONOptions{SampleRate: 100},
+			func(w *NDJSON) { w.Stats(noon, &Totals{SampledOut: 14}) },
+			strings.Replace(envelope("000000", "stats"), `,"host"`, `,"sample_rate":100,"host"`, 1) +
+				`,"events_in":0,"events_out":0,"filtered":0,"lost_ringbuf":0,"lost_queue":0,"lost_output":0,"open":0,"open_before":0,` +
+				`"opened":0,"closed":0,"failed":0,"queue_bytes":0,"memory_bytes":0,"sampled_out":14}`,
 		},
 
 		{
@@ -232,18 +323,20 @@ func TestNDJSONLines(t *testing.T) {
 			NDJSONOptions{},
 			func(w *NDJSON) { w.Stop(noon, &Totals{EventsIn: 5}, "signal") },
 			envelope("000000", "stop") + `,"reason":"signal","events_in":5,"events_out":0,"filtered":0,"lost_ringbuf":0,` +
-				`"lost_queue":0,"lost_output":0,"open":0,"opened":0,"closed":0,"failed":0,"queue_bytes":0,"memory_bytes":0}`,
+				`"lost_queue":0,"lost_output":0,"open":0,"open_before":0,"opened":0,"closed":0,"failed":0,"queue_bytes":0,"memory_bytes":0}`,
 		},
 	} {
-		t.Run(tt.name, func(t *testing.T) { checkGolden(t, tt.opts, tt.write, tt.want) })
+		t.Run(tt.name, func(t *testing.T) { checkGolden(t, tt.opts, newWriter, tt.write, tt.want) })
 	}
 }
 
 // checkGolden compares the line that write makes with the one that is wanted.
-func checkGolden(t *testing.T, opts NDJSONOptions, write func(*NDJSON), want string) {
+func checkGolden[W flusher](t *testing.T, opts NDJSONOptions,
+	writer func(io.Writer, NDJSONOptions) W, write func(W), want string,
+) {
 	t.Helper()
 	var out bytes.Buffer
-	w := newWriter(&out, opts)
+	w := writer(&out, opts)
 	write(w)
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
@@ -254,18 +347,18 @@ func checkGolden(t *testing.T, opts NDJSONOptions, write func(*NDJSON), want str
 	checkLines(t, out.Bytes())
 }
 
-// Only strings are cut, and everything else stands in the line.
+// In a line that is too long only strings are shortened.
 func TestNDJSONCut(t *testing.T) {
 	conn := outgoing()
-	conn.Owner.Process = &tracer.Process{
+	conn.Owner.Process = &snapshot.Process{
 		PID: 2033, Comm: strings.Repeat("\x01", 15),
 		Exe: strings.Repeat("\xff", 4096), Cmdline: strings.Repeat("漢\x00", 4096),
 	}
 	var out bytes.Buffer
 	w := newWriter(&out, NDJSONOptions{Host: strings.Repeat("\n", 255), Cmdline: true})
-	w.Change(&tracer.Change{
-		Kind: tracer.ChangeClose, Time: noonMono, Conn: conn,
-		Close: &tracer.Closed{Outcome: tracer.Finished, HasStats: true, RTT: 1},
+	w.Change(&table.Change{
+		Kind: table.ChangeClose, Time: noonMono, Conn: conn,
+		Close: &table.Closed{Outcome: table.Finished, HasStats: true, RTT: 1},
 	})
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
@@ -287,7 +380,7 @@ func TestNDJSONCut(t *testing.T) {
 	}
 }
 
-// choked takes so many bytes and then fails.
+// choked is a writer that fails after a number of bytes.
 type choked struct {
 	bytes.Buffer
 	calls, room int
@@ -348,18 +441,19 @@ func (shortWriter) Write(b []byte) (int, error) { return len(b) / 2, nil }
 
 func TestNDJSONFlushShort(t *testing.T) {
 	w := newWriter(shortWriter{}, NDJSONOptions{})
-	w.Resync(noon, tracer.Resync{})
+	w.Resync(noon, table.Resync{})
 	if err := w.Flush(); !errors.Is(err, io.ErrShortWrite) {
 		t.Errorf("error %v, want %v", err, io.ErrShortWrite)
 	}
 }
 
-func TestNDJSONSetClock(t *testing.T) {
+// A record shows the time that the clock has for it.
+func TestNDJSONClock(t *testing.T) {
 	var out bytes.Buffer
 	w := newWriter(&out, NDJSONOptions{})
-	change := tracer.Change{Time: noonMono, New: snapshot.Close, Conn: outgoing()}
+	change := table.Change{Time: noonMono, New: snapshot.Close, Conn: outgoing()}
 	w.Change(&change)
-	w.SetClock(noonMono, noon.Add(-90*time.Minute))
+	w.wall = fixedClock(noonMono, noon.Add(-90*time.Minute))
 	w.Change(&change)
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
@@ -373,15 +467,16 @@ func TestNDJSONSetClock(t *testing.T) {
 }
 
 func TestNDJSONAllocatesNothing(t *testing.T) {
-	w := newWriter(io.Discard, NDJSONOptions{Cmdline: true, UserName: func(uint32) string { return "alice" }})
+	w := newWriter(io.Discard, NDJSONOptions{Cmdline: true, Users: userNames(func(uint32) string { return "alice" }), Devices: deviceNames{3: "eth0"}})
+	rows := rowRecords(&w.encoder)
 	conn := outgoing()
-	conn.Local = netip.MustParseAddrPort("[fe80::1%eth0]:51464")
-	state := &tracer.Change{Time: noonMono, Old: snapshot.SynSent, New: snapshot.Established, Conn: conn}
-	ended := &tracer.Change{
-		Kind: tracer.ChangeClose, Time: noonMono, Conn: conn,
-		Close: &tracer.Closed{Outcome: tracer.Finished, Errno: unix.EPIPE, HasStats: true, RTT: 1},
+	conn.Local, conn.Device = netip.MustParseAddrPort("[fe80::1]:51464"), 3
+	state := &table.Change{Time: noonMono, Old: snapshot.SynSent, New: snapshot.Established, Conn: conn}
+	ended := &table.Change{
+		Kind: table.ChangeClose, Time: noonMono, Conn: conn,
+		Close: &table.Closed{Outcome: table.Finished, Errno: unix.EPIPE, HasStats: true, RTT: 1},
 	}
-	row := &snapshot.Socket{Local: conn.Local, Remote: conn.Remote, State: snapshot.Established, Timer: 2, Inode: 5}
+	row := &snapshot.Socket{Head: snapshot.Head{Local: conn.Local, Remote: conn.Remote, Device: 3, State: snapshot.Established, Inode: 5}, Timer: 2}
 	for _, tt := range []struct {
 		name  string
 		write func()
@@ -389,7 +484,7 @@ func TestNDJSONAllocatesNothing(t *testing.T) {
 		{"tcp_state", func() { w.Change(state) }},
 		{"tcp_close", func() { w.Change(ended) }},
 		{"socket of the stream", func() { w.Conn(noon, conn) }},
-		{"socket", func() { w.Socket(noon, row, nil) }},
+		{"socket", func() { rows.Socket(noon, row, nil) }},
 	} {
 		allocs := testing.AllocsPerRun(1000, func() {
 			state.Time += 1e9 // into another second each time
@@ -406,29 +501,36 @@ func TestNDJSONAllocatesNothing(t *testing.T) {
 
 func BenchmarkNDJSONState(b *testing.B) {
 	w := newWriter(io.Discard, NDJSONOptions{})
-	change := &tracer.Change{Time: noonMono, Old: snapshot.SynSent, New: snapshot.Established, Conn: outgoing()}
+	change := &table.Change{Time: noonMono, Old: snapshot.SynSent, New: snapshot.Established, Conn: outgoing()}
 	benchmarkLine(b, w, func() { w.Change(change) })
 }
 
 func BenchmarkNDJSONClose(b *testing.B) {
 	w := newWriter(io.Discard, NDJSONOptions{})
-	change := &tracer.Change{
-		Kind: tracer.ChangeClose, Time: noonMono, Conn: outgoing(),
-		Close: &tracer.Closed{Outcome: tracer.Finished, HasStats: true, RTT: 1},
+	change := &table.Change{
+		Kind: table.ChangeClose, Time: noonMono, Conn: outgoing(),
+		Close: &table.Closed{Outcome: table.Finished, HasStats: true, RTT: 1},
 	}
 	benchmarkLine(b, w, func() { w.Change(change) })
 }
 
 func BenchmarkNDJSONSocket(b *testing.B) {
-	w := newWriter(io.Discard, NDJSONOptions{})
+	w := newRowWriter(io.Discard, NDJSONOptions{})
 	row := &snapshot.Socket{
-		Local:  netip.MustParseAddrPort("10.0.0.5:22"),
-		Remote: netip.MustParseAddrPort("10.0.0.6:1024"), State: snapshot.Established, Inode: 5,
+		Head: snapshot.Head{
+			Local:  netip.MustParseAddrPort("10.0.0.5:22"),
+			Remote: netip.MustParseAddrPort("10.0.0.6:1024"), State: snapshot.Established, Inode: 5,
+		},
 	}
 	benchmarkLine(b, w, func() { w.Socket(noon, row, nil) })
 }
 
-func benchmarkLine(b *testing.B, w *NDJSON, write func()) {
+type flusher interface {
+	Buffered() int
+	Flush() error
+}
+
+func benchmarkLine(b *testing.B, w flusher, write func()) {
 	write()
 	b.SetBytes(int64(w.Buffered()))
 	b.ReportAllocs()

@@ -2,35 +2,33 @@ package output
 
 import (
 	"bytes"
-	"io"
 
 	"github.com/nettrace/nettrace/snapshot"
 )
 
-func roseSockets(w io.Writer, proc string) error {
-	const title = "Active ROSE sockets\ndest_addr   dest_call  src_addr    src_call  dev   lci neigh   state"
-	return legacyTable(w, title, "Problem", snapshot.ROSESockets(proc), func(r *tableRow, row snapshot.ROSESocket) {
-		s := overflown(row)
-		r.left(s.DestAddr, 10)
-		r.text("  ")
-		r.left(s.DestCall, 9)
-		r.text("  ")
-		r.left(s.SrcAddr, 10)
-		r.text("  ")
-		r.left(s.SrcCall, 9)
-		r.text(" ")
-		r.left(s.Device, 5)
-		r.text(" ")
-		r.rightInt(int64(s.LCI), 3)
-		r.text(" ")
-		r.rightInt(int64(s.Neighbour), 5)
-		r.text("   ")
-		r.text(stateName(netromStates, s.State))
-		r.end(w)
-	})
+// AppendROSE appends the row of a ROSE socket.
+func (t *LegacyText) AppendROSE(dst []byte, s *snapshot.ROSESocket) []byte {
+	r := tableRow(dst)
+	over := overflown(*s)
+	r.left(over.DestAddr, 10)
+	r.text("  ")
+	r.left(over.DestCall, 9)
+	r.text("  ")
+	r.left(over.SrcAddr, 10)
+	r.text("  ")
+	r.left(over.SrcCall, 9)
+	r.text(" ")
+	r.left(over.Device, 5)
+	r.text(" ")
+	r.rightInt(int64(s.LCI), 3)
+	r.text(" ")
+	r.rightInt(int64(s.Neighbour), 5)
+	r.text("   ")
+	r.text(stateName(netromStates, s.State))
+	return r.line()
 }
 
-// overflown gives the texts of a row as they are once netstat has put them into
+// overflown returns the texts of a row as they are once netstat has put them into
 // its variables, which lie next to each other and have no room for the NUL
 // after the longest text: an address of ten digits, as each one is, or a
 // callsign of nine bytes runs into its neighbour or ends it.

@@ -1,57 +1,16 @@
 package output
 
 import (
-	"errors"
-	"io"
-	"io/fs"
 	"net/netip"
 
 	"github.com/nettrace/nettrace/snapshot"
 )
 
-// RouteOptions say what Routes shows.
-type RouteOptions struct {
-	// Families are the canonical names of address families in the order of
-	// the command line, repeats included; none stands for inet.
-	Families []string
-	FIB      bool  // -F
-	Cache    bool  // -C; alone it replaces the table
-	Extend   int   // -e, each one counts
-	Names    Names // nil with -n, --numeric-hosts or -N
-}
-
-// table says whether the routing table is shown.
-func (o *RouteOptions) table() bool { return o.FIB || !o.Cache }
-
-// Routes prints netstat's -r: the routing tables of each family, up to the
-// first that fails. The kernel's lack of a family is status 1, one that has no
-// routes is status 3.
-func Routes(w, diag io.Writer, proc string, o RouteOptions) error {
-	families := o.Families
-	if len(families) == 0 {
-		families = []string{"inet"}
-	}
-	for _, family := range families {
-		if err := routesOf(family, w, diag, proc, &o); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func routesOf(family string, w, diag io.Writer, proc string, o *RouteOptions) error {
-	switch family {
-	case "inet":
-		return routes4(w, diag, proc, o)
-	case "inet6":
-		return routes6(w, diag, proc, o)
-	case "bluetooth":
-		return failed(diag, 3, "Address family `%s' not supported.", family)
-	}
-	if show, ok := legacyRoutes[family]; ok {
-		return show(w, diag, proc)
-	}
-	return failed(diag, 3, "No routing for address family `%s'.", family)
+// RouteText writes netstat's text of routes, byte for byte. Rows are appended to
+// a buffer of the caller.
+type RouteText struct {
+	Hosts  Hosts // nil: numbers only
+	Extend int   // -e, each one counts
 }
 
 // layout says which columns an IPv4 table has. netstat counts it from the
@@ -65,14 +24,14 @@ const (
 	layoutAll                  // two -e
 )
 
-func (o *RouteOptions) layout() layout {
-	switch o.Extend {
+func (t *RouteText) layout() layout {
+	switch t.Extend {
 	case 0:
 		return layoutMSS
 	case 1:
 		return layoutMetric
 	}
-	return layout((1 + o.Extend) % 4)
+	return layout((1 + t.Extend) % 4)
 }
 
 var routeHeaders = [...]string{
@@ -82,193 +41,104 @@ var routeHeaders = [...]string{
 	layoutAll:    "Flags Metric Ref    Use Iface    MSS   Window irtt",
 }
 
-func routes4(w, diag io.Writer, proc string, o *RouteOptions) error {
-	if o.table() {
-		routes, err := snapshot.ReadRoutes(proc)
-		if err := routeFailure(w, diag, "/proc/net/route", "INET (IPv4)", err); err != nil {
-			return err
-		}
-		writeTitle(w, "Kernel IP routing table", "Destination     Gateway         Genmask         ", o.layout(), "")
-		if err := columnFailure(diag, err); err != nil {
-			return err
-		}
-		writeRoutes(w, routes, o)
-	}
-	if !o.Cache {
-		return nil
-	}
-	cached, err := snapshot.ReadCachedRoutes(proc)
-	if err := routeFailure(w, diag, "/proc/net/rt_cache", "INET (IPv4)", err); err != nil {
-		return err
-	}
-	writeTitle(w, "Kernel IP routing cache", "Source          Destination     Gateway         ", o.layout(), "  TOS HHRef HHUptod     SpecDst")
-	if err := columnFailure(diag, err); err != nil {
-		return err
-	}
-	writeCachedRoutes(w, cached, o)
-	return nil
+// AppendTitle appends the lines above the IPv4 routes.
+func (t *RouteText) AppendTitle(dst []byte) []byte {
+	return t.appendTitle(dst, "Kernel IP routing table\n", "Destination     Gateway         Genmask         ", "")
 }
 
-// routeFailure says, if a routing table could not be opened, that the kernel
-// does not have its family.
-func routeFailure(w, diag io.Writer, path, family string, err error) error {
-	var pathErr *fs.PathError
-	if !errors.As(err, &pathErr) {
-		return nil
-	}
-	tell(diag, "%s: %s", path, reason(err))
-	return failed(w, 1, "%s not configured in this system.", family)
+// AppendCacheTitle appends the lines above the IPv4 routes of the cache.
+func (t *RouteText) AppendCacheTitle(dst []byte) []byte {
+	return t.appendTitle(dst, "Kernel IP routing cache\n", "Source          Destination     Gateway         ", "  TOS HHRef HHUptod     SpecDst")
 }
 
-// columnFailure says which column the header of a table lacks. Where there is
-// no header at all netstat ends without a word.
-func columnFailure(diag io.Writer, err error) error {
-	var column *snapshot.ColumnError
-	if !errors.As(err, &column) {
-		return nil
-	}
-	if column.Column == "" {
-		return &FailureError{1}
-	}
-	return failed(diag, 1, "warning: /proc/%s does not contain required field %s", column.File, column.Column)
-}
-
-func writeTitle(w io.Writer, title, addresses string, l layout, more string) {
-	var r tableRow
-	r.text(title)
-	r.end(w)
+func (t *RouteText) appendTitle(dst []byte, title, addresses, more string) []byte {
+	dst = append(dst, title...)
+	l := t.layout()
 	if l == layoutNone {
-		return
+		return dst
 	}
-	r.text(addresses)
-	r.text(routeHeaders[l])
+	dst = append(dst, addresses...)
+	dst = append(dst, routeHeaders[l]...)
 	if l == layoutAll {
-		r.text(more)
+		dst = append(dst, more...)
 	}
-	r.end(w)
+	return append(dst, '\n')
 }
 
-// flagLetter is the letter that stands for a flag of a route.
-type flagLetter struct {
-	flag   snapshot.RouteFlags
-	letter string
-}
-
-var routeLetters = []flagLetter{
-	{0x4, "H"},
-	{0x8, "R"},
-	{0x10, "D"},
-	{0x20, "M"},
-	{0x10000, "d"},
-	{0x20000, "a"},
-	{0x40000, "c"},
-	{0x200000, "o"},
-	{0x400000, "e"},
-	{0x1000000, "c"},
-	{0x2000000, "f"},
-	{0x4000000, "p"},
-	{0x80000000, "l"},
-	{0x40, "u"},
-	{0x80, "w"},
-	{0x100, "i"},
-	{0x400, "n"},
-}
-
-var cachedRouteLetters = []flagLetter{
-	{0x8, "R"},
-	{0x10, "D"},
-	{0x20, "M"},
-	{0x1, "-"},
-	{0x4, "o"},
-	{0x10000, "n"},
-	{0x20000, "d"},
-	{0x80000, "t"},
-	{0x200000, "f"},
-	{0x400000, "q"},
-	{0x800000, "Ns"},
-	{0x1000000, "r"},
-	{0x4000000, "i"},
-	{0x8000000, "Nd"},
-	{0x10000000, "b"},
-	{0x20000000, "m"},
-	{0x40000000, "#"},
-	{0x80000000, "l"},
-}
-
-// spell gives the letters of the flags after those there are.
-func spell(letters string, table []flagLetter, flags snapshot.RouteFlags) string {
-	for _, l := range table {
-		if flags&l.flag != 0 {
-			letters += l.letter //nolint:perfsprint // at most a dozen letters
-		}
+// AppendRoute appends the row of an IPv4 route.
+func (t *RouteText) AppendRoute(dst []byte, route *snapshot.Route) []byte {
+	l := t.layout()
+	if l == layoutNone {
+		return dst
 	}
-	return letters
-}
-
-// routeFlags spells the flags of a route. The mark of a reject route replaces
-// those before it.
-func routeFlags(f snapshot.RouteFlags) string {
-	letters := spell("", []flagLetter{{snapshot.RouteUp, "U"}, {snapshot.RouteGateway, "G"}}, f)
-	if f&snapshot.RouteReject != 0 {
-		letters = "!"
+	reject := route.Flags&snapshot.RouteReject != 0
+	gateway := routeHostText(t.Hosts, route.Gateway)
+	if reject {
+		gateway = "-"
 	}
-	return spell(letters, routeLetters, f)
-}
-
-func cachedRouteFlags(f snapshot.RouteFlags) string {
-	letters := spell("", []flagLetter{{snapshot.RouteGateway, "G"}}, f)
-	if f&snapshot.RouteReject != 0 {
-		letters = "!"
+	r := tableRow(dst)
+	r.left(cut15(destText(t.Hosts, route)), 15)
+	r.text(" ")
+	r.left(cut15(gateway), 15)
+	r.text(" ")
+	r.left(cut15(addrText(route.Mask)), 15)
+	r.text(" ")
+	r.left(routeFlags(route.Flags), 5)
+	r.text(" ")
+	if reject {
+		r.rejected(route, l)
+	} else {
+		r.columns(route, l)
 	}
-	return spell(letters, cachedRouteLetters, f)
+	return r.line()
 }
 
-func writeRoutes(w io.Writer, routes []snapshot.Route, o *RouteOptions) {
-	l := o.layout()
-	var r tableRow
-	for i := range routes {
-		route := &routes[i]
-		if l == layoutNone || route.Flags&snapshot.RouteUp == 0 {
-			continue
-		}
-		reject := route.Flags&snapshot.RouteReject != 0
-		gateway := routeHostText(o.Names, route.Gateway)
-		if reject {
-			gateway = "-"
-		}
-		r.left(cut15(destText(o.Names, route)), 15)
+// AppendCachedRoute appends the row of an IPv4 route of the cache.
+func (t *RouteText) AppendCachedRoute(dst []byte, route *snapshot.CachedRoute) []byte {
+	l := t.layout()
+	if l == layoutNone {
+		return dst
+	}
+	r := tableRow(dst)
+	for _, a := range []netip.Addr{route.Source, route.Dest, route.Gateway} {
+		r.left(hostText(t.Hosts, a), 15)
 		r.text(" ")
-		r.left(cut15(gateway), 15)
-		r.text(" ")
-		r.left(cut15(addrText(route.Mask)), 15)
-		r.text(" ")
-		r.left(routeFlags(route.Flags), 5)
-		r.text(" ")
-		if reject {
-			r.rejected(route, l)
-		} else {
-			r.columns(route, l)
-		}
-		r.end(w)
 	}
+	r.left(cachedRouteFlags(route.Flags), 5)
+	r.text(" ")
+	if l != layoutAll {
+		r.columns(&route.Route, l)
+		return r.line()
+	}
+	r.wide(&route.Route)
+	r.leftInt(int64(route.IRTT), 5)
+	r.text(" ")
+	r.leftInt(int64(route.TOS), 3)
+	r.text(" ")
+	r.leftInt(int64(route.HHRef), 3)
+	r.text("   ")
+	r.leftInt(int64(route.HHUp), 3)
+	r.text(" ")
+	r.right(hostText(t.Hosts, route.SpecDst), 15)
+	return r.line()
 }
 
 func cut15(s string) string { return s[:min(len(s), 15)] }
 
-// destText gives the name of what a route leads to: a host if the route says
+// destText returns the name of what a route leads to: a host if the route says
 // so or a bit outside the mask is set, else a network.
-func destText(names Names, route *snapshot.Route) string {
+func destText(hosts Hosts, route *snapshot.Route) string {
 	dest, mask := route.Dest, route.Mask
 	switch {
-	case names == nil:
+	case hosts == nil:
 	case dest.IsUnspecified():
 		if mask.IsUnspecified() {
 			return "default"
 		}
 	case route.Flags&snapshot.RouteHost != 0 || hasHostBits(dest, mask):
-		return routeHostText(names, dest)
+		return routeHostText(hosts, dest)
 	default:
-		if name := names.Network(dest); name != "" {
+		if name := hosts.Network(dest); name != "" {
 			return name
 		}
 	}
@@ -277,11 +147,11 @@ func destText(names Names, route *snapshot.Route) string {
 
 // routeHostText is hostText but for addresses that begin with 0: the table, and
 // nothing else, does not take them for networks.
-func routeHostText(names Names, a netip.Addr) string {
+func routeHostText(hosts Hosts, a netip.Addr) string {
 	if a.Is4() && a.As4()[0] == 0 {
 		return addrText(a)
 	}
-	return hostText(names, a)
+	return hostText(hosts, a)
 }
 
 func hasHostBits(dest, mask netip.Addr) bool {
@@ -347,38 +217,5 @@ func (r *tableRow) rejected(route *snapshot.Route, l layout) {
 	r.text(" -")
 	if l == layoutAll {
 		r.text("        -     -      -")
-	}
-}
-
-func writeCachedRoutes(w io.Writer, routes []snapshot.CachedRoute, o *RouteOptions) {
-	l := o.layout()
-	if l == layoutNone {
-		return
-	}
-	var r tableRow
-	for i := range routes {
-		route := &routes[i]
-		for _, a := range []netip.Addr{route.Source, route.Dest, route.Gateway} {
-			r.left(hostText(o.Names, a), 15)
-			r.text(" ")
-		}
-		r.left(cachedRouteFlags(route.Flags), 5)
-		r.text(" ")
-		if l != layoutAll {
-			r.columns(&route.Route, l)
-			r.end(w)
-			continue
-		}
-		r.wide(&route.Route)
-		r.leftInt(int64(route.IRTT), 5)
-		r.text(" ")
-		r.leftInt(int64(route.TOS), 3)
-		r.text(" ")
-		r.leftInt(int64(route.HHRef), 3)
-		r.text("   ")
-		r.leftInt(int64(route.HHUp), 3)
-		r.text(" ")
-		r.right(hostText(o.Names, route.SpecDst), 15)
-		r.end(w)
 	}
 }

@@ -1,47 +1,20 @@
 package output
 
 import (
-	"io"
 	"strconv"
 
 	"github.com/nettrace/nettrace/snapshot"
 )
 
-func routes6(w, diag io.Writer, proc string, o *RouteOptions) error {
-	if o.table() {
-		if err := writeRoutes6(w, diag, proc, o, false); err != nil {
-			return err
-		}
-	}
-	if !o.Cache {
-		return nil
-	}
-	return writeRoutes6(w, diag, proc, o, true)
-}
-
-// writeRoutes6 prints the IPv6 routes or, out of the same file, those of the
+// AppendTitle6 appends the lines above the IPv6 routes, or above those of the
 // cache.
-func writeRoutes6(w, diag io.Writer, proc string, o *RouteOptions, cache bool) error {
-	routes, err := snapshot.ReadRoutes6(proc)
-	if err := routeFailure(w, diag, "/proc/net/ipv6_route", "INET6 (IPv6)", err); err != nil {
-		return err
-	}
-	title := "Kernel IPv6 routing table"
+func (t *RouteText) AppendTitle6(dst []byte, cache bool) []byte {
+	title := "Kernel IPv6 routing table\n"
 	if cache {
-		title = "Kernel IPv6 routing cache"
+		title = "Kernel IPv6 routing cache\n"
 	}
-	var r tableRow
-	r.text(title)
-	r.end(w)
-	r.text("Destination                    Next Hop                   Flag Met Ref  Use If")
-	r.end(w)
-	for i := range routes {
-		if routes[i].Cached() == cache {
-			r.route6(&routes[i], o.Names)
-			r.end(w)
-		}
-	}
-	return nil
+	dst = append(dst, title...)
+	return append(dst, "Destination                    Next Hop                   Flag Met Ref  Use If\n"...)
 }
 
 var route6Letters = []flagLetter{
@@ -59,10 +32,12 @@ var route6Letters = []flagLetter{
 	{0x2000000, "f"},
 }
 
-func (r *tableRow) route6(route *snapshot.Route6, names Names) {
-	r.left(hostText(names, route.Dest)+"/"+strconv.Itoa(int(route.DestLen)), 30)
+// AppendRoute6 appends the row of an IPv6 route.
+func (t *RouteText) AppendRoute6(dst []byte, route *snapshot.Route6) []byte {
+	r := tableRow(dst)
+	r.left(hostText(t.Hosts, route.Dest)+"/"+strconv.Itoa(int(route.DestLen)), 30)
 	r.text(" ")
-	r.left(hostText(names, route.NextHop), 26)
+	r.left(hostText(t.Hosts, route.NextHop), 26)
 	r.text(" ")
 	r.left(spell("", route6Letters, route.Flags), 4)
 	r.text(" ")
@@ -73,4 +48,5 @@ func (r *tableRow) route6(route *snapshot.Route6, names Names) {
 	r.rightInt(int64(route.Use), 6)
 	r.text(" ")
 	r.text(route.Iface)
+	return r.line()
 }

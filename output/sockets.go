@@ -1,15 +1,15 @@
 package output
 
 import (
-	"bytes"
 	"math"
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"github.com/nettrace/nettrace/snapshot"
 )
 
-// Listening says which sockets a table shows, for its title.
+// Listening says which sockets a table shows.
 type Listening uint8
 
 // The kinds of tables: without option, with -l, with -a.
@@ -18,6 +18,17 @@ const (
 	OnlyServers
 	ServersAndEstablished
 )
+
+// ListeningOf returns what the options -a and -l ask for.
+func ListeningOf(all, listening bool) Listening {
+	switch {
+	case all:
+		return ServersAndEstablished
+	case listening:
+		return OnlyServers
+	}
+	return WithoutServers
+}
 
 func (l Listening) String() string {
 	switch l {
@@ -30,10 +41,15 @@ func (l Listening) String() string {
 	}
 }
 
+// Shows reports whether such a table shows a socket, given whether it is a server.
+func (l Listening) Shows(server bool) bool {
+	return l == ServersAndEstablished || (l == OnlyServers) == server
+}
+
 // SocketText writes netstat's text of sockets, byte for byte. Rows are appended
 // to a buffer of the caller. The options are those of the command line.
 type SocketText struct {
-	Names    *Resolver
+	Names    Names
 	Owners   *snapshot.Owners // nil: none are known
 	Extend   bool             // -e: user and inode
 	Programs bool             // -p
@@ -58,9 +74,19 @@ const (
 
 // AppendInternetHeader appends the two lines above the Internet sockets.
 func (t *SocketText) AppendInternetHeader(dst []byte, l Listening) []byte {
+	return append(t.appendTitles(dst, l, socketTitles), '\n')
+}
+
+// socketTitles are the titles of the columns that every table of sockets has.
+const socketTitles = "Proto Recv-Q Send-Q Local Address           Foreign Address         State      "
+
+// appendTitles appends the title of a table, and those of its columns: the first
+// ones as they are, then those that options add. The line is left open.
+func (t *SocketText) appendTitles(dst []byte, l Listening, first string) []byte {
 	dst = append(dst, "Active Internet connections "...)
 	dst = append(dst, l.String()...)
-	dst = append(dst, "\nProto Recv-Q Send-Q Local Address           Foreign Address         State      "...)
+	dst = append(dst, '\n')
+	dst = append(dst, first...)
 	if t.Extend {
 		dst = append(dst, " User       Inode     "...)
 	}
@@ -73,30 +99,34 @@ func (t *SocketText) AppendInternetHeader(dst []byte, l Listening) []byte {
 	if t.Timers {
 		dst = append(dst, " Timer"...)
 	}
-	return append(dst, '\n')
+	return dst
 }
 
 // AppendSocket appends the row of a TCP, UDP, UDP-Lite or raw socket.
 func (t *SocketText) AppendSocket(dst []byte, s *snapshot.Socket) []byte {
+	dst = t.appendColumns(dst, s)
+	dst = t.appendSuffix(dst, s.UID, s.Inode)
+	dst = t.appendTimers(dst, s)
+	return append(dst, '\n')
+}
+
+// appendColumns appends the columns that every table has.
+func (t *SocketText) appendColumns(dst []byte, s *snapshot.Socket) []byte {
 	n := s.Numbers()
 	start := len(dst)
 	dst = append(dst, protocolLabel(s.Protocol, n.IPv6File)...)
 	dst = padTo(dst, start+5)
 	dst = appendQueues(dst, int64(s.RecvQ), int64(s.SendQ))
 	dst = append(dst, ' ')
+	start = len(dst)
 	dst = t.appendEndpoint(dst, s.Protocol, s.Local.Addr(), uint16(n.LocalPort))
-	dst = append(dst, ' ')
+	dst = append(padTo(dst, start+endpointWidth), ' ')
+	start = len(dst)
 	dst = t.appendEndpoint(dst, s.Protocol, s.Remote.Addr(), uint16(n.RemotePort))
-	dst = append(dst, ' ')
+	dst = append(padTo(dst, start+endpointWidth), ' ')
 	start = len(dst)
 	dst = appendState(dst, s.Protocol, n.State)
-	dst = padTo(dst, start+stateWidth)
-	dst = t.appendSuffix(dst, s.UID, s.Inode)
-	if t.Timers {
-		dst = append(dst, ' ')
-		dst = appendTimer(dst, s, n)
-	}
-	return append(dst, '\n')
+	return padTo(dst, start+stateWidth)
 }
 
 // protocolLabel names the protocol of a row as its first column does.
@@ -137,7 +167,7 @@ const (
 	endpointTextMax = 127 // with -W
 )
 
-// appendEndpoint appends an address and port in their column.
+// appendEndpoint appends an address and port.
 func (t *SocketText) appendEndpoint(dst []byte, p snapshot.Protocol, a netip.Addr, port uint16) []byte {
 	t.host = t.Names.AppendHost(t.host[:0], a)
 	t.port = t.Names.AppendPort(t.port[:0], p, port)
@@ -150,12 +180,11 @@ func (t *SocketText) appendEndpoint(dst []byte, p snapshot.Protocol, a netip.Add
 	dst = append(dst, host...)
 	dst = append(dst, ':')
 	dst = append(dst, name...)
-	dst = dst[:min(len(dst), start+endpointTextMax)]
-	return padTo(dst, start+endpointWidth)
+	return dst[:min(len(dst), start+endpointTextMax)]
 }
 
 // appendState appends the state of a row. Only TCP has the states; a datagram
-// socket is connected or it is not, and a raw one tells its number.
+// socket is connected or it is not, and a raw one shows its number.
 func appendState(dst []byte, p snapshot.Protocol, state uint32) []byte {
 	known := snapshot.State(min(state, math.MaxUint8))
 	switch {
@@ -181,11 +210,11 @@ func (t *SocketText) appendSuffix(dst []byte, uid uint32, inode uint64) []byte {
 		dst = strconv.AppendUint(dst, inode, 10)
 		dst = padTo(dst, start+10)
 	}
-	return t.appendOwner(dst, inode)
+	return t.appendHolder(dst, inode)
 }
 
-// appendOwner appends the columns of -p and -Z.
-func (t *SocketText) appendOwner(dst []byte, inode uint64) []byte {
+// appendHolder appends the columns of -p and -Z.
+func (t *SocketText) appendHolder(dst []byte, inode uint64) []byte {
 	if !t.Programs {
 		return dst
 	}
@@ -224,16 +253,16 @@ func appendProgram(dst []byte, p *snapshot.Process) []byte {
 	return dst[:min(len(dst), start+programText)]
 }
 
-// programName gives the name of the program in a command line.
-func programName(cmdline []byte) []byte {
-	name, _, _ := bytes.Cut(cmdline, []byte{0})
+// programName returns the name of the program in a command line.
+func programName(cmdline string) string {
+	name, _, _ := strings.Cut(cmdline, "\x00")
 	if len(name) > 0 && name[0] == '/' {
-		name = name[bytes.LastIndexByte(name, '/')+1:]
+		name = name[strings.LastIndexByte(name, '/')+1:]
 	}
 	return name
 }
 
-// contextText gives the SELinux context of a process; of a long one its end.
+// contextText returns the SELinux context of a process, or the end of a long one.
 func contextText(p *snapshot.Process) string {
 	if p == nil || p.Context == "" {
 		return "-"
@@ -244,7 +273,15 @@ func contextText(p *snapshot.Process) string {
 // ticksPerSecond is USER_HZ, the unit of timers in proc files.
 const ticksPerSecond = 100
 
-// appendTimer appends what -o tells: the kind of timer, the seconds until it
+// appendTimers appends the column of -o.
+func (t *SocketText) appendTimers(dst []byte, s *snapshot.Socket) []byte {
+	if !t.Timers {
+		return dst
+	}
+	return appendTimer(append(dst, ' '), s, s.Numbers())
+}
+
+// appendTimer appends what -o shows: the kind of timer, the seconds until it
 // expires, the retransmits and the zero-window probes sent.
 func appendTimer(dst []byte, s *snapshot.Socket, n snapshot.OddNumbers) []byte {
 	dst = appendTimerKind(dst, s.Protocol == snapshot.TCP, n.Timer)

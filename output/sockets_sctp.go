@@ -97,7 +97,7 @@ func appendSCTPState(dst []byte, state int32, first bool) []byte {
 func (t *SocketText) appendSCTPSuffix(dst []byte, uid uint32, inode uint64) []byte {
 	dst = t.appendSuffix(dst, uid, inode)
 	if t.Timers {
-		dst = append(dst, ' ') // there are none to tell
+		dst = append(dst, ' ') // SCTP has none
 	}
 	return append(dst, '\n')
 }

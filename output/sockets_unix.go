@@ -45,7 +45,7 @@ func (t *SocketText) AppendUnix(dst []byte, u *snapshot.UnixSocket) []byte {
 		dst = append(dst, '-')
 	}
 	dst = padTo(dst, start+8)
-	dst = t.appendOwner(dst, u.Inode)
+	dst = t.appendHolder(dst, u.Inode)
 	dst = append(dst, ' ')
 	dst = append(dst, u.Path...)
 	return append(dst, '\n')

@@ -2,105 +2,148 @@ package output
 
 import (
 	"io"
+	"math"
 	"net/netip"
 	"strconv"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/nettrace/nettrace/snapshot"
-	"github.com/nettrace/nettrace/tracer"
+	"github.com/nettrace/nettrace/tracer/table"
 )
+
+// StreamStyle says what the stream's text shows and for whom.
+type StreamStyle struct {
+	Extend  bool      // -e: user and inode
+	Netns   bool      // --all-netns: the inode of the network namespace
+	Cmdline bool      // -p: the command line too
+	Width   int       // columns of the terminal; 0: not for a terminal
+	Color   bool      // failures and resets are colored
+	ASCII   bool      // the reader's locale is not UTF-8
+	Names   Names     // of users and ports
+	Hosts   HostNamer // nil: numbers
+	Devices Devices   // of link-local addresses; nil: none are shown
+}
+
+// appendHost appends an address of a socket, or its name, which whoever answers for
+// the address has chosen.
+func (s *StreamStyle) appendHost(dst []byte, a netip.Addr, h *snapshot.Head) []byte {
+	if s.Hosts != nil {
+		if host := s.Hosts.Name(a); host != "" {
+			return appendVisible(dst, host, s.ASCII)
+		}
+	}
+	dst = AppendAddr(dst, a)
+	if h.Device == 0 || s.Devices == nil || !hasZone(a) {
+		return dst
+	}
+	return s.appendZone(append(dst, '%'), h)
+}
+
+// appendZone appends the interface that a link-local address is on, or its number if
+// it has no name any more.
+func (s *StreamStyle) appendZone(dst []byte, h *snapshot.Head) []byte {
+	if name := s.Devices.Device(h.Netns, h.Device); name != "" {
+		return appendVisible(dst, name, s.ASCII)
+	}
+	return strconv.AppendUint(dst, uint64(h.Device), 10)
+}
+
+// A HostNamer returns the name of a host, or "" for none that is known so far.
+// It does not block.
+type HostNamer interface {
+	Name(netip.Addr) string
+}
 
 // StreamText writes the changes of a stream as lines of text for people: when,
-// what, which transition, whose, and what is known of the time it took.
-// Addresses are not cut. The columns keep their place, and when something does
-// not fit its column it is wider from then on. No name of a process can forge a
-// line or move the cursor.
+// what, which transition, whose, and what is known of the time it took. A line
+// "# DATE (ZONE)" comes first, and again when either changes.
+//
+// Addresses are not cut. The columns keep their place: what is too long for its
+// own moves those after it in its line alone. On a terminal what does not fit
+// into a line comes beneath it (the end of a connection) or is left out. No name
+// of a process can forge a line or move the cursor.
 type StreamText struct {
-	Extend  bool       // -e: user and inode
-	Netns   bool       // --all-netns: the inode of the network namespace
-	Cmdline bool       // -p: the command line, not just the program
-	Names   *Resolver  // for users and ports
-	Hosts   *HostNames // for hosts; nil: numbers
-
+	style  StreamStyle
+	layout streamLayout
 	out    io.Writer
-	buf    []byte
-	open   bool   // the last line waits for what its close adds
-	opened uint64 // id of its connection
-	offset int64  // wall clock minus CLOCK_MONOTONIC, ns
-	place  *time.Location
-	second int64 // the second that clock shows
-	clock  [8]byte
-	widths [6]int
-	cell   []byte
+	rows   streamRows
+	clock  streamClock
+	wall   Clock
+	titled bool              // there is a header
+	open   bool              // the last line waits for what its close adds
+	opened uint64            // id of its connection
+	after  int               // where what follows its columns begins
+	whose  *snapshot.Process // has the command line that ends it
+	cell   []byte            // scratch
 }
 
-// The columns of the stream that grow.
-const (
-	columnProto = iota
-	columnLocal
-	columnRemote
-	columnState
-	columnUser
-	columnOwner
-)
-
-// NewStreamText gives a writer of lines to out, in the time zone place.
-func NewStreamText(out io.Writer, names *Resolver, place *time.Location) *StreamText {
+// NewStreamText returns a writer of lines to out, in the time zone place.
+func NewStreamText(out io.Writer, style StreamStyle, wall Clock, place *time.Location) *StreamText {
 	return &StreamText{
-		out: out, Names: names, place: place, second: -1,
-		widths: [...]int{
-			columnProto: 5, columnLocal: endpointText, columnRemote: endpointText,
-			columnState: len("ESTABLISHED -> CLOSE_WAIT"), columnUser: 10, columnOwner: 20,
-		},
+		style: style, out: out, wall: wall, clock: streamClock{place: place, second: -1},
+		layout: newLayout(style.Width, style.Extend, style.Netns),
 	}
 }
 
-// SetClock says that CLOCK_MONOTONIC showed mono nanoseconds at the time wall.
-func (t *StreamText) SetClock(mono uint64, wall time.Time) {
-	t.offset = wall.UnixNano() - int64(mono)
-}
-
-// Header appends the line above the changes.
-func (t *StreamText) Header() {
+// Resize says that the terminal has another width now. The columns get a new
+// header if they move.
+func (t *StreamText) Resize(width int) {
+	if width == t.style.Width {
+		return
+	}
+	t.style.Width = width
+	l := newLayout(width, t.style.Extend, t.style.Netns)
+	moved := l.local != t.layout.local || l.compact != t.layout.compact
 	t.finish()
-	t.buf = append(t.buf, "TIME            "...)
-	t.title(columnProto, "PROTO")
-	t.title(columnLocal, "LOCAL ADDRESS")
-	t.title(columnRemote, "FOREIGN ADDRESS")
-	t.title(columnState, "STATE")
-	if t.Extend {
-		t.title(columnUser, "USER")
-		t.buf = append(t.buf, "INODE      "...)
+	t.layout = l
+	if moved && t.titled {
+		t.titles()
 	}
-	if t.Netns {
-		t.buf = append(t.buf, "NETNS      "...)
-	}
-	t.title(columnOwner, "PID/PROGRAM")
-	t.trim()
-	t.buf = append(t.buf, '\n')
 }
 
+// Header appends the date and the line above the changes.
+func (t *StreamText) Header(now time.Time) {
+	t.finish()
+	t.clock.show(now.UnixNano())
+	t.date()
+	t.titles()
+}
+
+func (t *StreamText) date() {
+	t.rows.buf = t.clock.appendDate(t.rows.buf)
+	t.rows.newline()
+}
+
+func (t *StreamText) titles() {
+	t.titled = true
+	l := &t.layout
+	t.title(0, "TIME")
+	t.title(l.proto, "PROTO")
+	t.title(l.local, "LOCAL ADDRESS")
+	t.title(l.remote, "FOREIGN ADDRESS")
+	t.title(l.state, "STATE")
+	t.title(l.user, "USER")
+	t.title(l.inode, "INODE")
+	t.title(l.netns, "NETNS")
+	t.title(l.owner, "PID/PROGRAM")
+	t.rows.newline()
+}
+
+// title appends the title of a column that is shown. The first one is at 0.
 func (t *StreamText) title(column int, text string) {
-	t.cell = append(t.cell[:0], text...)
-	t.put(column)
-}
-
-// put appends the cell, padded to its column.
-func (t *StreamText) put(column int) {
-	n := utf8.RuneCount(t.cell)
-	t.widths[column] = max(t.widths[column], n)
-	t.buf = append(t.buf, t.cell...)
-	for ; n <= t.widths[column]; n++ {
-		t.buf = append(t.buf, ' ')
+	if column > 0 || t.rows.at() == 0 {
+		t.rows.to(column, t.layout.step)
+		t.rows.buf = append(t.rows.buf, text...)
 	}
 }
 
-// Change appends a line for a transition; a close completes the line before.
-func (t *StreamText) Change(c *tracer.Change) {
-	if c.Kind == tracer.ChangeClose {
+// Change appends a line for a transition; a close completes the line before. An
+// owner that was found late has no line: the next one shows it.
+func (t *StreamText) Change(c *table.Change) {
+	switch c.Kind {
+	case table.ChangeOwner:
+		return
+	case table.ChangeClose:
 		if !t.open || t.opened != c.Conn.ID {
 			t.begin(c, c.Conn.State, c.Conn.State)
 		}
@@ -108,228 +151,159 @@ func (t *StreamText) Change(c *tracer.Change) {
 		t.finish()
 		return
 	}
-	t.finish()
 	t.begin(c, c.Old, c.New)
-	if c.New == snapshot.Established && c.Conn.Direction == tracer.Outgoing && c.Conn.StartKnown {
-		t.buf = appendMillis(t.buf, c.Time-c.Conn.Start)
-		t.buf = append(t.buf, ' ')
-	}
-	if c.Inferred {
-		t.buf = append(t.buf, "(inferred) "...)
-	}
-}
-
-func (t *StreamText) begin(c *tracer.Change, from, to snapshot.State) {
-	t.open, t.opened = true, c.Conn.ID
-	t.buf = t.appendTime(t.buf, c.Time)
-	t.buf = append(t.buf, ' ')
-	t.cell = append(t.cell[:0], protocolLabel(snapshot.TCP, c.Conn.Local.Addr().Is6())...)
-	t.put(columnProto)
-	t.endpoint(columnLocal, c.Conn.Local)
-	t.endpoint(columnRemote, c.Conn.Remote)
-	t.cell = append(t.cell[:0], from.String()...)
-	t.cell = append(t.cell, " -> "...)
-	t.cell = append(t.cell, to.String()...)
-	t.put(columnState)
-	if t.Extend {
-		t.cell = t.Names.AppendUser(t.cell[:0], c.Conn.UID)
-		t.put(columnUser)
-		start := len(t.buf)
-		t.buf = strconv.AppendUint(t.buf, c.Conn.Inode, 10)
-		t.buf = append(padTo(t.buf, start+10), ' ')
-	}
-	if t.Netns {
-		start := len(t.buf)
-		t.buf = strconv.AppendUint(t.buf, uint64(c.Conn.Netns), 10)
-		t.buf = append(padTo(t.buf, start+10), ' ')
-	}
-	t.owner(c.Conn.Owner.Process)
-}
-
-func (t *StreamText) endpoint(column int, a netip.AddrPort) {
-	host, service := "", ""
-	if t.Hosts != nil {
-		host = t.Hosts.Name(a.Addr())
-	}
-	if !t.Names.NumericPorts {
-		service = t.Names.Service(a.Port(), snapshot.TCP.String())
-	}
-	if host != "" { // which whoever answers for the address has chosen
-		t.cell = appendPlain(t.cell[:0], host)
-	} else {
-		t.cell = AppendAddr(t.cell[:0], a.Addr())
-	}
-	t.cell = append(t.cell, ':')
-	switch {
-	case a.Port() == 0:
-		t.cell = append(t.cell, '*')
-	case service != "":
-		t.cell = append(t.cell, service...)
-	default:
-		t.cell = strconv.AppendUint(t.cell, uint64(a.Port()), 10)
-	}
-	t.put(column)
-}
-
-func (t *StreamText) owner(p *tracer.Process) {
-	t.cell = t.cell[:0]
-	switch {
-	case p == nil:
-		t.cell = append(t.cell, '-')
-	case t.Cmdline && p.Cmdline != "":
-		t.cell = strconv.AppendUint(t.cell, uint64(p.PID), 10)
-		t.cell = append(t.cell, '/')
-		t.cell = appendPlain(t.cell, strings.ReplaceAll(p.Cmdline, "\x00", " "))
-	default:
-		t.cell = strconv.AppendUint(t.cell, uint64(p.PID), 10)
-		t.cell = append(t.cell, '/')
-		t.cell = appendPlain(t.cell, p.Comm)
-	}
-	if t.Cmdline { // of any length: it does not set the width
-		n := t.widths[columnOwner]
-		t.put(columnOwner)
-		t.widths[columnOwner] = n
-		return
-	}
-	t.put(columnOwner)
-}
-
-// appendPlain appends a name with what a terminal would obey, and what is not
-// UTF-8, written as an escape.
-func appendPlain(dst []byte, s string) []byte {
-	for i, r := range s {
-		switch {
-		case r == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD"):
-			dst = append(dst, `\x`...)
-			dst = append(dst, hexDigits[s[i]>>4], hexDigits[s[i]&15])
-		case r == '\\' || !unicode.IsPrint(r):
-			quoted := strconv.AppendQuoteRuneToASCII(nil, r)
-			dst = append(dst, quoted[1:len(quoted)-1]...)
-		default:
-			dst = utf8.AppendRune(dst, r)
+	if c.New == snapshot.Established && c.Conn.Direction == table.Outgoing && c.Conn.StartKnown {
+		t.cell = appendMillis(t.cell[:0], c.Time-c.Conn.Start, t.layout.gap())
+		if t.fits() {
+			t.aside("")
 		}
 	}
-	return dst
-}
-
-// outcomeText tells how a connection ended.
-var outcomeText = [...]string{
-	tracer.OutcomeUnknown:   "ended",
-	tracer.Finished:         "closed",
-	tracer.ResetLocal:       "reset",
-	tracer.ResetRemote:      "reset by peer",
-	tracer.Refused:          "refused",
-	tracer.TimeoutConnect:   "no answer",
-	tracer.Unreachable:      "unreachable",
-	tracer.AbortedConnect:   "given up",
-	tracer.HandshakeDropped: "handshake dropped",
-	tracer.Timeout:          "timed out",
-	tracer.Destroyed:        "destroyed",
-}
-
-// ending appends how the connection ended, how long it lasted, and what it carried.
-func (t *StreamText) ending(c *tracer.Change) {
-	if int(c.Close.Outcome) < len(outcomeText) {
-		t.buf = append(t.buf, outcomeText[c.Close.Outcome]...)
-		t.buf = append(t.buf, ' ')
-	}
-	if c.Conn.StartKnown && c.Time >= c.Conn.Start {
-		t.buf = appendMillis(t.buf, c.Time-c.Conn.Start)
-		t.buf = append(t.buf, ' ')
-	}
-	if c.Close.HasStats {
-		t.buf = append(t.buf, " ↑"...)
-		t.buf = appendBytes(t.buf, c.Close.BytesSent)
-		t.buf = append(t.buf, " ↓"...)
-		t.buf = appendBytes(t.buf, c.Close.BytesReceived)
+	if c.Inferred {
+		t.cell = append(t.cell[:0], "(inferred)"...)
+		t.aside("")
 	}
 }
 
-// appendMillis appends a duration of ns nanoseconds in milliseconds, with three
-// significant digits.
-func appendMillis(dst []byte, ns uint64) []byte {
-	ms := float64(ns) / 1e6
-	digits := 0
-	switch {
-	case ms < 10:
-		digits = 3
-	case ms < 1000:
-		digits = 1
+// begin appends the columns of a change.
+func (t *StreamText) begin(c *table.Change, from, to snapshot.State) {
+	t.finish()
+	at := t.wall.At(c.Time)
+	if t.clock.show(at) {
+		t.date()
 	}
-	dst = strconv.AppendFloat(dst, ms, 'f', digits, 64)
-	return append(dst, " ms"...)
+	t.open, t.opened = true, c.Conn.ID
+	l, r := &t.layout, &t.rows
+	r.buf = t.clock.appendTime(r.buf, at, l.micros)
+	if !l.compact {
+		r.to(l.proto, l.step)
+		r.buf = append(r.buf, protocolLabel(snapshot.TCP, c.Conn.Local.Addr().Is6())...)
+	}
+	r.to(l.local, l.step)
+	t.endpoint(c.Conn.Local, &c.Conn.Head)
+	r.to(l.remote, l.step)
+	t.endpoint(c.Conn.Remote, &c.Conn.Head)
+	r.to(l.state, l.step)
+	r.buf = l.appendTransition(r.buf, from, to)
+	t.numbers(c.Conn)
+	t.owner(&c.Conn.Owner)
 }
 
-// appendBytes appends an amount of data in decimal units.
-func appendBytes(dst []byte, n uint64) []byte {
-	if n < 1000 {
-		return append(strconv.AppendUint(dst, n, 10), " B"...)
+// numbers appends the columns that options add.
+func (t *StreamText) numbers(c *table.Conn) {
+	l, r := &t.layout, &t.rows
+	if t.style.Extend {
+		r.to(l.user, l.step)
+		start := len(r.buf)
+		r.buf = appendUserOf(r.buf, &t.style.Names, c)
+		r.counted(start)
+		r.to(l.inode, l.step)
+		r.buf = strconv.AppendUint(r.buf, c.Inode, 10)
 	}
-	const units = "KMGTPE"
-	v, unit := float64(n)/1000, 0
-	for v >= 999.95 && unit < len(units)-1 {
-		v /= 1000
-		unit++
+	if t.style.Netns {
+		r.to(l.netns, l.step)
+		r.buf = strconv.AppendUint(r.buf, uint64(c.Netns), 10)
 	}
-	dst = strconv.AppendFloat(dst, v, 'f', 1, 64)
-	return append(dst, ' ', units[unit], 'B')
 }
 
-// appendTime appends the time of day to microseconds.
-func (t *StreamText) appendTime(dst []byte, mono uint64) []byte {
-	ns := int64(mono) + t.offset
-	second := ns / 1e9
-	if second != t.second {
-		t.second = second
-		time.Unix(second, 0).In(t.place).AppendFormat(t.clock[:0], time.TimeOnly)
+// endpoint appends an address and a port of a socket, or what names they have.
+func (t *StreamText) endpoint(a netip.AddrPort, h *snapshot.Head) {
+	r := &t.rows
+	start := len(r.buf)
+	r.buf = t.style.appendHost(r.buf, a.Addr(), h)
+	r.buf = append(r.buf, ':')
+	r.buf = t.style.Names.AppendPort(r.buf, snapshot.TCP, a.Port())
+	r.counted(start)
+}
+
+func (t *StreamText) owner(o *snapshot.Owner) {
+	l, r := &t.layout, &t.rows
+	r.to(l.owner, l.step)
+	t.after = r.at() + l.ownerWidth + 1
+	start := len(r.buf)
+	r.buf = appendOwner(r.buf, o, t.style.ASCII)
+	if l.width > 0 {
+		r.cut(start, l.ownerWidth)
 	}
-	dst = append(dst, t.clock[:]...)
-	dst = append(dst, '.')
-	return appendDigits(dst, int(ns%1e9/1000), 6)
+	r.counted(start)
+	if t.style.Cmdline {
+		t.whose = o.Process
+	}
+}
+
+// aside appends the cell after the columns, or beneath them if the terminal is
+// too narrow.
+func (t *StreamText) aside(color string) {
+	if !t.fits() {
+		t.rows.newline()
+		t.after = t.layout.local
+	}
+	t.rows.to(t.after, 1)
+	off := ""
+	if color != "" && t.style.Color {
+		t.rows.mark(color)
+		off = colorOff
+	}
+	start := len(t.rows.buf)
+	t.rows.buf = append(t.rows.buf, t.cell...)
+	t.rows.counted(start)
+	t.rows.mark(off)
+}
+
+// fits reports whether the line has room for the cell.
+func (t *StreamText) fits() bool {
+	return cellsOf(t.cell) <= t.room()
+}
+
+// room returns the cells that are left after the columns.
+func (t *StreamText) room() int {
+	if t.layout.width == 0 {
+		return math.MaxInt
+	}
+	return max(t.layout.width-t.rows.next(t.after, 1), 0)
 }
 
 // finish ends the line that was left open.
 func (t *StreamText) finish() {
-	if t.open {
-		t.open = false
-		t.trim()
-		t.buf = append(t.buf, '\n')
+	if !t.open {
+		return
 	}
+	t.open = false
+	if t.whose != nil {
+		t.cmdline(t.whose.Cmdline)
+		t.whose = nil
+	}
+	t.rows.newline()
 }
 
-func (t *StreamText) trim() {
-	for len(t.buf) > 0 && t.buf[len(t.buf)-1] == ' ' {
-		t.buf = t.buf[:len(t.buf)-1]
+// cmdline appends as much of a command line as the line has room for.
+func (t *StreamText) cmdline(text string) {
+	t.cell = cutCells(appendCmdline(t.cell[:0], text, t.style.ASCII), t.room())
+	if len(t.cell) > 0 {
+		t.rows.to(t.after, 1)
+		t.rows.buf = append(t.rows.buf, t.cell...)
 	}
 }
 
 // Note appends a line of its own.
 func (t *StreamText) Note(text string) {
 	t.finish()
-	t.buf = append(t.buf, text...)
-	t.buf = append(t.buf, '\n')
+	t.rows.buf = append(t.rows.buf, text...)
+	t.rows.newline()
 }
 
 // Append hands the buffer to a function that appends lines to it.
 func (t *StreamText) Append(lines func([]byte) []byte) {
 	t.finish()
-	t.buf = lines(t.buf)
+	t.rows.buf = lines(t.rows.buf)
+	t.rows.drop(0)
 }
 
-// Buffered gives the number of bytes that wait for Flush.
-func (t *StreamText) Buffered() int { return len(t.buf) }
+// Buffered returns the number of bytes that wait for Flush.
+func (t *StreamText) Buffered() int { return len(t.rows.buf) }
 
 // Flush writes what was appended, in whole lines. What an error of the io.Writer
 // left unwritten is kept.
 func (t *StreamText) Flush() error {
 	t.finish()
-	if len(t.buf) == 0 {
-		return nil
-	}
-	n, err := t.out.Write(t.buf)
-	if n < len(t.buf) && err == nil {
-		err = io.ErrShortWrite
-	}
-	t.buf = t.buf[:copy(t.buf, t.buf[n:])]
-	return err
+	return t.rows.flush(t.out)
 }

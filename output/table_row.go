@@ -1,11 +1,8 @@
 package output
 
-import (
-	"io"
-	"strconv"
-)
+import "strconv"
 
-// tableRow is a line of a table while it is put together.
+// tableRow is a buffer to which a line of a table is appended.
 type tableRow []byte
 
 // text adds s as it is.
@@ -33,10 +30,8 @@ func (r *tableRow) uint(label string, v uint64) {
 	*r = strconv.AppendUint(append(*r, label...), v, 10)
 }
 
-// end writes the line and empties the row for the next one. Like netstat, no
-// view ends because its reader went away: a write error shows at the flush.
-func (r *tableRow) end(w io.Writer) {
-	*r = append(*r, '\n')
-	_, _ = w.Write(*r)
-	*r = (*r)[:0]
-}
+// newline ends a line of several.
+func (r *tableRow) newline() { *r = append(*r, '\n') }
+
+// line returns the row with its newline.
+func (r *tableRow) line() []byte { return append(*r, '\n') }

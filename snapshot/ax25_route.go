@@ -28,7 +28,7 @@ func ParseAX25Routes(file []byte) []AX25Route {
 	return routes
 }
 
-// column gives the text between two places of a line without the spaces after it.
+// column returns the text between two places of a line without the spaces after it.
 func column(line []byte, from, to int) string {
 	line = cString(line)
 	if from >= len(line) {

@@ -97,7 +97,7 @@ func (d *deviceName) parse(line []byte) (g Group, shown, ok bool) {
 	return g, true, true
 }
 
-// cString gives the bytes before the first NUL.
+// cString returns the bytes before the first NUL.
 func cString(b []byte) []byte {
 	if i := bytes.IndexByte(b, 0); i >= 0 {
 		return b[:i]

@@ -44,14 +44,20 @@ type Interface struct {
 	HWAddr     [14]byte // what SIOCGIFHWADDR tells, without a length
 	TxQueueLen int32    // packets; -1: not known
 	Map        InterfaceMap
-	KeepAlive  int32 // SLIP only, seconds
-	OutFill    int32 // SLIP only, seconds
+	SLIP       // of a SLIP interface only
 
 	// The IPv4 address and what belongs to it; the zero Addr where there is none.
 	Addr, PeerAddr, Broadcast, Netmask netip.Addr
+	Addrs4                             []netip.Prefix // all of IPv4; nil: not asked for
 	Addrs6                             []InterfaceAddr6
 
 	Counters *InterfaceCounters // nil: the interface has none, as an alias
+}
+
+// SLIP are the timers of a SLIP interface.
+type SLIP struct {
+	KeepAlive int32 // seconds
+	OutFill   int32 // seconds
 }
 
 // InterfaceMap says which resources of the machine an interface uses.

@@ -20,31 +20,12 @@ type iterOwnerRow struct {
 	Pad   uint32
 }
 
-type iterTcpRow struct {
-	_          structs.HostLayout
-	LocalAddr  [16]uint8
-	RemoteAddr [16]uint8
-	LocalPort  uint16
-	RemotePort uint16
-	State      uint8
-	Family     uint8
-	Pad        uint16
-	Uid        uint32
-	RecvQ      uint32
-	SendQ      uint32
-	Pad2       uint32
-	Inode      uint64
-}
-
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	iterProgOwnerRows   = "owner_rows"
-	iterProgTcpRows     = "tcp_rows"
-	iterProgTcpRowsBare = "tcp_rows_bare"
 	iterVarOwnerRowType = "owner_row_type"
-	iterVarTcpRowType   = "tcp_row_type"
 )
 
 // loadIter returns the embedded CollectionSpec for iter.
@@ -89,9 +70,7 @@ type iterSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type iterProgramSpecs struct {
-	OwnerRows   *ebpf.ProgramSpec `ebpf:"owner_rows"`
-	TcpRows     *ebpf.ProgramSpec `ebpf:"tcp_rows"`
-	TcpRowsBare *ebpf.ProgramSpec `ebpf:"tcp_rows_bare"`
+	OwnerRows *ebpf.ProgramSpec `ebpf:"owner_rows"`
 }
 
 // iterMapSpecs contains maps before they are loaded into the kernel.
@@ -105,7 +84,6 @@ type iterMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type iterVariableSpecs struct {
 	OwnerRowType *ebpf.VariableSpec `ebpf:"owner_row_type"`
-	TcpRowType   *ebpf.VariableSpec `ebpf:"tcp_row_type"`
 }
 
 // iterObjects contains all objects after they have been loaded into the kernel.
@@ -139,23 +117,18 @@ func (m *iterMaps) Close() error {
 // It can be passed to loadIterObjects or ebpf.CollectionSpec.LoadAndAssign.
 type iterVariables struct {
 	OwnerRowType *ebpf.Variable `ebpf:"owner_row_type"`
-	TcpRowType   *ebpf.Variable `ebpf:"tcp_row_type"`
 }
 
 // iterPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadIterObjects or ebpf.CollectionSpec.LoadAndAssign.
 type iterPrograms struct {
-	OwnerRows   *ebpf.Program `ebpf:"owner_rows"`
-	TcpRows     *ebpf.Program `ebpf:"tcp_rows"`
-	TcpRowsBare *ebpf.Program `ebpf:"tcp_rows_bare"`
+	OwnerRows *ebpf.Program `ebpf:"owner_rows"`
 }
 
 func (p *iterPrograms) Close() error {
 	return _IterClose(
 		p.OwnerRows,
-		p.TcpRows,
-		p.TcpRowsBare,
 	)
 }
 

@@ -45,10 +45,25 @@ func ParseInterfaceCounters(file []byte) map[string]*InterfaceCounters {
 	return counters
 }
 
-// cutDeviceName splits a row at the colon after the name; the kernel lets no
-// name hold one (net/core/dev.c, dev_valid_name).
+// cutDeviceName splits a row after the name as net-tools does: at the first colon,
+// unless that begins the number of an alias, which a second one ends ("eth0:1:"),
+// or at white space. Kernels since 4.12 let no name hold either (net/core/dev.c,
+// dev_valid_name).
 func cutDeviceName(line []byte) (name string, rest []byte, ok bool) {
 	line = bytes.TrimLeft(line, " \t")
-	before, rest, ok := bytes.Cut(line, []byte(":"))
-	return string(before), rest, ok
+	if bytes.IndexByte(line, ':') < 0 {
+		return "", nil, false
+	}
+	end := bytes.IndexFunc(line, func(r rune) bool { return r == ':' || isSpace(byte(r)) })
+	if line[end] != ':' {
+		return string(line[:end]), line[end:], true
+	}
+	alias := end + 1
+	for alias < len(line) && isDigit(line[alias]) {
+		alias++
+	}
+	if alias < len(line) && line[alias] == ':' {
+		end = alias
+	}
+	return string(line[:end]), line[end+1:], true
 }

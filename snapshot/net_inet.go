@@ -142,7 +142,7 @@ func (a *inetAddr) scan(s *scanner, port *uint32) {
 // ipv4Digits is the length of an IPv4 address in a socket table.
 const ipv4Digits = 8
 
-// addr gives the address. Words that are not there are zero.
+// addr returns the address. Words that are not there are zero.
 func (a *inetAddr) addr(ipv4 bool) netip.Addr {
 	s := scanner{line: a.text}
 	var word uint32
@@ -164,18 +164,20 @@ func (a *inetAddr) addr(ipv4 bool) netip.Addr {
 func (r *inetRow) socket() Socket {
 	ipv4 := len(r.local.text) <= ipv4Digits
 	s := Socket{
-		Protocol: r.protocol,
-		Local:    netip.AddrPortFrom(r.local.addr(ipv4), uint16(r.localPort)),
-		Remote:   netip.AddrPortFrom(r.remote.addr(ipv4), uint16(r.remotePort)),
-		State:    State(min(r.state, math.MaxUint8)),
-		RecvQ:    r.rxQueue,
-		SendQ:    r.txQueue,
-		Timer:    uint8(min(r.timer, math.MaxUint8)),
-		Expires:  r.expires,
-		Retrans:  uint32(min(r.retrans, math.MaxUint32)),
-		Timeout:  uint32(r.timeout),
-		UID:      uint32(r.uid),
-		Inode:    r.inode,
+		Head: Head{
+			Protocol: r.protocol,
+			Local:    netip.AddrPortFrom(r.local.addr(ipv4), uint16(r.localPort)),
+			Remote:   netip.AddrPortFrom(r.remote.addr(ipv4), uint16(r.remotePort)),
+			State:    State(min(r.state, math.MaxUint8)),
+			RecvQ:    r.rxQueue,
+			SendQ:    r.txQueue,
+			UID:      uint32(r.uid),
+			Inode:    r.inode,
+		},
+		Timer:   uint8(min(r.timer, math.MaxUint8)),
+		Expires: r.expires,
+		Retrans: uint32(min(r.retrans, math.MaxUint32)),
+		Timeout: uint32(r.timeout),
 	}
 	odd := OddNumbers{
 		IPv6File:  r.ipv6,

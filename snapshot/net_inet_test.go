@@ -13,9 +13,11 @@ const inetHeader = "  sl  local_address rem_address   st tx_queue rx_queue tr tm
 
 func TestParseSockets(t *testing.T) {
 	full := Socket{
-		Protocol: TCP,
-		Local:    netip.MustParseAddrPort("127.0.0.1:8080"), Remote: netip.MustParseAddrPort("10.0.0.2:443"),
-		State: CloseWait, SendQ: 1, RecvQ: 2, Timer: 2, Expires: 0x1234, Retrans: 3, Timeout: 4, UID: 1000, Inode: 77,
+		Head: Head{
+			Protocol: TCP,
+			Local:    netip.MustParseAddrPort("127.0.0.1:8080"), Remote: netip.MustParseAddrPort("10.0.0.2:443"),
+			State: CloseWait, SendQ: 1, RecvQ: 2, UID: 1000, Inode: 77,
+		}, Timer: 2, Expires: 0x1234, Retrans: 3, Timeout: 4,
 	}
 	with := func(change func(*Socket)) Socket {
 		s := full
@@ -37,7 +39,7 @@ func TestParseSockets(t *testing.T) {
 		{name: "TCP needs the retransmits", rows: "0: 0100007F:1F90 0200000A:01BB 08 1:2 2:1234\n", bogus: 1},
 		{
 			name: "UDP does not", protocol: UDP, rows: "0: 0100007F:1F90 0200000A:01BB 08 1:2 2:1234\n",
-			want: []Socket{{Protocol: UDP, Local: full.Local, Remote: full.Remote, State: CloseWait, SendQ: 1, RecvQ: 2, Timer: 2, Expires: 0x1234}},
+			want: []Socket{{Head: Head{Protocol: UDP, Local: full.Local, Remote: full.Remote, State: CloseWait, SendQ: 1, RecvQ: 2}, Timer: 2, Expires: 0x1234}},
 		},
 		{
 			name: "what a row lacks is as in the row before", rows: line + "0: 0100007F:1 0200000A:2 01 5:6 0:0 9\n",
@@ -49,13 +51,15 @@ func TestParseSockets(t *testing.T) {
 		{
 			name: "IPv6", protocol: Raw, ipv6: true,
 			rows: "0: B80D0120000000000000000001000000:003A 0000000000000000FFFF00000100007F:0000 07 0:0 0:0 0 0 0 5\n",
-			want: []Socket{{Protocol: Raw, Local: netip.MustParseAddrPort("[2001:db8::1]:58"), Remote: netip.MustParseAddrPort("[::ffff:127.0.0.1]:0"), State: Close, Inode: 5}},
+			want: []Socket{{Head: Head{Protocol: Raw, Local: netip.MustParseAddrPort("[2001:db8::1]:58"), Remote: netip.MustParseAddrPort("[::ffff:127.0.0.1]:0"), State: Close, Inode: 5}}},
 		},
 		{
 			name: "numbers too large", rows: "0: 0100007F:12345 0200000A:10000 101 FFFFFFFFFFFFFFFFFF:0 105:0 100000000 4294967294 -1 5\n",
 			want: []Socket{{
-				Local: netip.MustParseAddrPort("127.0.0.1:9029"), Remote: netip.MustParseAddrPort("10.0.0.2:0"), State: 255,
-				SendQ: 1<<64 - 1, Timer: 255, Retrans: 1<<32 - 1, UID: 1<<32 - 2, Timeout: 1<<32 - 1, Inode: 5,
+				Head: Head{
+					Local: netip.MustParseAddrPort("127.0.0.1:9029"), Remote: netip.MustParseAddrPort("10.0.0.2:0"), State: 255,
+					SendQ: 1<<64 - 1, UID: 1<<32 - 2, Inode: 5,
+				}, Timer: 255, Retrans: 1<<32 - 1, Timeout: 1<<32 - 1,
 				Odd: &OddNumbers{LocalPort: 0x12345, RemotePort: 0x10000, State: 0x101, Timer: 0x105, Retrans: 1 << 32},
 			}},
 		},
@@ -97,15 +101,15 @@ func TestConnected(t *testing.T) {
 		{UDPLite, "[::ffff:0.0.0.0]:0", true},
 	}
 	for _, tt := range tests {
-		s := Socket{Protocol: tt.protocol, Remote: netip.MustParseAddrPort(tt.remote)}
+		s := Socket{Head: Head{Protocol: tt.protocol, Remote: netip.MustParseAddrPort(tt.remote)}}
 		if got := s.Connected(); got != tt.want {
 			t.Errorf("%s to %s: connected %t, want %t", tt.protocol, tt.remote, got, tt.want)
 		}
 	}
 }
 
-// FuzzParseSockets checks that any file gives rows or ErrBogus, and that the
-// addresses of a row are of one family.
+// FuzzParseSockets checks that any file yields rows or ErrBogus, and that a row's
+// addresses are of one family.
 func FuzzParseSockets(f *testing.F) {
 	f.Add([]byte(inetHeader+"   0: 0100007F:1F90 0200000A:01BB 08 00000001:00000002 02:00001234 00000003  1000        4 77 1 ffff\n"), uint8(TCP), false)
 	f.Add([]byte(inetHeader+"0: B80D0120000000000000000001000000:003A 0000000000000000FFFF00000100007F:0000 07 0:0 0:0 0 0 0 5\n"), uint8(Raw), true)

@@ -23,7 +23,7 @@ const (
 
 // Route is a row of /proc/net/route: a route of the main IPv4 table
 // (net/ipv4/fib_trie.c, fib_route_seq_show). Of a multipath route the kernel
-// tells only the first next hop.
+// names only the first next hop.
 type Route struct {
 	Iface   string // "*" for a route without a device, such as a blackhole
 	Dest    netip.Addr
@@ -158,7 +158,7 @@ func ParseCachedRoutes(file []byte) ([]CachedRoute, error) {
 	return routes, nil
 }
 
-// splitHeader gives the columns of a file, in its order and "" for those that
+// splitHeader returns the columns of a file, in its order and "" for those that
 // nobody asked for, and the rows below. The columns wanted stand in order.
 func splitHeader(name string, file []byte, want []string) (layout []string, rows []byte, err error) {
 	header, rows, _ := bytes.Cut(file, []byte("\n"))

@@ -172,7 +172,7 @@ func sctpAddrs(list []byte, starred bool) []netip.Addr {
 }
 
 // sctpAddr parses an address: eight groups of an IPv6 one, else an IPv4 one as
-// inet_addr reads it. Text that is none gives 255.255.255.255.
+// inet_addr reads it. Other text is read as 255.255.255.255.
 func sctpAddr(text []byte) netip.Addr {
 	if bytes.IndexByte(text, ':') < 0 {
 		return inetAton(text)
@@ -256,7 +256,7 @@ func parseInode(text []byte) uint64 {
 }
 
 // strtoul reads an unsigned number in the base that its prefix tells, as the C
-// library does, and gives what follows it.
+// library does, and returns what follows it.
 func strtoul(text []byte) (n uint64, rest []byte) {
 	s := scanner{line: text}
 	s.skipSpace()

@@ -76,8 +76,7 @@ func TestInetAton(t *testing.T) {
 	}
 }
 
-// FuzzParseSCTP checks that any file gives rows with valid addresses, or
-// ErrBogus.
+// FuzzParseSCTP checks that any file yields rows with valid addresses, or ErrBogus.
 func FuzzParseSCTP(f *testing.F) {
 	f.Add([]byte("\nf f 2 10 29 11212 7 17 10.0.0.1 10.0.0.2 \n"))
 	f.Add([]byte("\nf f 2 1 3 12345 1 5 6 7 17 11212 5000 10.0.0.1 <-> *1:2:3 \t 7500\n"))

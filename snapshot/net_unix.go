@@ -18,9 +18,12 @@ type UnixSocket struct {
 	State    uint32 // socket_state of include/uapi/linux/net.h
 	Inode    uint64 // 0: in the accept queue of another socket
 	HasInode bool   // false: the file has no such column (before Linux 2.1)
-	// Path is the name up to its first white space, raw. An abstract name
-	// begins with "@", which also stands for its NUL bytes.
-	Path string
+	// Path is the name, raw. ReadUnix ends it at its first white space, as netstat
+	// does. An abstract name begins with "@"; in what was read from the file "@"
+	// also stands for the NUL bytes of such a name.
+	Path     string
+	Abstract bool // the name is known to be an abstract one
+	Cut      bool // the name may be longer
 }
 
 // UnixAccepting is the flag of a listening socket (__SO_ACCEPTCON).

@@ -41,8 +41,8 @@ func TestParseUnix(t *testing.T) {
 	}
 }
 
-// FuzzParseUnix checks that names end at white space, so that none makes two
-// lines of one row.
+// FuzzParseUnix checks that a name ends at white space, so that a row is never
+// printed as two lines.
 func FuzzParseUnix(f *testing.F) {
 	f.Add([]byte("Inode\nffff0000: 00000002 00000000 00010000 0001 01    17 /run/x\n"))
 	f.Add([]byte("\n(nil): 1 0 0 1 1 1 a\x00b\xff"))

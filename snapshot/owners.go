@@ -13,19 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Process is a process that holds a socket open.
-type Process struct {
-	PID int
-	// Cmdline is the start of its command line, arguments separated by NUL,
-	// raw. A process may write there what it likes.
-	Cmdline []byte
-	Context string // SELinux context; only if it was asked for
-}
-
 // cmdlineMax bounds what is kept of a command line, in bytes.
 const cmdlineMax = 4096
 
-// Owners tells which processes hold which sockets.
+// Owners knows which processes hold which sockets.
 type Owners struct {
 	// Denied says that the open files of some process could not be listed for
 	// lack of privilege. Processes hidden by the mount option hidepid do not
@@ -39,10 +30,10 @@ type Owners struct {
 	others map[uint64][]int32
 }
 
-// firstOwners has the first processes of so many inodes in a row, as indexes from 1
-// on; 0: none. The kernel gives inodes out in a row (get_next_ino, fs/inode.c), so
-// the map is small and stays in the processor's caches, which a map of 100,000
-// sockets does not.
+// firstOwners holds the first owner of 64 consecutive inodes, as index+1 into
+// processes; 0: none. The kernel hands out inodes one after another (get_next_ino,
+// fs/inode.c), so few of these hold all sockets: their map stays in the processor's
+// caches, which a map of 100,000 sockets does not.
 type firstOwners [firstOwnersCount]int32
 
 const firstOwnersCount = 64
@@ -51,7 +42,7 @@ func newOwners() *Owners {
 	return &Owners{first: map[uint64]*firstOwners{}, others: map[uint64][]int32{}}
 }
 
-// firstOf gives the index of the first process, or -1.
+// firstOf returns the index of the first process, or -1.
 func (o *Owners) firstOf(inode uint64) int32 {
 	if near := o.first[inode/firstOwnersCount]; near != nil {
 		return near[inode%firstOwnersCount] - 1
@@ -62,25 +53,13 @@ func (o *Owners) firstOf(inode uint64) int32 {
 // Empty reports whether no process holds a socket.
 func (o *Owners) Empty() bool { return len(o.first) == 0 }
 
-// First gives the process that netstat names as owner: the first one in the
+// First returns the process that netstat shows as owner: the first one in the
 // order of the proc directory. It is nil when there is none.
 func (o *Owners) First(inode uint64) *Process {
 	if i := o.firstOf(inode); i >= 0 {
 		return o.processes[i]
 	}
 	return nil
-}
-
-// Put names a process as an owner of a socket, after those it has.
-func (o *Owners) Put(inode uint64, p *Process) {
-	if o.first == nil {
-		empty := newOwners()
-		o.first, o.others = empty.first, empty.others
-	}
-	if n := len(o.processes); n == 0 || o.processes[n-1] != p {
-		o.processes = append(o.processes, p)
-	}
-	o.add(inode)
 }
 
 // All yields all processes that hold the socket, in the order of the proc
@@ -123,7 +102,7 @@ func ReadOwners(proc string, context bool) (*Owners, error) {
 	return o, nil
 }
 
-// listDir gives the names in a directory in the directory's own order: which
+// listDir returns the names in a directory in the directory's own order: which
 // process is the first owner of a socket depends on it.
 func listDir(path string) ([]string, error) {
 	d, err := os.Open(path)
@@ -202,7 +181,7 @@ func newProcess(dir string, pid int, context bool) *Process {
 	if err != nil && n == 0 && !errors.Is(err, io.EOF) {
 		return nil
 	}
-	p := &Process{PID: pid, Cmdline: bytes.Clone(buf[:n])}
+	p := &Process{PID: pid, Cmdline: string(buf[:n])}
 	if context {
 		text, _ := os.ReadFile(filepath.Join(dir, "attr/current")) // absent: no context
 		p.Context = string(bytes.TrimRight(text, "\x00\n"))
@@ -214,7 +193,7 @@ func newProcess(dir string, pid int, context bool) *Process {
 // and then names no socket.
 const socketLinkMax = 29
 
-// parseSocketLink gives the inode that the link of an open file names. The
+// parseSocketLink returns the inode that the link of an open file names. The
 // kernel writes socket:[N], before Linux 2.2 it wrote [0000]:N. Net-tools asks
 // for two digits at least and takes any base C knows.
 func parseSocketLink(link []byte) (inode uint64, ok bool) {

@@ -63,7 +63,7 @@ func TestReadOwners(t *testing.T) {
 	write("100/attr/current", "system_u:r:one\x00")
 	link("200", "0", "socket:[10]")
 	write("200/cmdline", "two")
-	link("300", "0", "socket:[12]") // has gone: no command line
+	link("300", "0", "socket:[12]") // has ended: no command line
 	link("x1", "0", "socket:[13]")
 	write("400/status", "no files")
 
@@ -82,7 +82,7 @@ func TestReadOwners(t *testing.T) {
 		t.Fatal(err)
 	}
 	both := []int{100, 200}
-	for _, name := range names { // the order of the directory decides
+	for _, name := range names { // the process that the directory lists first comes first
 		if name == "200" {
 			both = []int{200, 100}
 		}
@@ -99,7 +99,7 @@ func TestReadOwners(t *testing.T) {
 	if diff := cmp.Diff([]int{100}, pids(11)); diff != "" {
 		t.Errorf("owners of 11 (-want +got):\n%s", diff)
 	}
-	if p := o.First(11); string(p.Cmdline) != "one\x00-x\x00" || p.Context != "system_u:r:one" {
+	if p := o.First(11); p.Cmdline != "one\x00-x\x00" || p.Context != "system_u:r:one" {
 		t.Errorf("owner of 11 is %+v", p)
 	}
 	if o.First(12) != nil || o.First(13) != nil || pids(12) != nil || o.Empty() || o.Denied {

@@ -104,6 +104,24 @@ func openFile(proc, name string) (file, error) {
 	return file{path, fd}, nil
 }
 
+// CheckSocketFile returns the error that ReadSockets would, and one if the file is
+// not the kernel's own: something else may be mounted in its place.
+func CheckSocketFile(proc string, p Protocol, ipv6 bool) error {
+	f, err := openFile(proc, socketFile(p, ipv6))
+	if err != nil {
+		return err
+	}
+	defer f.close()
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(f.fd, &fs); err != nil {
+		return err
+	}
+	if fs.Type != unix.PROC_SUPER_MAGIC {
+		return errors.ErrUnsupported
+	}
+	return nil
+}
+
 func (f file) close() { _ = unix.Close(f.fd) } // opened for reading
 
 // fill reads on to the end of b's capacity, or to the end of the file. It fails

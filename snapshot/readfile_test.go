@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// fileOf makes a file below a proc root and gives the root.
+// fileOf makes a file below a proc root and returns the root.
 func fileOf(t testing.TB, text []byte) string {
 	t.Helper()
 	proc := t.TempDir()
@@ -23,8 +23,8 @@ func fileOf(t testing.TB, text []byte) string {
 	return proc
 }
 
-// TestReadPieces wants the same lines from the pieces of a file as from all of it,
-// and pieces of whole lines.
+// TestReadPieces checks that the pieces of a file add up to the file, and that each
+// piece ends at the end of a line.
 func TestReadPieces(t *testing.T) {
 	many := []byte(strings.Repeat("0123456789 abcdefghijklmnopqrstuvwxyz\n", 3*readFileStart/38))
 	long := bytes.Repeat([]byte("x"), 2*readFileStart+1)
@@ -59,7 +59,7 @@ func TestReadPieces(t *testing.T) {
 	}
 }
 
-// TestReadPiecesStops stops early: what reads ahead must end, too.
+// TestReadPiecesStops breaks off early. The goroutine that reads ahead must end, too.
 func TestReadPiecesStops(t *testing.T) {
 	proc := fileOf(t, bytes.Repeat([]byte("line\n"), 4*piecesAhead*readFileStart/5))
 	before := openFiles(t)
@@ -93,7 +93,7 @@ func openFiles(t *testing.T) int {
 	return len(names)
 }
 
-// TestReadPiecesFails has a file that is not there, and one that cannot be read.
+// TestReadPiecesFails reads a file that does not exist, and one that cannot be read.
 func TestReadPiecesFails(t *testing.T) {
 	proc := t.TempDir()
 	for name, want := range map[string]string{"none": "open", ".": "read"} {

@@ -65,7 +65,7 @@ func (s *scanner) span(width int, class func(byte) bool) []byte {
 	return field
 }
 
-// field gives up to width bytes that are not white space, or nil. The bytes
+// field returns up to width bytes that are not white space, or nil. The bytes
 // are the file's.
 func (s *scanner) field(width int) []byte {
 	s.skipSpace()
@@ -166,7 +166,7 @@ type magnitude struct {
 	negative, overflow bool
 }
 
-// signed gives the number, or the end of the 64-bit range that it is beyond.
+// signed returns the number, or the end of the 64-bit range that it is beyond.
 func (m magnitude) signed() int64 {
 	switch {
 	case m.overflow || m.abs > math.MaxInt64:
@@ -180,7 +180,7 @@ func (m magnitude) signed() int64 {
 	return int64(m.abs)
 }
 
-// unsigned gives the number modulo 2^64, or the largest one if it is beyond.
+// unsigned returns the number modulo 2^64, or the largest one if it is beyond.
 func (m magnitude) unsigned() uint64 {
 	switch {
 	case m.overflow:
@@ -191,7 +191,7 @@ func (m magnitude) unsigned() uint64 {
 	return m.abs
 }
 
-// digit gives the value of a hexadecimal digit, and 255 for another byte.
+// digit returns the value of a hexadecimal digit, and 255 for another byte.
 func digit(c byte) uint64 {
 	switch {
 	case c >= '0' && c <= '9':

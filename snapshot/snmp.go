@@ -10,8 +10,21 @@ import (
 
 // Counter is one statistic by its kernel name.
 type Counter struct {
-	Name  string
-	Value uint64
+	Name     string
+	Value    uint64
+	Negative bool // the file has a minus sign: Value is that of an int64
+}
+
+// scan reads the value, which stays what it is where there is none. netstat shows
+// all values as unsigned, but the kernel's MaxConn is -1 (net/ipv4/proc.c,
+// snmp_seq_show_tcp_udp, 6.12).
+func (c *Counter) scan(s *scanner) {
+	s.skipSpace()
+	negative := len(s.line) > 0 && s.line[0] == '-'
+	scanUint(s, &c.Value)
+	if !s.failed {
+		c.Negative = negative && c.Value != 0
+	}
 }
 
 // StatSection is a group of statistics under the title that the kernel, or
@@ -133,7 +146,7 @@ func pairCounters(names, values []byte) []Counter {
 	var counters []Counter
 	for _, name := range bytes.FieldsFunc(names, blank) {
 		c := Counter{Name: string(name)}
-		scanUint(&s, &c.Value)
+		c.scan(&s)
 		counters = append(counters, c)
 	}
 	return counters
@@ -157,7 +170,7 @@ func ParseStatistics6(file []byte) []StatSection {
 	for line := range lines(file, statLine) {
 		s := scanLine(line)
 		s.word(&c.Name, len(line))
-		scanUint(&s, &c.Value)
+		c.scan(&s)
 		last := len(sections) - 1
 		if last < 0 || !strings.Contains(c.Name, sections[last].Title) {
 			title := c.Name
@@ -184,7 +197,7 @@ func ParseSCTPStatistics(file []byte) StatSection {
 			continue
 		}
 		c := Counter{Name: string(line[:end])}
-		scanUint(&s, &c.Value)
+		c.scan(&s)
 		section.Counters = append(section.Counters, c)
 	}
 	return section

@@ -1,7 +1,5 @@
 package snapshot
 
-import "net/netip"
-
 // Protocol names the transport of an Internet socket.
 type Protocol uint8
 
@@ -14,7 +12,7 @@ const (
 	Raw
 )
 
-// String gives the name of the protocol's file under /proc/net, which is also
+// String returns the name of the protocol's file under /proc/net, which is also
 // the value of the "transport" key in NDJSON.
 func (p Protocol) String() string {
 	switch p {
@@ -30,23 +28,16 @@ func (p Protocol) String() string {
 }
 
 // Socket is one Internet socket: a row of /proc/net/{tcp,udp,udplite,raw}{,6}
-// or of a BPF iterator over the same tables.
+// or of sock_diag over the same tables.
 //
 // The family of a row is the family of its addresses: a v4-mapped address
 // stays a 16-byte one, as the row then stands in the IPv6 file.
 type Socket struct {
-	Protocol Protocol
-	Local    netip.AddrPort
-	Remote   netip.AddrPort
-	State    State
-	RecvQ    uint64 // bytes; for a listener the length of its accept queue
-	SendQ    uint64 // bytes
-	Timer    uint8  // kind: 0 none, 1 retransmit, 2 keepalive, 3 timewait, 4 probe
-	Expires  uint64 // of the timer, in clock ticks of USER_HZ (1/100 s)
-	Retrans  uint32 // unacknowledged retransmits
-	Timeout  uint32 // unanswered zero-window probes
-	UID      uint32
-	Inode    uint64 // 0: not attached to a file (TIME_WAIT, orphan, not accepted)
+	Head
+	Timer   uint8  // kind: 0 none, 1 retransmit, 2 keepalive, 3 timewait, 4 probe
+	Expires uint64 // of the timer, in clock ticks of USER_HZ (1/100 s)
+	Retrans uint32 // unacknowledged retransmits
+	Timeout uint32 // unanswered zero-window probes
 
 	// Odd is nil unless a number of the row does not fit the fields above.
 	// No kernel writes such a row; netstat shows it nevertheless.
@@ -61,7 +52,7 @@ type OddNumbers struct {
 	Retrans               uint64
 }
 
-// Numbers gives the numbers of the row as its file has them, whether they fit
+// Numbers returns the numbers of the row as its file has them, whether they fit
 // the fields or not.
 func (s *Socket) Numbers() OddNumbers {
 	if s.Odd != nil {
@@ -74,7 +65,7 @@ func (s *Socket) Numbers() OddNumbers {
 	}
 }
 
-// Connected reports whether the socket has a peer, as netstat tells: a TCP
+// Connected reports whether the socket has a peer, as netstat sees it: a TCP
 // socket has a remote port, another one a remote address. With its option -l
 // it shows the others only, without -a and -l these only.
 func (s *Socket) Connected() bool {

@@ -32,7 +32,7 @@ var stateNames = [...]string{
 	Closing:     "CLOSING",
 }
 
-// String spells the state as netstat does. A number without a name gives "UNKNOWN".
+// String spells the state as netstat does. A number without a name is "UNKNOWN".
 func (s State) String() string {
 	if int(s) < len(stateNames) && stateNames[s] != "" {
 		return stateNames[s]

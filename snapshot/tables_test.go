@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// collect gives the rows of a sequence and its errors.
+// collect returns the rows of a sequence and its errors.
 func collect[T any](seq iter.Seq2[T, error]) (rows []T, errs []error) {
 	for row, err := range seq {
 		if err != nil {
@@ -27,7 +27,7 @@ func collect[T any](seq iter.Seq2[T, error]) (rows []T, errs []error) {
 
 var compareAddrs = cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{}), cmpopts.EquateEmpty()}
 
-// diff reports a difference between what was parsed and what was to be.
+// diff reports the difference between the wanted and the parsed rows.
 func diff(t *testing.T, want, got any) {
 	t.Helper()
 	if d := cmp.Diff(want, got, compareAddrs); d != "" {
@@ -118,18 +118,18 @@ func TestStatistics(t *testing.T) {
 	})
 	rows, errs := collect(Statistics(dir))
 	diff(t, []StatSection{
-		{"net/snmp", "Ip", []Counter{{"Forwarding", 2}, {"DefaultTTL", 64}}},
-		{"net/snmp", "Tcp", []Counter{{"MaxConn", 1<<64 - 1}, {"InSegs", 5}, {"Lost", 0}}},
-		{"net/netstat", "TcpExt", []Counter{{"TW", 1<<64 - 1}}},
-		{"net/sctp/snmp", "Sctp", []Counter{{"SctpCurrEstab", 7}}},
+		{"net/snmp", "Ip", []Counter{{Name: "Forwarding", Value: 2}, {Name: "DefaultTTL", Value: 64}}},
+		{"net/snmp", "Tcp", []Counter{{"MaxConn", 1<<64 - 1, true}, {Name: "InSegs", Value: 5}, {Name: "Lost"}}},
+		{"net/netstat", "TcpExt", []Counter{{Name: "TW", Value: 1<<64 - 1}}},
+		{"net/sctp/snmp", "Sctp", []Counter{{Name: "SctpCurrEstab", Value: 7}}},
 	}, rows)
 	diff(t, []error{&StatFormatError{"net/snmp"}}, errs)
 
 	rows, errs = collect(Statistics6(dir))
 	diff(t, []StatSection{
-		{"net/snmp6", "Ip6", []Counter{{"Ip6InReceives", 1}, {"Ip6OutRequests", 2}}},
-		{"net/snmp6", "Udp6", []Counter{{"Udp6InErrors", 3}}},
-		{"net/snmp", "Tcp", []Counter{{"MaxConn", 1<<64 - 1}, {"InSegs", 5}, {"Lost", 0}}},
+		{"net/snmp6", "Ip6", []Counter{{Name: "Ip6InReceives", Value: 1}, {Name: "Ip6OutRequests", Value: 2}}},
+		{"net/snmp6", "Udp6", []Counter{{Name: "Udp6InErrors", Value: 3}}},
+		{"net/snmp", "Tcp", []Counter{{"MaxConn", 1<<64 - 1, true}, {Name: "InSegs", Value: 5}, {Name: "Lost"}}},
 	}, rows)
 	if len(errs) > 0 {
 		t.Error(errs)
@@ -173,13 +173,15 @@ func TestParseMasquerades(t *testing.T) {
 }
 
 func TestParseInterfaceCounters(t *testing.T) {
-	got := ParseInterfaceCounters([]byte("Inter-|\n face |\n    lo:    1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\neth0:17\nbad\n"))
+	got := ParseInterfaceCounters([]byte("Inter-|\n face |\n    lo:    1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\neth0:17\nbad\n  lo:1: 18\n lo:2:3: 19\n lo:x: 20\n"))
 	diff(t, map[string]*InterfaceCounters{
 		"lo": {
 			RxBytes: 1, RxPackets: 2, RxErrors: 3, RxDropped: 4, RxFIFO: 5, RxFrame: 6, RxCompressed: 7, RxMulti: 8,
 			TxBytes: 9, TxPackets: 10, TxErrors: 11, TxDropped: 12, TxFIFO: 13, Collisions: 14, TxCarrier: 15, TxCompressed: 16,
 		},
 		"eth0": {RxBytes: 17},
+		"lo:1": {RxBytes: 18},
+		"lo:2": {RxBytes: 3},
 	}, got)
 }
 
@@ -247,8 +249,8 @@ func TestParseLegacyRoutes(t *testing.T) {
 		[]byte("header\n1234567890 0010 2 00009 00001\n"), []byte("header\n00001 CALL-1    ax0      1\n")))
 }
 
-// TestParseRoutesEmpty checks that a file without a header, which a namespace
-// without a main table has, is told apart from a table without rows.
+// TestParseRoutesEmpty checks that a file without a header is told from a table
+// without rows. A namespace without a main table has such a file.
 func TestParseRoutesEmpty(t *testing.T) {
 	var column *ColumnError
 	if _, err := ParseRoutes(nil); !errors.As(err, &column) || column.Column != "" {

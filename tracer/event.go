@@ -1,74 +1,18 @@
 package tracer
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"syscall"
 	"unsafe"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nettrace/nettrace/snapshot"
+	"github.com/nettrace/nettrace/tracer/table"
 )
-
-// EventKind tells what the kernel said; headers/event.h describes each.
-type EventKind uint8
-
-// The kinds of event.
-const (
-	EventState     = EventKind(streamEventKindEVENT_STATE)
-	EventMissed    = EventKind(streamEventKindEVENT_MISSED)
-	EventPort      = EventKind(streamEventKindEVENT_PORT)
-	EventAccept    = EventKind(streamEventKindEVENT_ACCEPT)
-	EventRelease   = EventKind(streamEventKindEVENT_RELEASE)
-	EventMiniBorn  = EventKind(streamEventKindEVENT_MINI_BORN)
-	EventMiniGone  = EventKind(streamEventKindEVENT_MINI_GONE)
-	EventMiniState = EventKind(streamEventKindEVENT_MINI_STATE)
-	EventRow       = EventKind(streamEventKindEVENT_ROW)
-	EventRowsEnd   = EventKind(streamEventKindEVENT_ROWS_END)
-	EventFile      = EventKind(streamEventKindEVENT_FILE)
-	EventProcess   = EventKind(streamEventKindEVENT_PROCESS)
-)
-
-// Event is what the kernel said: one record of the ring buffer. Fields that the
-// kind does not carry are zero.
-type Event struct {
-	Kind     EventKind
-	Old, New snapshot.State
-	Mini     bool   // the row is a request or timewait socket
-	Time     uint64 // CLOCK_MONOTONIC, ns
-	Sock     uint64 // address of the socket
-	Cookie   uint64 // 0: the kernel does not tell it
-	Netns    uint32
-	PID, TID uint32 // 0: not in the context of a process
-	UID      uint32
-	Inode    uint32
-	Local    netip.AddrPort
-	Remote   netip.AddrPort
-	Err      syscall.Errno
-	CgroupID uint64
-	Thread   [16]byte
-
-	RecvQ, SendQ             uint32 // EventRow
-	HasStats                 bool   // EventState to Close
-	BytesSent, BytesReceived uint64
-	SegsOut, SegsIn, Retrans uint32
-	RTT, MinRTT              uint32 // µs
-
-	Process *Process // EventProcess
-}
-
-// key identifies the socket: by its cookie, and by its address on kernels that
-// do not tell the cookie. Addresses lie in the upper half, cookies count from 1.
-func (e *Event) key() uint64 {
-	if e.Cookie != 0 {
-		return e.Cookie
-	}
-	return e.Sock
-}
-
-// newSynRecv is TCP_NEW_SYN_RECV (include/net/tcp_states.h), the state of a
-// request socket, shown as SYN_RECV.
-const newSynRecv = 12
 
 const (
 	afInet      = 2
@@ -78,21 +22,25 @@ const (
 	sizeEvent   = int(unsafe.Sizeof(streamEvent{}))
 	sizeOwner   = int(unsafe.Sizeof(streamOwnerEvent{}))
 	sizeClose   = int(unsafe.Sizeof(streamCloseEvent{}))
-	sizeRow     = int(unsafe.Sizeof(streamRowEvent{}))
 	sizeProcess = int(unsafe.Sizeof(streamProcessEvent{}))
+	sizeExe     = int(unsafe.Sizeof(streamExeEvent{}))
+	sizeFile    = int(unsafe.Sizeof(streamFileEvent{}))
+	sizeRequest = int(unsafe.Sizeof(streamRequestEvent{}))
 )
 
 // decode reads one record of the ring buffer into e. It allocates for
-// EventProcess only. A record of unknown kind or of the wrong size is an error.
-func decode(raw []byte, e *Event) error {
+// EventProcess and EventExe only. A record of unknown kind or of the wrong size is an error.
+func decode(raw []byte, e *table.Event) error {
 	if len(raw) < sizeHead {
 		return fmt.Errorf("record of %d bytes: too short for its head of %d", len(raw), sizeHead)
 	}
-	*e = Event{Kind: EventKind(raw[kindOffset])}
+	*e = table.Event{Kind: table.EventKind(raw[kindOffset])}
 	switch e.Kind {
-	case EventProcess:
+	case table.EventProcess:
 		return decodeProcess(raw, e)
-	case EventState:
+	case table.EventExe:
+		return decodeExe(raw, e)
+	case table.EventState:
 		switch len(raw) {
 		case sizeEvent:
 		case sizeOwner:
@@ -103,29 +51,34 @@ func decode(raw []byte, e *Event) error {
 			return sizeError(e.Kind, len(raw))
 		}
 		decodeBody(raw, e)
-	case EventMissed, EventPort, EventMiniBorn:
+	case table.EventMiniBorn:
+		switch len(raw) {
+		case sizeEvent:
+		case sizeRequest:
+			e.Listener = native.Uint64(raw[unsafe.Offsetof(streamRequestEvent{}.Listener):])
+		default:
+			return sizeError(e.Kind, len(raw))
+		}
+		decodeBody(raw, e)
+	case table.EventMissed, table.EventPort:
 		if len(raw) != sizeEvent {
 			return sizeError(e.Kind, len(raw))
 		}
 		decodeBody(raw, e)
-	case EventAccept:
+	case table.EventAccept, table.EventConnectFailed:
 		if len(raw) != sizeOwner {
 			return sizeError(e.Kind, len(raw))
 		}
 		decodeOwner(raw, e)
 		decodeBody(raw, e)
-	case EventRow:
-		if len(raw) != sizeRow {
+	case table.EventFile:
+		if len(raw) != sizeFile {
 			return sizeError(e.Kind, len(raw))
 		}
-		decodeBody(raw, e)
-		decodeRow(raw, e)
-	case EventRelease, EventMiniGone, EventMiniState, EventFile:
+		decodeFile(raw, e)
+	case table.EventRelease, table.EventMiniGone, table.EventMiniState, table.EventMiniExpired,
+		table.EventResetSent, table.EventResetCame:
 		if len(raw) != sizeHead {
-			return sizeError(e.Kind, len(raw))
-		}
-	case EventRowsEnd:
-		if len(raw) != sizeRow {
 			return sizeError(e.Kind, len(raw))
 		}
 	default:
@@ -135,13 +88,13 @@ func decode(raw []byte, e *Event) error {
 	return nil
 }
 
-func sizeError(kind EventKind, n int) error {
+func sizeError(kind table.EventKind, n int) error {
 	return fmt.Errorf("record of kind %d has %d bytes", kind, n)
 }
 
 var native = binary.NativeEndian
 
-func decodeHead(raw []byte, e *Event) {
+func decodeHead(raw []byte, e *table.Event) {
 	var h streamEventHead
 	e.Time = native.Uint64(raw[unsafe.Offsetof(h.Time):])
 	e.Old = snapshot.State(raw[unsafe.Offsetof(h.OldState)])
@@ -149,18 +102,19 @@ func decodeHead(raw []byte, e *Event) {
 	e.Netns = native.Uint32(raw[unsafe.Offsetof(h.Netns):])
 	e.Sock = native.Uint64(raw[unsafe.Offsetof(h.Sk):])
 	e.Cookie = native.Uint64(raw[unsafe.Offsetof(h.Cookie):])
-	e.PID = native.Uint32(raw[unsafe.Offsetof(h.Pid):])
+	e.Task = native.Uint32(raw[unsafe.Offsetof(h.Task):])
 	e.TID = native.Uint32(raw[unsafe.Offsetof(h.Tid):])
-	if e.Kind == EventRow {
-		e.Mini = e.Old == snapshot.TimeWait || e.Old == newSynRecv
-		e.Old = 0
+	if e.Kind == table.EventMiniGone { // no process makes it: its place has the CPU
+		e.CPU, e.TID = uint16(e.TID), 0
 	}
 }
 
-func decodeBody(raw []byte, e *Event) {
+func decodeBody(raw []byte, e *table.Event) {
 	var b streamEvent
-	e.UID = native.Uint32(raw[unsafe.Offsetof(b.Uid):])
+	decodeUID(raw, e)
 	e.Inode = native.Uint32(raw[unsafe.Offsetof(b.Inode):])
+	e.Device = native.Uint32(raw[unsafe.Offsetof(b.Device):])
+	e.CPU = native.Uint16(raw[unsafe.Offsetof(b.Cpu):])
 	e.Err = syscall.Errno(native.Uint16(raw[unsafe.Offsetof(b.Err):]))
 	local := raw[unsafe.Offsetof(b.LocalAddr):][:16]
 	remote := raw[unsafe.Offsetof(b.RemoteAddr):][:16]
@@ -175,32 +129,47 @@ func decodeBody(raw []byte, e *Event) {
 	e.Remote = netip.AddrPortFrom(netip.AddrFrom16([16]byte(remote)), remotePort)
 }
 
-func decodeOwner(raw []byte, e *Event) {
+// uidUnknown is UID_UNKNOWN in headers/event.h.
+const uidUnknown = ^uint32(0)
+
+// decodeUID reads the user. A timewait socket has none in the kernel.
+func decodeUID(raw []byte, e *table.Event) {
+	var b streamEvent
+	if uid := native.Uint32(raw[unsafe.Offsetof(b.Uid):]); uid != uidUnknown {
+		e.UID, e.HasUID = uid, true
+	}
+}
+
+func decodeOwner(raw []byte, e *table.Event) {
 	var o streamOwnerEvent
 	e.CgroupID = native.Uint64(raw[unsafe.Offsetof(o.Cgroup):])
 	copy(e.Thread[:], raw[unsafe.Offsetof(o.Thread):])
 }
 
-func decodeClose(raw []byte, e *Event) {
+func decodeClose(raw []byte, e *table.Event) {
 	var c streamCloseEvent
 	e.HasStats = true
 	e.BytesSent = native.Uint64(raw[unsafe.Offsetof(c.BytesSent):])
 	e.BytesReceived = native.Uint64(raw[unsafe.Offsetof(c.BytesReceived):])
+	e.BytesRetrans = native.Uint64(raw[unsafe.Offsetof(c.BytesRetrans):])
+	e.BytesOut = native.Uint64(raw[unsafe.Offsetof(c.BytesOut):])
 	e.SegsOut = native.Uint32(raw[unsafe.Offsetof(c.SegsOut):])
 	e.SegsIn = native.Uint32(raw[unsafe.Offsetof(c.SegsIn):])
 	e.Retrans = native.Uint32(raw[unsafe.Offsetof(c.Retrans):])
 	e.RTT = native.Uint32(raw[unsafe.Offsetof(c.RttUs):])
 	e.MinRTT = native.Uint32(raw[unsafe.Offsetof(c.MinRttUs):])
+	e.ErrSoft = syscall.Errno(native.Uint16(raw[unsafe.Offsetof(c.ErrSoft):]))
+	e.SocketState = raw[unsafe.Offsetof(c.SocketState)]
+	flags := streamCloseFlag(raw[unsafe.Offsetof(c.Flags)])
+	e.RcvShutdown = flags&streamCloseFlagCLOSE_RCV_SHUTDOWN != 0
+	e.SendShutdown = flags&streamCloseFlagCLOSE_SEND_SHUTDOWN != 0
+	e.GotFIN = flags&streamCloseFlagCLOSE_GOT_FIN != 0
+	e.AllSent = flags&streamCloseFlagCLOSE_ALL_SENT != 0
+	e.AllAcked = flags&streamCloseFlagCLOSE_ALL_ACKED != 0
+	e.Owned = flags&streamCloseFlagCLOSE_OWNED != 0
 }
 
-func decodeRow(raw []byte, e *Event) {
-	var r streamRowEvent
-	e.CgroupID = native.Uint64(raw[unsafe.Offsetof(r.Cgroup):])
-	e.RecvQ = native.Uint32(raw[unsafe.Offsetof(r.RecvQ):])
-	e.SendQ = native.Uint32(raw[unsafe.Offsetof(r.SendQ):])
-}
-
-func decodeProcess(raw []byte, e *Event) error {
+func decodeProcess(raw []byte, e *table.Event) error {
 	var p streamProcessEvent
 	if len(raw) != sizeProcess {
 		return sizeError(e.Kind, len(raw))
@@ -209,12 +178,46 @@ func decodeProcess(raw []byte, e *Event) error {
 	if int(n) > len(p.Cmdline) {
 		return fmt.Errorf("process record: command line of %d bytes, at most %d", n, len(p.Cmdline))
 	}
+	cmdline := raw[unsafe.Offsetof(p.Cmdline):][:n]
+	if raw[unsafe.Offsetof(p.Title)] != 0 {
+		cmdline, _, _ = bytes.Cut(cmdline, []byte{0})
+	}
 	e.Time = native.Uint64(raw[unsafe.Offsetof(p.Time):])
-	e.PID = native.Uint32(raw[unsafe.Offsetof(p.Pid):])
-	e.Process = &Process{
-		PID:     e.PID,
-		Comm:    cString(raw[unsafe.Offsetof(p.Comm):][:len(p.Comm)]),
-		Cmdline: trimNUL(string(raw[unsafe.Offsetof(p.Cmdline):][:n])),
+	e.Task = native.Uint32(raw[unsafe.Offsetof(p.Task):])
+	e.Exec = raw[unsafe.Offsetof(p.Exec)] != 0
+	e.Process = &snapshot.Process{
+		PID:     int(native.Uint32(raw[unsafe.Offsetof(p.Pid):])),
+		Comm:    unix.ByteSliceToString(raw[unsafe.Offsetof(p.Comm):][:len(p.Comm)]),
+		Cmdline: trimNUL(string(cmdline)),
 	}
 	return nil
+}
+
+func decodeExe(raw []byte, e *table.Event) error {
+	var x streamExeEvent
+	if len(raw) != sizeExe {
+		return sizeError(e.Kind, len(raw))
+	}
+	e.Time = native.Uint64(raw[unsafe.Offsetof(x.Time):])
+	e.Task = native.Uint32(raw[unsafe.Offsetof(x.Task):])
+	e.Process = new(snapshot.Process)
+	const end = len(x.Path) / 2 // EXE_MAX
+	start := int(native.Uint16(raw[unsafe.Offsetof(x.Start):]))
+	if start >= end {
+		return nil // not known
+	}
+	e.Process.Exe = string(raw[unsafe.Offsetof(x.Path):][start:end])
+	if raw[unsafe.Offsetof(x.Deleted)] != 0 {
+		e.Process.Exe += " (deleted)" // as /proc/PID/exe shows it
+	}
+	return nil
+}
+
+func decodeFile(raw []byte, e *table.Event) {
+	var f streamFileEvent
+	e.PID = native.Uint32(raw[unsafe.Offsetof(f.Pid):])
+	e.Inode = uint32(native.Uint64(raw[unsafe.Offsetof(f.Inode):]))
+	e.Start = native.Uint64(raw[unsafe.Offsetof(f.Start):])
+	e.MPTCP = native.Uint32(raw[unsafe.Offsetof(f.Mptcp):]) != 0
+	copy(e.Thread[:], raw[unsafe.Offsetof(f.Comm):][:len(f.Comm)])
 }

@@ -1,12 +1,15 @@
 package tracer
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nettrace/nettrace/snapshot"
 )
 
 // needed names, for kernels that must have them, the hook of each capability
@@ -16,14 +19,17 @@ var needed = []struct {
 	want  map[Capability]string
 	since string // kernel of make test-kernels; empty: all
 }{
-	{"tp_btf,fentry,fexit,iter", map[Capability]string{
+	{"tp_btf,fentry,fexit,iter,sock_diag", map[Capability]string{
 		Transitions: "tp_btf/inet_sock_set_state",
 		MiniSockets: "tp_btf/timer_start",
 		SourcePort:  "fentry/tcp_connect",
 		Substate:    "fentry/__inet_twsk_schedule",
 		Acceptor:    "fexit/", // __inet_accept or inet_accept
 		Closer:      "fentry/tcp_close",
-		Rows:        "iter/tcp",
+		Resets:      "tp_btf/tcp_send_reset",
+		TimewaitEnd: "fexit/tcp_timewait_state_process",
+		Connects:    "fexit/tcp_v4_connect",
+		Rows:        "sock_diag/tcp",
 	}, ""},
 	{"tp_btf,kprobe,kretprobe,cgroup,iter", map[Capability]string{
 		SourcePort: "kprobe/tcp_connect",
@@ -38,42 +44,62 @@ var needed = []struct {
 	}, "6.1"},
 }
 
-// TestHooks wants every program to load and attach where its kernel has it.
+// TestHooks wants every program to load and attach where its kernel has it, with a
+// condition too.
 func TestHooks(t *testing.T) {
+	for _, c := range []*snapshot.Condition{nil, someSockets()} {
+		t.Run(fmt.Sprintf("condition=%t", c != nil), func(t *testing.T) { loadHooks(t, c) })
+	}
+}
+
+func loadHooks(t *testing.T, c *snapshot.Condition) {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: loads BPF programs")
 	}
 	machine := os.Getenv("NETTRACE_VM") != ""
-	for _, n := range needed {
-		t.Run(n.kinds, func(t *testing.T) {
-			if n.since != "" && os.Getenv("NETTRACE_KERNEL") == "5.10" {
-				t.Skip("needs socket cookies in tracing programs (Linux 5.12)")
-			}
-			if !machine && n.since == "" {
-				t.Skip("needs fentry and kprobes, which the kernels of make test-kernels have")
-			}
-			tr, err := Open(Options{Hooks: strings.Split(n.kinds, ","), Logs: true})
-			if err != nil {
-				if !machine {
-					t.Skip("this machine cannot trace: ", err)
+	// The verifier's log decides which of two loaders is used.
+	for _, logs := range []bool{false, true} {
+		for _, n := range needed {
+			t.Run(fmt.Sprintf("%s,logs=%t", n.kinds, logs), func(t *testing.T) {
+				if n.since != "" && os.Getenv("NETTRACE_KERNEL") == "5.10" {
+					t.Skip("needs socket cookies in tracing programs (Linux 5.12)")
 				}
-				t.Fatal(err)
-			}
-			defer tr.Close()
-			chosen := make(map[Capability]string)
-			for _, h := range tr.Hooks() {
-				if h.Chosen {
-					chosen[h.Capability] = h.Name
-				} else if h.Err != nil {
-					t.Logf("%s: %s", h.Name, h.Reason())
+				if !machine && n.since == "" {
+					t.Skip("needs fentry and kprobes, which the kernels of make test-kernels have")
 				}
-			}
-			for c, want := range n.want {
-				if !strings.HasPrefix(chosen[c], want) {
-					t.Errorf("%s by %q, want %q", c, chosen[c], want)
+				tr, err := Open(Options{Hooks: strings.Split(n.kinds, ","), Logs: logs, Condition: c})
+				if err != nil {
+					if !machine {
+						t.Skip("this machine cannot trace: ", err)
+					}
+					t.Fatal(err)
 				}
-			}
-		})
+				defer tr.Close()
+				wantHooks(t, tr.Hooks(), n.want)
+			})
+		}
+	}
+}
+
+// wantHooks wants the chosen hooks to be those of some capabilities.
+func wantHooks(t *testing.T, hooks []Hook, want map[Capability]string) {
+	t.Helper()
+	chosen := make(map[Capability]string)
+	for _, h := range hooks {
+		if h.Chosen {
+			chosen[h.Capability] = h.Name
+		} else if h.Err != nil {
+			t.Logf("%s: %s", h.Name, h.Reason())
+		}
+	}
+	for c, want := range want {
+		if c == TimewaitEnd && os.Getenv("NETTRACE_KERNEL") == "5.10" {
+			continue // needs bpf_get_func_ret (Linux 5.17)
+		}
+		if !strings.HasPrefix(chosen[c], want) {
+			t.Errorf("%s by %q, want %q", c, chosen[c], want)
+		}
 	}
 }
 
@@ -140,5 +166,28 @@ func TestMountCgroup(t *testing.T) {
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(fd, &st); err != nil || st.Type != unix.CGROUP2_SUPER_MAGIC {
 		t.Errorf("type %#x, %v", st.Type, err)
+	}
+}
+
+// TestNoIteratorOfSockets wants no program that walks the kernel's TCP sockets: see "Where
+// the rows come from" in ARCHITECTURE.md.
+func TestNoIteratorOfSockets(t *testing.T) {
+	iterators := 0
+	for _, read := range objects {
+		spec, err := read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, p := range spec.Programs {
+			if !strings.HasPrefix(p.SectionName, "iter") {
+				continue
+			}
+			if iterators++; p.SectionName != "iter/task_file" && p.SectionName != "iter/task" {
+				t.Errorf("program %s is in section %s", name, p.SectionName)
+			}
+		}
+	}
+	if iterators == 0 {
+		t.Error("the objects have no iterators: the test tests nothing")
 	}
 }

@@ -5,97 +5,94 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"github.com/nettrace/nettrace/snapshot"
 )
 
 // cmdlineMax bounds the command line kept of a process (CMDLINE_MAX in headers/event.h).
 const cmdlineMax = 256
 
-// readProcess reads a process from /proc. It gives nil when the process is gone.
-func readProcess(pid uint32) *Process {
-	dir := "/proc/" + strconv.FormatUint(uint64(pid), 10)
-	comm, err := os.ReadFile(dir + "/comm")
+// What is read of a process is read through one descriptor of its directory: it stands
+// for one process for good, while its number may become another's.
+
+// openProcess opens the directory of a process below proc.
+func openProcess(proc string, pid int) (*os.Root, error) {
+	return os.OpenRoot(processDir(proc, pid))
+}
+
+func processDir(proc string, pid int) string { return proc + "/" + strconv.Itoa(pid) }
+
+// startReader returns a function that reads the command line and the executable of a
+// process below proc, if the process that began at start has that number.
+func startReader(proc string) func(p *snapshot.Process, start uint64) {
+	return func(p *snapshot.Process, start uint64) {
+		dir, err := openProcess(proc, p.PID)
+		if err != nil {
+			return
+		}
+		defer dir.Close()
+		if stat, err := dir.ReadFile("stat"); err == nil && startedAt(stat, start) {
+			readPaths(dir, p)
+		}
+	}
+}
+
+// startedAt reports whether the process of a stat file began at start, ns of
+// CLOCK_BOOTTIME. Field 22 has ticks of 10 ms (proc(5)). In a time namespace it
+// differs, and nothing is known.
+func startedAt(stat []byte, start uint64) bool {
+	const tick = 1e7
+	name := bytes.LastIndexByte(stat, ')') // a name may hold brackets and blanks
+	fields := bytes.Fields(stat[name+1:])
+	if len(fields) < 20 {
+		return false
+	}
+	ticks, err := strconv.ParseUint(string(fields[19]), 10, 64)
+	return err == nil && ticks == start/tick
+}
+
+// readHolder returns the process of a number below proc if it has an open file of the
+// socket with an inode; else nil.
+func readHolder(proc string, pid int, inode uint64) *snapshot.Process {
+	dir, err := openProcess(proc, pid)
 	if err != nil {
 		return nil
 	}
-	p := &Process{PID: pid, Comm: strings.TrimSuffix(string(comm), "\n")}
-	if cmdline, err := os.ReadFile(dir + "/cmdline"); err == nil {
-		p.Cmdline = trimNUL(string(cmdline[:min(len(cmdline), cmdlineMax)]))
+	defer dir.Close()
+	comm, err := dir.ReadFile("comm")
+	if err != nil || !holds(dir, inode) {
+		return nil
 	}
-	p.Exe = readExe(pid)
+	p := &snapshot.Process{PID: pid, Comm: strings.TrimSuffix(string(comm), "\n")}
+	readPaths(dir, p)
 	return p
 }
 
-// readExe gives the path of the executable; empty when the process is gone.
-func readExe(pid uint32) string {
-	exe, err := os.Readlink("/proc/" + strconv.FormatUint(uint64(pid), 10) + "/exe")
+// holds reports whether a process has an open file of the socket with an inode.
+func holds(dir *os.Root, inode uint64) bool {
+	files, err := dir.Open("fd")
 	if err != nil {
-		return ""
+		return false
 	}
-	return exe
+	defer files.Close()
+	names, _ := files.Readdirnames(-1) // a process may end meanwhile
+	want := "socket:[" + strconv.FormatUint(inode, 10) + "]"
+	for _, name := range names {
+		if link, err := dir.Readlink("fd/" + name); err == nil && link == want {
+			return true
+		}
+	}
+	return false
 }
 
-func cString(b []byte) string {
-	if i := bytes.IndexByte(b, 0); i >= 0 {
-		b = b[:i]
+// readPaths reads the command line and the executable. What cannot be read stays empty.
+func readPaths(dir *os.Root, p *snapshot.Process) {
+	if cmdline, err := dir.ReadFile("cmdline"); err == nil {
+		p.Cmdline = trimNUL(string(cmdline[:min(len(cmdline), cmdlineMax)]))
 	}
-	return string(b)
+	if exe, err := dir.Readlink("exe"); err == nil {
+		p.Exe = exe
+	}
 }
 
 func trimNUL(s string) string { return strings.TrimRight(s, "\x00") }
-
-// processes remembers the processes by thread-group id. The kernel sends a
-// process once, before the first event that it causes, so an entry may be
-// dropped only after the kernel has been told to forget it too.
-type processes struct {
-	byPID  map[uint32]*processEntry
-	forget func(pid uint32) // makes the kernel send the process again
-	limit  int
-}
-
-type processEntry struct {
-	process   *Process
-	forgotten bool // by the kernel: to be dropped at the next trim unless sent again
-}
-
-func newProcesses(limit int, forget func(uint32)) *processes {
-	return &processes{byPID: make(map[uint32]*processEntry), forget: forget, limit: limit}
-}
-
-func (p *processes) set(pr *Process) {
-	if e := p.byPID[pr.PID]; e != nil {
-		*e = processEntry{process: pr}
-		return
-	}
-	p.byPID[pr.PID] = &processEntry{process: pr}
-}
-
-// get gives the process, from /proc when the kernel's record of it was lost.
-func (p *processes) get(pid uint32) *Process {
-	if pid == 0 {
-		return nil
-	}
-	if e := p.byPID[pid]; e != nil {
-		return e.process
-	}
-	pr := readProcess(pid)
-	if pr != nil {
-		p.set(pr)
-	}
-	return pr
-}
-
-// trim drops what was forgotten at the trim before and, above the limit, makes
-// the kernel forget the rest. To be called when the ring buffer is dry.
-func (p *processes) trim() {
-	if len(p.byPID) <= p.limit {
-		return
-	}
-	for pid, e := range p.byPID {
-		if e.forgotten {
-			delete(p.byPID, pid)
-			continue
-		}
-		e.forgotten = true
-		p.forget(pid)
-	}
-}

@@ -14,18 +14,22 @@ import (
 )
 
 // ring reads the kernel's ring buffer where it lies, a batch at a time. Package
-// ringbuf copies each record and gives its place back at once, which takes a
-// cache line away from the processors that write; and it returns from waiting
-// while there is anything to read, so that its batches are of a few records.
+// ringbuf copies each record and frees its place at once, which takes a cache line
+// away from the processors that write; and it returns from waiting while there is
+// anything to read, so that its batches are of a few records.
 //
 // The layout is that of kernel/bpf/ringbuf.c: a page with the reader's position,
-// one with the writers', and the data, mapped twice in a row so that no record
-// is cut in two. Positions only grow.
+// one with the writers', and the data. The kernel offers the data twice in a row, so
+// that no record is cut in two. It is mapped once here, as each mapped page counts as
+// resident; the record that reaches over the end is put together. Positions only grow.
 type ring struct {
 	consumer *uint64 // written by the reader alone
 	producer *uint64
-	data     []byte // twice the ring's size
+	data     []byte // a power of two, the ring's size
+	joined   []byte // the last record that reached over the end
 	position uint64 // read up to here; consumer follows
+
+	drainedAt uint64 // all that was written before this time was read
 
 	control, mapped []byte // what was mapped
 	epoll           int
@@ -36,9 +40,9 @@ const (
 	ringBusy   = 1 << 31 // in the length: not yet submitted
 	ringDead   = 1 << 30 // in the length: discarded
 
-	// giveBack is after how many bytes their place is given back, if the batch is
+	// releaseEvery is after how many bytes their place is freed, if the batch is
 	// not over before.
-	giveBack = 1 << 16
+	releaseEvery = 1 << 16
 )
 
 // openRing maps a ring buffer.
@@ -48,7 +52,7 @@ func openRing(m *ebpf.Map) (*ring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("map the reader's position: %w", err)
 	}
-	mapped, err := unix.Mmap(m.FD(), int64(page), page+2*size, unix.PROT_READ, unix.MAP_SHARED)
+	mapped, err := unix.Mmap(m.FD(), int64(page), page+size, unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("map the data: %w", err), unix.Munmap(control))
 	}
@@ -88,12 +92,13 @@ func (r *ring) wait(d time.Duration) error {
 	return err
 }
 
-// drain gives f all that has been written until now, in the order of writing,
+// drain calls f with each record written until now, in the order of writing,
 // until f returns false. A record is f's only until it returns.
 func (r *ring) drain(f func(record []byte) bool) error {
+	r.drainedAt = monotonic()
 	end := atomic.LoadUint64(r.producer)
 	defer r.release()
-	size := uint64(len(r.data) / 2)
+	size := uint64(len(r.data))
 	for r.position < end {
 		at := r.position & (size - 1)
 		length := r.length(at)
@@ -103,14 +108,26 @@ func (r *ring) drain(f func(record []byte) bool) error {
 			return fmt.Errorf("a record of %d bytes reaches past the end of what was written", n)
 		}
 		r.position = next
-		if length&ringDead == 0 && !f(r.data[at+ringHeader:][:n]) {
+		if length&ringDead == 0 && !f(r.record(at+ringHeader, n)) {
 			return nil
 		}
-		if next-atomic.LoadUint64(r.consumer) >= giveBack {
+		if next-atomic.LoadUint64(r.consumer) >= releaseEvery {
 			r.release()
 		}
 	}
 	return nil
+}
+
+// record returns the n bytes from at on.
+func (r *ring) record(at, n uint64) []byte {
+	size := uint64(len(r.data))
+	if at+n <= size {
+		return r.data[at:][:n]
+	}
+	at &= size - 1 // a header may be the last that fits
+	r.joined = append(r.joined[:0], r.data[at:min(at+n, size)]...)
+	r.joined = append(r.joined, r.data[:n-uint64(len(r.joined))]...)
+	return r.joined
 }
 
 // length reads a record's, once it was submitted: the writer is in the middle of
@@ -129,7 +146,7 @@ func (r *ring) length(at uint64) uint32 {
 	}
 }
 
-// release gives the place of what was read back to the writers.
+// release frees the place of what was read for the writers.
 func (r *ring) release() { atomic.StoreUint64(r.consumer, r.position) }
 
 // queued is the number of bytes that were not read yet.

@@ -23,8 +23,23 @@ type streamCloseEvent struct {
 	Retrans       uint32
 	RttUs         uint32
 	MinRttUs      uint32
-	Pad           uint32
+	ErrSoft       uint16
+	SocketState   uint8
+	Flags         uint8
+	BytesRetrans  uint64
+	BytesOut      uint64
 }
+
+type streamCloseFlag uint32
+
+const (
+	streamCloseFlagCLOSE_RCV_SHUTDOWN  streamCloseFlag = 1
+	streamCloseFlagCLOSE_SEND_SHUTDOWN streamCloseFlag = 2
+	streamCloseFlagCLOSE_GOT_FIN       streamCloseFlag = 4
+	streamCloseFlagCLOSE_ALL_SENT      streamCloseFlag = 8
+	streamCloseFlagCLOSE_ALL_ACKED     streamCloseFlag = 16
+	streamCloseFlagCLOSE_OWNED         streamCloseFlag = 32
+)
 
 type streamCount uint32
 
@@ -42,7 +57,9 @@ type streamEvent struct {
 	LocalPort  uint16
 	RemotePort uint16
 	Err        uint16
-	Pad        uint16
+	Cpu        uint16
+	Device     uint32
+	Pad        uint32
 	LocalAddr  [16]uint8
 	RemoteAddr [16]uint8
 }
@@ -57,26 +74,49 @@ type streamEventHead struct {
 	Netns    uint32
 	Sk       uint64
 	Cookie   uint64
-	Pid      uint32
+	Task     uint32
 	Tid      uint32
 }
 
 type streamEventKind uint32
 
 const (
-	streamEventKindEVENT_STATE      streamEventKind = 1
-	streamEventKindEVENT_MISSED     streamEventKind = 2
-	streamEventKindEVENT_PORT       streamEventKind = 3
-	streamEventKindEVENT_ACCEPT     streamEventKind = 4
-	streamEventKindEVENT_RELEASE    streamEventKind = 5
-	streamEventKindEVENT_MINI_BORN  streamEventKind = 6
-	streamEventKindEVENT_MINI_GONE  streamEventKind = 7
-	streamEventKindEVENT_MINI_STATE streamEventKind = 8
-	streamEventKindEVENT_ROW        streamEventKind = 9
-	streamEventKindEVENT_ROWS_END   streamEventKind = 10
-	streamEventKindEVENT_FILE       streamEventKind = 11
-	streamEventKindEVENT_PROCESS    streamEventKind = 12
+	streamEventKindEVENT_STATE          streamEventKind = 1
+	streamEventKindEVENT_MISSED         streamEventKind = 2
+	streamEventKindEVENT_PORT           streamEventKind = 3
+	streamEventKindEVENT_ACCEPT         streamEventKind = 4
+	streamEventKindEVENT_RELEASE        streamEventKind = 5
+	streamEventKindEVENT_MINI_BORN      streamEventKind = 6
+	streamEventKindEVENT_MINI_GONE      streamEventKind = 7
+	streamEventKindEVENT_MINI_STATE     streamEventKind = 8
+	streamEventKindEVENT_FILE           streamEventKind = 9
+	streamEventKindEVENT_PROCESS        streamEventKind = 10
+	streamEventKindEVENT_EXE            streamEventKind = 11
+	streamEventKindEVENT_RESET_SENT     streamEventKind = 12
+	streamEventKindEVENT_RESET_CAME     streamEventKind = 13
+	streamEventKindEVENT_MINI_EXPIRED   streamEventKind = 14
+	streamEventKindEVENT_CONNECT_FAILED streamEventKind = 15
 )
+
+type streamExeEvent struct {
+	_       structs.HostLayout
+	Time    uint64
+	Kind    uint8
+	Deleted uint8
+	Start   uint16
+	Task    uint32
+	Path    [512]uint8
+}
+
+type streamFileEvent struct {
+	_     structs.HostLayout
+	Head  streamEventHead
+	Inode uint64
+	Start uint64
+	Pid   uint32
+	Mptcp uint32
+	Comm  [16]uint8
+}
 
 type streamMark struct {
 	_      structs.HostLayout
@@ -97,13 +137,20 @@ type streamOwnerEvent struct {
 	Thread [16]uint8
 }
 
+type streamPortBits struct {
+	_    structs.HostLayout
+	Bits [16][8192]uint8
+}
+
 type streamProcessEvent struct {
 	_          structs.HostLayout
 	Time       uint64
 	Kind       uint8
-	Pad        [3]uint8
+	Exec       uint8
+	Title      uint8
+	Pad        uint8
+	Task       uint32
 	Pid        uint32
-	Uid        uint32
 	CmdlineLen uint32
 	Comm       [16]uint8
 	Cmdline    [256]uint8
@@ -114,18 +161,61 @@ type streamRefreshArgs struct {
 	Count uint32
 }
 
-type streamRowEvent struct {
-	_      structs.HostLayout
-	Event  streamEvent
-	Cgroup uint64
-	RecvQ  uint32
-	SendQ  uint32
+type streamRequestEvent struct {
+	_        structs.HostLayout
+	Event    streamEvent
+	Listener uint64
 }
 
 type streamSeen struct {
-	_      structs.HostLayout
-	Start  uint64
-	ExecId uint64
+	_       structs.HostLayout
+	Start   uint64
+	ExecId  uint64
+	Comm    [2]uint64
+	Cmdline uint64
+}
+
+type streamWantedAtom struct {
+	_       structs.HostLayout
+	Field   uint32
+	Value   uint32
+	Only6   uint32
+	Several uint32
+	InSet   uint32
+	Prefix  [4]uint32
+	Mask    [4]uint32
+	Ports   [4]struct {
+		_     structs.HostLayout
+		First uint16
+		Last  uint16
+	}
+}
+
+type streamWantedField uint32
+
+const (
+	streamWantedFieldWANTED_FAMILY      streamWantedField = 0
+	streamWantedFieldWANTED_NETNS       streamWantedField = 1
+	streamWantedFieldWANTED_DEVICE      streamWantedField = 2
+	streamWantedFieldWANTED_LOCAL_ADDR  streamWantedField = 3
+	streamWantedFieldWANTED_REMOTE_ADDR streamWantedField = 4
+	streamWantedFieldWANTED_LOCAL_PORT  streamWantedField = 5
+	streamWantedFieldWANTED_REMOTE_PORT streamWantedField = 6
+)
+
+type streamWantedTerm struct {
+	_   structs.HostLayout
+	Pos uint16
+	Neg uint16
+}
+
+type streamWhoamiRow struct {
+	_     structs.HostLayout
+	Task  uint32
+	Level uint32
+	Inode uint32
+	Pad   uint32
+	Start uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -134,48 +224,81 @@ type streamSeen struct {
 const (
 	streamMapCounts            = "counts"
 	streamMapEvents            = "events"
+	streamMapFailed            = "failed"
+	streamMapHandled           = "handled"
 	streamMapMarks             = "marks"
 	streamMapMiniRefs          = "mini_refs"
+	streamMapPortSets          = "port_sets"
 	streamMapProcesses         = "processes"
-	streamMapTwins             = "twins"
-	streamProgAcceptFexit      = "accept_fexit"
-	streamProgAcceptFexitOld   = "accept_fexit_old"
+	streamMapSockopsLast       = "sockops_last"
+	streamProgAcceptFexitA     = "accept_fexit_a"
+	streamProgAcceptFexitB     = "accept_fexit_b"
+	streamProgAcceptFexitOldA  = "accept_fexit_old_a"
+	streamProgAcceptFexitOldB  = "accept_fexit_old_b"
 	streamProgAcceptKretprobe  = "accept_kretprobe"
 	streamProgCloseCgroup      = "close_cgroup"
-	streamProgCloseFentry      = "close_fentry"
-	streamProgConnectFentry    = "connect_fentry"
+	streamProgCloseFentryA     = "close_fentry_a"
+	streamProgCloseFentryB     = "close_fentry_b"
+	streamProgConnect4FexitA   = "connect4_fexit_a"
+	streamProgConnect4FexitB   = "connect4_fexit_b"
+	streamProgConnect6FexitA   = "connect6_fexit_a"
+	streamProgConnect6FexitB   = "connect6_fexit_b"
+	streamProgConnectFentryA   = "connect_fentry_a"
+	streamProgConnectFentryB   = "connect_fentry_b"
 	streamProgConnectKprobe    = "connect_kprobe"
 	streamProgConnectSockops   = "connect_sockops"
+	streamProgDecide           = "decide"
 	streamProgFiles            = "files"
-	streamProgListenFexit      = "listen_fexit"
+	streamProgListenFexitA     = "listen_fexit_a"
+	streamProgListenFexitB     = "listen_fexit_b"
 	streamProgMiniBorn         = "mini_born"
+	streamProgMiniExpired      = "mini_expired"
 	streamProgMiniGone         = "mini_gone"
 	streamProgMiniRefresh      = "mini_refresh"
-	streamProgMiniState        = "mini_state"
+	streamProgMiniStateA       = "mini_state_a"
+	streamProgMiniStateB       = "mini_state_b"
 	streamProgMiniStateKprobe  = "mini_state_kprobe"
-	streamProgRows             = "rows"
+	streamProgResetSentA       = "reset_sent_a"
+	streamProgResetSentB       = "reset_sent_b"
 	streamProgStateA           = "state_a"
 	streamProgStateB           = "state_b"
 	streamProgStateC           = "state_c"
+	streamProgTimewaitFexit    = "timewait_fexit"
+	streamProgWhoami           = "whoami"
 	streamVarCanProbe          = "can_probe"
 	streamVarCloseEventType    = "close_event_type"
+	streamVarCloseFlagType     = "close_flag_type"
 	streamVarCountAll          = "count_all"
 	streamVarCountType         = "count_type"
 	streamVarEventType         = "event_type"
+	streamVarExeEventType      = "exe_event_type"
+	streamVarFileEventType     = "file_event_type"
+	streamVarHasAddrAtoms      = "has_addr_atoms"
 	streamVarHasCookie         = "has_cookie"
+	streamVarHasPortSets       = "has_port_sets"
 	streamVarHasTaskBtf        = "has_task_btf"
 	streamVarKindType          = "kind_type"
 	streamVarOnlyFamily        = "only_family"
 	streamVarOnlyNetns         = "only_netns"
+	streamVarOnlyNetnsCookie   = "only_netns_cookie"
 	streamVarOwnerByUse        = "owner_by_use"
 	streamVarOwnerEventType    = "owner_event_type"
+	streamVarPidInode          = "pid_inode"
+	streamVarPidLevel          = "pid_level"
+	streamVarPortBitsType      = "port_bits_type"
+	streamVarPortReported      = "port_reported"
 	streamVarProcessEventType  = "process_event_type"
 	streamVarReqskTimerHandler = "reqsk_timer_handler"
-	streamVarRowEventType      = "row_event_type"
-	streamVarSelf              = "self"
+	streamVarRequestEventType  = "request_event_type"
+	streamVarSockopsAttached   = "sockops_attached"
 	streamVarTwTimerHandler    = "tw_timer_handler"
 	streamVarWakeupAt          = "wakeup_at"
-	streamVarWatched           = "watched"
+	streamVarWantedAtomCount   = "wanted_atom_count"
+	streamVarWantedAtoms       = "wanted_atoms"
+	streamVarWantedFieldType   = "wanted_field_type"
+	streamVarWantedTermCount   = "wanted_term_count"
+	streamVarWantedTerms       = "wanted_terms"
+	streamVarWhoamiRowType     = "whoami_row_type"
 )
 
 // loadStream returns the embedded CollectionSpec for stream.
@@ -220,37 +343,55 @@ type streamSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type streamProgramSpecs struct {
-	AcceptFexit     *ebpf.ProgramSpec `ebpf:"accept_fexit"`
-	AcceptFexitOld  *ebpf.ProgramSpec `ebpf:"accept_fexit_old"`
+	AcceptFexitA    *ebpf.ProgramSpec `ebpf:"accept_fexit_a"`
+	AcceptFexitB    *ebpf.ProgramSpec `ebpf:"accept_fexit_b"`
+	AcceptFexitOldA *ebpf.ProgramSpec `ebpf:"accept_fexit_old_a"`
+	AcceptFexitOldB *ebpf.ProgramSpec `ebpf:"accept_fexit_old_b"`
 	AcceptKretprobe *ebpf.ProgramSpec `ebpf:"accept_kretprobe"`
 	CloseCgroup     *ebpf.ProgramSpec `ebpf:"close_cgroup"`
-	CloseFentry     *ebpf.ProgramSpec `ebpf:"close_fentry"`
-	ConnectFentry   *ebpf.ProgramSpec `ebpf:"connect_fentry"`
+	CloseFentryA    *ebpf.ProgramSpec `ebpf:"close_fentry_a"`
+	CloseFentryB    *ebpf.ProgramSpec `ebpf:"close_fentry_b"`
+	Connect4FexitA  *ebpf.ProgramSpec `ebpf:"connect4_fexit_a"`
+	Connect4FexitB  *ebpf.ProgramSpec `ebpf:"connect4_fexit_b"`
+	Connect6FexitA  *ebpf.ProgramSpec `ebpf:"connect6_fexit_a"`
+	Connect6FexitB  *ebpf.ProgramSpec `ebpf:"connect6_fexit_b"`
+	ConnectFentryA  *ebpf.ProgramSpec `ebpf:"connect_fentry_a"`
+	ConnectFentryB  *ebpf.ProgramSpec `ebpf:"connect_fentry_b"`
 	ConnectKprobe   *ebpf.ProgramSpec `ebpf:"connect_kprobe"`
 	ConnectSockops  *ebpf.ProgramSpec `ebpf:"connect_sockops"`
+	Decide          *ebpf.ProgramSpec `ebpf:"decide"`
 	Files           *ebpf.ProgramSpec `ebpf:"files"`
-	ListenFexit     *ebpf.ProgramSpec `ebpf:"listen_fexit"`
+	ListenFexitA    *ebpf.ProgramSpec `ebpf:"listen_fexit_a"`
+	ListenFexitB    *ebpf.ProgramSpec `ebpf:"listen_fexit_b"`
 	MiniBorn        *ebpf.ProgramSpec `ebpf:"mini_born"`
+	MiniExpired     *ebpf.ProgramSpec `ebpf:"mini_expired"`
 	MiniGone        *ebpf.ProgramSpec `ebpf:"mini_gone"`
 	MiniRefresh     *ebpf.ProgramSpec `ebpf:"mini_refresh"`
-	MiniState       *ebpf.ProgramSpec `ebpf:"mini_state"`
+	MiniStateA      *ebpf.ProgramSpec `ebpf:"mini_state_a"`
+	MiniStateB      *ebpf.ProgramSpec `ebpf:"mini_state_b"`
 	MiniStateKprobe *ebpf.ProgramSpec `ebpf:"mini_state_kprobe"`
-	Rows            *ebpf.ProgramSpec `ebpf:"rows"`
+	ResetSentA      *ebpf.ProgramSpec `ebpf:"reset_sent_a"`
+	ResetSentB      *ebpf.ProgramSpec `ebpf:"reset_sent_b"`
 	StateA          *ebpf.ProgramSpec `ebpf:"state_a"`
 	StateB          *ebpf.ProgramSpec `ebpf:"state_b"`
 	StateC          *ebpf.ProgramSpec `ebpf:"state_c"`
+	TimewaitFexit   *ebpf.ProgramSpec `ebpf:"timewait_fexit"`
+	Whoami          *ebpf.ProgramSpec `ebpf:"whoami"`
 }
 
 // streamMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type streamMapSpecs struct {
-	Counts    *ebpf.MapSpec `ebpf:"counts"`
-	Events    *ebpf.MapSpec `ebpf:"events"`
-	Marks     *ebpf.MapSpec `ebpf:"marks"`
-	MiniRefs  *ebpf.MapSpec `ebpf:"mini_refs"`
-	Processes *ebpf.MapSpec `ebpf:"processes"`
-	Twins     *ebpf.MapSpec `ebpf:"twins"`
+	Counts      *ebpf.MapSpec `ebpf:"counts"`
+	Events      *ebpf.MapSpec `ebpf:"events"`
+	Failed      *ebpf.MapSpec `ebpf:"failed"`
+	Handled     *ebpf.MapSpec `ebpf:"handled"`
+	Marks       *ebpf.MapSpec `ebpf:"marks"`
+	MiniRefs    *ebpf.MapSpec `ebpf:"mini_refs"`
+	PortSets    *ebpf.MapSpec `ebpf:"port_sets"`
+	Processes   *ebpf.MapSpec `ebpf:"processes"`
+	SockopsLast *ebpf.MapSpec `ebpf:"sockops_last"`
 }
 
 // streamVariableSpecs contains global variables before they are loaded into the kernel.
@@ -259,23 +400,38 @@ type streamMapSpecs struct {
 type streamVariableSpecs struct {
 	CanProbe          *ebpf.VariableSpec `ebpf:"can_probe"`
 	CloseEventType    *ebpf.VariableSpec `ebpf:"close_event_type"`
+	CloseFlagType     *ebpf.VariableSpec `ebpf:"close_flag_type"`
 	CountAll          *ebpf.VariableSpec `ebpf:"count_all"`
 	CountType         *ebpf.VariableSpec `ebpf:"count_type"`
 	EventType         *ebpf.VariableSpec `ebpf:"event_type"`
+	ExeEventType      *ebpf.VariableSpec `ebpf:"exe_event_type"`
+	FileEventType     *ebpf.VariableSpec `ebpf:"file_event_type"`
+	HasAddrAtoms      *ebpf.VariableSpec `ebpf:"has_addr_atoms"`
 	HasCookie         *ebpf.VariableSpec `ebpf:"has_cookie"`
+	HasPortSets       *ebpf.VariableSpec `ebpf:"has_port_sets"`
 	HasTaskBtf        *ebpf.VariableSpec `ebpf:"has_task_btf"`
 	KindType          *ebpf.VariableSpec `ebpf:"kind_type"`
 	OnlyFamily        *ebpf.VariableSpec `ebpf:"only_family"`
 	OnlyNetns         *ebpf.VariableSpec `ebpf:"only_netns"`
+	OnlyNetnsCookie   *ebpf.VariableSpec `ebpf:"only_netns_cookie"`
 	OwnerByUse        *ebpf.VariableSpec `ebpf:"owner_by_use"`
 	OwnerEventType    *ebpf.VariableSpec `ebpf:"owner_event_type"`
+	PidInode          *ebpf.VariableSpec `ebpf:"pid_inode"`
+	PidLevel          *ebpf.VariableSpec `ebpf:"pid_level"`
+	PortBitsType      *ebpf.VariableSpec `ebpf:"port_bits_type"`
+	PortReported      *ebpf.VariableSpec `ebpf:"port_reported"`
 	ProcessEventType  *ebpf.VariableSpec `ebpf:"process_event_type"`
 	ReqskTimerHandler *ebpf.VariableSpec `ebpf:"reqsk_timer_handler"`
-	RowEventType      *ebpf.VariableSpec `ebpf:"row_event_type"`
-	Self              *ebpf.VariableSpec `ebpf:"self"`
+	RequestEventType  *ebpf.VariableSpec `ebpf:"request_event_type"`
+	SockopsAttached   *ebpf.VariableSpec `ebpf:"sockops_attached"`
 	TwTimerHandler    *ebpf.VariableSpec `ebpf:"tw_timer_handler"`
 	WakeupAt          *ebpf.VariableSpec `ebpf:"wakeup_at"`
-	Watched           *ebpf.VariableSpec `ebpf:"watched"`
+	WantedAtomCount   *ebpf.VariableSpec `ebpf:"wanted_atom_count"`
+	WantedAtoms       *ebpf.VariableSpec `ebpf:"wanted_atoms"`
+	WantedFieldType   *ebpf.VariableSpec `ebpf:"wanted_field_type"`
+	WantedTermCount   *ebpf.VariableSpec `ebpf:"wanted_term_count"`
+	WantedTerms       *ebpf.VariableSpec `ebpf:"wanted_terms"`
+	WhoamiRowType     *ebpf.VariableSpec `ebpf:"whoami_row_type"`
 }
 
 // streamObjects contains all objects after they have been loaded into the kernel.
@@ -298,22 +454,28 @@ func (o *streamObjects) Close() error {
 //
 // It can be passed to loadStreamObjects or ebpf.CollectionSpec.LoadAndAssign.
 type streamMaps struct {
-	Counts    *ebpf.Map `ebpf:"counts"`
-	Events    *ebpf.Map `ebpf:"events"`
-	Marks     *ebpf.Map `ebpf:"marks"`
-	MiniRefs  *ebpf.Map `ebpf:"mini_refs"`
-	Processes *ebpf.Map `ebpf:"processes"`
-	Twins     *ebpf.Map `ebpf:"twins"`
+	Counts      *ebpf.Map `ebpf:"counts"`
+	Events      *ebpf.Map `ebpf:"events"`
+	Failed      *ebpf.Map `ebpf:"failed"`
+	Handled     *ebpf.Map `ebpf:"handled"`
+	Marks       *ebpf.Map `ebpf:"marks"`
+	MiniRefs    *ebpf.Map `ebpf:"mini_refs"`
+	PortSets    *ebpf.Map `ebpf:"port_sets"`
+	Processes   *ebpf.Map `ebpf:"processes"`
+	SockopsLast *ebpf.Map `ebpf:"sockops_last"`
 }
 
 func (m *streamMaps) Close() error {
 	return _StreamClose(
 		m.Counts,
 		m.Events,
+		m.Failed,
+		m.Handled,
 		m.Marks,
 		m.MiniRefs,
+		m.PortSets,
 		m.Processes,
-		m.Twins,
+		m.SockopsLast,
 	)
 }
 
@@ -323,71 +485,116 @@ func (m *streamMaps) Close() error {
 type streamVariables struct {
 	CanProbe          *ebpf.Variable `ebpf:"can_probe"`
 	CloseEventType    *ebpf.Variable `ebpf:"close_event_type"`
+	CloseFlagType     *ebpf.Variable `ebpf:"close_flag_type"`
 	CountAll          *ebpf.Variable `ebpf:"count_all"`
 	CountType         *ebpf.Variable `ebpf:"count_type"`
 	EventType         *ebpf.Variable `ebpf:"event_type"`
+	ExeEventType      *ebpf.Variable `ebpf:"exe_event_type"`
+	FileEventType     *ebpf.Variable `ebpf:"file_event_type"`
+	HasAddrAtoms      *ebpf.Variable `ebpf:"has_addr_atoms"`
 	HasCookie         *ebpf.Variable `ebpf:"has_cookie"`
+	HasPortSets       *ebpf.Variable `ebpf:"has_port_sets"`
 	HasTaskBtf        *ebpf.Variable `ebpf:"has_task_btf"`
 	KindType          *ebpf.Variable `ebpf:"kind_type"`
 	OnlyFamily        *ebpf.Variable `ebpf:"only_family"`
 	OnlyNetns         *ebpf.Variable `ebpf:"only_netns"`
+	OnlyNetnsCookie   *ebpf.Variable `ebpf:"only_netns_cookie"`
 	OwnerByUse        *ebpf.Variable `ebpf:"owner_by_use"`
 	OwnerEventType    *ebpf.Variable `ebpf:"owner_event_type"`
+	PidInode          *ebpf.Variable `ebpf:"pid_inode"`
+	PidLevel          *ebpf.Variable `ebpf:"pid_level"`
+	PortBitsType      *ebpf.Variable `ebpf:"port_bits_type"`
+	PortReported      *ebpf.Variable `ebpf:"port_reported"`
 	ProcessEventType  *ebpf.Variable `ebpf:"process_event_type"`
 	ReqskTimerHandler *ebpf.Variable `ebpf:"reqsk_timer_handler"`
-	RowEventType      *ebpf.Variable `ebpf:"row_event_type"`
-	Self              *ebpf.Variable `ebpf:"self"`
+	RequestEventType  *ebpf.Variable `ebpf:"request_event_type"`
+	SockopsAttached   *ebpf.Variable `ebpf:"sockops_attached"`
 	TwTimerHandler    *ebpf.Variable `ebpf:"tw_timer_handler"`
 	WakeupAt          *ebpf.Variable `ebpf:"wakeup_at"`
-	Watched           *ebpf.Variable `ebpf:"watched"`
+	WantedAtomCount   *ebpf.Variable `ebpf:"wanted_atom_count"`
+	WantedAtoms       *ebpf.Variable `ebpf:"wanted_atoms"`
+	WantedFieldType   *ebpf.Variable `ebpf:"wanted_field_type"`
+	WantedTermCount   *ebpf.Variable `ebpf:"wanted_term_count"`
+	WantedTerms       *ebpf.Variable `ebpf:"wanted_terms"`
+	WhoamiRowType     *ebpf.Variable `ebpf:"whoami_row_type"`
 }
 
 // streamPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadStreamObjects or ebpf.CollectionSpec.LoadAndAssign.
 type streamPrograms struct {
-	AcceptFexit     *ebpf.Program `ebpf:"accept_fexit"`
-	AcceptFexitOld  *ebpf.Program `ebpf:"accept_fexit_old"`
+	AcceptFexitA    *ebpf.Program `ebpf:"accept_fexit_a"`
+	AcceptFexitB    *ebpf.Program `ebpf:"accept_fexit_b"`
+	AcceptFexitOldA *ebpf.Program `ebpf:"accept_fexit_old_a"`
+	AcceptFexitOldB *ebpf.Program `ebpf:"accept_fexit_old_b"`
 	AcceptKretprobe *ebpf.Program `ebpf:"accept_kretprobe"`
 	CloseCgroup     *ebpf.Program `ebpf:"close_cgroup"`
-	CloseFentry     *ebpf.Program `ebpf:"close_fentry"`
-	ConnectFentry   *ebpf.Program `ebpf:"connect_fentry"`
+	CloseFentryA    *ebpf.Program `ebpf:"close_fentry_a"`
+	CloseFentryB    *ebpf.Program `ebpf:"close_fentry_b"`
+	Connect4FexitA  *ebpf.Program `ebpf:"connect4_fexit_a"`
+	Connect4FexitB  *ebpf.Program `ebpf:"connect4_fexit_b"`
+	Connect6FexitA  *ebpf.Program `ebpf:"connect6_fexit_a"`
+	Connect6FexitB  *ebpf.Program `ebpf:"connect6_fexit_b"`
+	ConnectFentryA  *ebpf.Program `ebpf:"connect_fentry_a"`
+	ConnectFentryB  *ebpf.Program `ebpf:"connect_fentry_b"`
 	ConnectKprobe   *ebpf.Program `ebpf:"connect_kprobe"`
 	ConnectSockops  *ebpf.Program `ebpf:"connect_sockops"`
+	Decide          *ebpf.Program `ebpf:"decide"`
 	Files           *ebpf.Program `ebpf:"files"`
-	ListenFexit     *ebpf.Program `ebpf:"listen_fexit"`
+	ListenFexitA    *ebpf.Program `ebpf:"listen_fexit_a"`
+	ListenFexitB    *ebpf.Program `ebpf:"listen_fexit_b"`
 	MiniBorn        *ebpf.Program `ebpf:"mini_born"`
+	MiniExpired     *ebpf.Program `ebpf:"mini_expired"`
 	MiniGone        *ebpf.Program `ebpf:"mini_gone"`
 	MiniRefresh     *ebpf.Program `ebpf:"mini_refresh"`
-	MiniState       *ebpf.Program `ebpf:"mini_state"`
+	MiniStateA      *ebpf.Program `ebpf:"mini_state_a"`
+	MiniStateB      *ebpf.Program `ebpf:"mini_state_b"`
 	MiniStateKprobe *ebpf.Program `ebpf:"mini_state_kprobe"`
-	Rows            *ebpf.Program `ebpf:"rows"`
+	ResetSentA      *ebpf.Program `ebpf:"reset_sent_a"`
+	ResetSentB      *ebpf.Program `ebpf:"reset_sent_b"`
 	StateA          *ebpf.Program `ebpf:"state_a"`
 	StateB          *ebpf.Program `ebpf:"state_b"`
 	StateC          *ebpf.Program `ebpf:"state_c"`
+	TimewaitFexit   *ebpf.Program `ebpf:"timewait_fexit"`
+	Whoami          *ebpf.Program `ebpf:"whoami"`
 }
 
 func (p *streamPrograms) Close() error {
 	return _StreamClose(
-		p.AcceptFexit,
-		p.AcceptFexitOld,
+		p.AcceptFexitA,
+		p.AcceptFexitB,
+		p.AcceptFexitOldA,
+		p.AcceptFexitOldB,
 		p.AcceptKretprobe,
 		p.CloseCgroup,
-		p.CloseFentry,
-		p.ConnectFentry,
+		p.CloseFentryA,
+		p.CloseFentryB,
+		p.Connect4FexitA,
+		p.Connect4FexitB,
+		p.Connect6FexitA,
+		p.Connect6FexitB,
+		p.ConnectFentryA,
+		p.ConnectFentryB,
 		p.ConnectKprobe,
 		p.ConnectSockops,
+		p.Decide,
 		p.Files,
-		p.ListenFexit,
+		p.ListenFexitA,
+		p.ListenFexitB,
 		p.MiniBorn,
+		p.MiniExpired,
 		p.MiniGone,
 		p.MiniRefresh,
-		p.MiniState,
+		p.MiniStateA,
+		p.MiniStateB,
 		p.MiniStateKprobe,
-		p.Rows,
+		p.ResetSentA,
+		p.ResetSentB,
 		p.StateA,
 		p.StateB,
 		p.StateC,
+		p.TimewaitFexit,
+		p.Whoami,
 	)
 }
 

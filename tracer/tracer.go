@@ -4,122 +4,60 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
-	"os"
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/nettrace/nettrace/internal/clock"
+	"github.com/nettrace/nettrace/tracer/table"
 )
 
 const (
-	// pollInterval bounds how late a change is told. Programs wake the reader only
-	// when a quarter of the ring is full.
+	// pollInterval bounds how late a change is reported. Programs wake the reader
+	// only when a quarter of the ring is full.
 	pollInterval = 5 * time.Millisecond
-	// startInterval is the same while the initial table is read.
-	startInterval = time.Millisecond
+	// scanInterval is the same while the kernel's table is read.
+	scanInterval = time.Millisecond
 	// checkInterval is how often drops and recursion misses are looked at.
 	checkInterval = 100 * time.Millisecond
-	// refreshInterval is how often timewait sockets are asked whether they left
-	// FIN_WAIT2, where no hook tells it.
-	refreshInterval = 10 * time.Millisecond
-	// Between the passes that the table wants for its own questions lies at least
-	// ownPassInterval, and ownPassRest times what the last one took.
-	ownPassInterval = 500 * time.Millisecond
-	ownPassRest     = 50
-	// healDelay is between a loss and the pass that mends it, whose rows would find
-	// the ring full too, and be lost labour if it goes on.
-	healDelay = 500 * time.Millisecond
-	// DefaultRingBytes holds about 75,000 records, a third of a second of 200,000
-	// transitions a second. It is mapped twice, so it counts twice as resident.
-	DefaultRingBytes = 8 << 20
-	// DefaultReconcile is how often the table is compared with the kernel's when
-	// nothing asks for it. Not often: see "What a pass risks" in ARCHITECTURE.md.
-	DefaultReconcile = 5 * time.Minute
-	// processLimit is the number of processes remembered before idle ones are dropped.
-	processLimit = 16384
 )
 
-// Options say what to trace. The zero value traces the caller's own network namespace.
-type Options struct {
-	NetnsPath string        // file of another network namespace, such as /run/netns/NAME
-	AllNetns  bool          // trace every network namespace
-	Family    uint16        // AF_INET or AF_INET6: trace its sockets alone; 0: both
-	RingBytes int           // size of the ring buffer, a power of two; 0: DefaultRingBytes
-	Reconcile time.Duration // between passes over the kernel's table; 0: DefaultReconcile; < 0: only after losses
-	Hooks     []string      // kinds of hook to try ("tp_btf", "fentry", "kprobe", …); empty: all
-	Logs      bool          // keep the verifier's log in load errors
-
-	// For tests:
-	kallsyms string // the file of kernel symbols; empty: /proc/kallsyms
-	countAll bool   // count in the kernel the records that are sent
-}
-
-// Handler gets what the tracer has to tell, in order, from one goroutine.
-type Handler interface {
-	// Snapshot gets the initial table once, before any change, in the kernel's
-	// order. It may be gone over again during the call; each row is valid until
-	// the next one.
-	Snapshot(rows iter.Seq[*Conn], took time.Duration) error
-	Change(*Change) error
-	Lost(Lost) error
-	Resync(Resync) error
-	// Idle is called when everything that the kernel has told so far has been
-	// handed over: the moment to flush.
-	Idle() error
-}
-
-// Tracer is the stream of one run.
+// Tracer is the stream of one run: hooks → ring → decode → table → handler. But
+// for Resync, its methods are for the goroutine of Run, or for when Run is over.
 type Tracer struct {
 	opts  Options
 	hooks *hooks
 	ring  *ring
-	event Event // that is handled, one after another
-	table *Table
-	procs *processes
-	netns uint32
+	event table.Event // the one being handled
+	table *table.Table
+	procs *table.Processes
+	scope scope
+	out   delivery
 
-	handler  Handler
-	err      error // the first one of the handler
-	ready    bool  // the snapshot was told
-	closed   bool
-	learning bool // the timer function of timewait sockets is not known yet
-	held     []heldChange
-	started  uint64
-
-	passDone    chan error
-	passing     bool
-	passKind    passKind
-	passRead    bool // the iterators are done
-	passErr     error
-	passAsked   bool   // another pass is due
-	healAt      uint64 // when one is due for what was lost; 0: nothing was
-	questions   int    // times that lastQuestions was asked
-	rowsEnded   bool
-	nextPass    uint64
-	nextOwnPass uint64    // before that the table gets no pass for its own questions
-	misses      [3]uint64 // of each of stateCopies, when all had grown
-	stats       Stats
-	drained     uint64 // time until which all that was written to the ring is applied
-	lastWhole   uint64 // time until which nothing was lost
-	drops       uint64
-	countBuffer []uint64 // of each CPU
-	nextCheck   uint64
-	resyncAsk   chan struct{}
-
-	twins       []streamEvent
-	twinsAgain  []streamEvent
-	twinsTaken  []uint64 // time of the last one taken, by CPU
-	nextRefresh uint64
-	refs        []streamMiniRef
-	refKeys     []uint32
+	scan      scan
+	losses    losses
+	witness   witness
+	refresher refresher
+	nextCheck uint64 // time of the next check of losses, witness and processes
+	shutdown  shutdown
+	stats     Stats
 }
 
-// heldChange is a change that waits for the initial table.
-type heldChange struct {
-	change Change
-	conn   Conn
-	closed Closed
+// shutdown is how far the end of a run is; see beforeEnd.
+type shutdown uint8
+
+const (
+	running   shutdown = iota
+	witnessed          // what only sock_ops saw was collected
+	scanned            // and the kernel's table was scanned, or is being
+	confirmed          // and scanned again, where one scan left doubts
+)
+
+// Lost is an interval in which events were not delivered.
+type Lost struct {
+	Stage string // "ringbuf": the kernel's ring was full
+	Count uint64 // events not delivered in the interval
+	Total uint64 // since the start
+	Since uint64 // CLOCK_MONOTONIC ns: the last moment when nothing was missing
 }
 
 // Stats counts what went through the tracer.
@@ -129,196 +67,87 @@ type Stats struct {
 	Dropped   uint64 // records that did not fit in the ring
 	Queued    int    // bytes in the ring that were not read yet
 	Resyncs   uint64
-	Table     TableStats
+	Table     table.Stats
 }
 
-// Open loads and attaches the hooks. Events queue up from here on; Run reads them.
-// It needs CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN); the error says what is missing.
-func Open(opts Options) (*Tracer, error) {
-	t := &Tracer{opts: opts, passDone: make(chan error, 1), resyncAsk: make(chan struct{}, 1)}
-	if opts.RingBytes == 0 {
-		t.opts.RingBytes = DefaultRingBytes
-	}
-	if opts.Reconcile == 0 {
-		t.opts.Reconcile = DefaultReconcile
-	}
-	if err := t.findNetns(); err != nil {
-		return nil, err
-	}
-	raiseMemlock()
-	if err := t.openHooks(); err != nil {
-		return nil, err
-	}
-	ring, err := openRing(t.hooks.maps.Maps[streamMapEvents])
-	if err != nil {
-		t.hooks.close()
-		return nil, fmt.Errorf("open the ring buffer: %w", err)
-	}
-	t.ring = ring
-	t.procs = newProcesses(processLimit, func(pid uint32) {
-		// Not there is as good as deleted.
-		_ = t.hooks.maps.Maps[streamMapProcesses].Delete(pid)
-	})
-	t.table = newTable(t.procs, t.tellChange)
-	t.table.holdPorts = t.hooks.chosen[SourcePort] != ""
-	t.table.canPass = t.hooks.chosen[Rows] != ""
-	t.table.seekOwners = t.hooks.chosen[Acceptor] == "" && t.hooks.chosen[Rows] != "" && t.hooks.chosen[Files] != ""
-	t.table.learning = t.learning && t.table.canPass
-	t.table.refresh = t.hooks.chosen[Substate] == refreshHook
-	t.lastWhole = monotonic()
-	return t, nil
-}
-
-// openHooks chooses the hooks, for a kernel that has the newer helpers first.
-func (t *Tracer) openHooks() error {
-	set := settings{
-		netns:      t.netns,
-		family:     t.opts.Family,
-		self:       uint32(os.Getpid()),
-		wakeupAt:   uint64(t.opts.RingBytes) / 4,
-		cookie:     true,
-		taskBTF:    true,
-		probe:      true,
-		countAll:   t.opts.countAll,
-		ringBytes:  t.opts.RingBytes,
-		kinds:      t.opts.Hooks,
-		verifyLogs: t.opts.Logs,
-	}
-	timers := t.findTimers()
-	h, err := newHooks(set)
-	if err != nil {
-		return err
-	}
-	h.choose(Transitions)
-	if h.chosen[Transitions] == "" && !errors.Is(h.tried[0].Err, errLeftOut) {
-		first := h.tried[0].Err
-		h.tried = nil
-		h.set.cookie, h.set.taskBTF = false, false
-		h.choose(Transitions)
-		if h.chosen[Transitions] == "" {
-			h.tried[0].Err = first
-		}
-	}
-	if h.chosen[Transitions] == "" {
-		err := h.tried[0].Err
-		h.close()
-		return fmt.Errorf("%w: %w", ErrNoStream, err)
-	}
-	if err := t.tellTimers(h, <-timers); err != nil {
-		h.close()
-		return err
-	}
-	h.choose(MiniSockets)
-	h.choose(SourcePort, Acceptor, Closer)
-	if h.chosen[MiniSockets] != "" {
-		h.choose(Substate)
-	}
-	h.choose(Rows)
-	if h.chosen[Rows] == "" {
-		h.set.probe = false
-		h.choose(Rows)
-	}
-	h.choose(Files)
-	if h.chosen[Acceptor] == "" {
-		if err := h.maps.Variables[streamVarOwnerByUse].Set(true); err != nil {
-			h.close()
-			return fmt.Errorf("set %s: %w", streamVarOwnerByUse, err)
-		}
-	}
-	if h.chosen[SourcePort] == sockopsHook {
-		if err := h.maps.Variables[streamVarWatched].Set(true); err != nil {
-			h.close()
-			return fmt.Errorf("set %s: %w", streamVarWatched, err)
-		}
-	}
-	h.spec, h.btf = nil, nil // what loading needed is larger than the table of a busy host
-	t.hooks = h
-	return nil
-}
-
-// ErrNoStream is returned by Open when the hook for transitions, without which
-// there is no stream, cannot be attached.
-var ErrNoStream = errors.New("cannot trace sock:inet_sock_set_state")
-
-// Hooks tells every hook that was tried and what came of it.
+// Hooks returns every hook that was tried and what came of it.
 func (t *Tracer) Hooks() []Hook { return slices.Clone(t.hooks.tried) }
 
-// Netns gives the inode of the namespace that is traced; 0: all of them.
-func (t *Tracer) Netns() uint32 { return t.netns }
+// Netns returns the inode of the namespace that is traced; 0: all of them.
+func (t *Tracer) Netns() uint32 { return t.scope.inode }
 
-// Stats gives the counters. Not to be called while Run runs, except from its handler.
+// Pidspace describes the pid namespace whose numbers are reported.
+func (t *Tracer) Pidspace() string { return t.hooks.set.pids.String() }
+
+// Stats returns the counters. While Run runs, only its handler may call it.
 func (t *Tracer) Stats() Stats {
 	s := t.stats
-	s.Dropped = t.drops
-	if !t.closed {
+	s.Dropped = t.losses.dropped
+	if t.ring != nil {
 		s.Queued = t.ring.queued()
 	}
 	s.Table = t.table.Stats()
 	return s
 }
 
-// Table gives the table. Not to be used while Run runs, except from its handler.
-func (t *Tracer) Table() *Table { return t.table }
+// Table returns the table. While Run runs, only its handler may use it.
+func (t *Tracer) Table() *table.Table { return t.table }
 
 // Close detaches everything.
 func (t *Tracer) Close() error {
-	t.closed = true
 	err := t.ring.close()
+	t.ring = nil
 	t.hooks.close()
-	return err
+	return errors.Join(err, t.scan.rows.close(), t.scope.close())
 }
 
-// Resync asks for a comparison with the kernel's table.
-func (t *Tracer) Resync() {
-	select {
-	case t.resyncAsk <- struct{}{}:
-	default:
-	}
-}
+// Resync asks for a scan: the table is compared with the kernel's, and the handler
+// gets the result. Any goroutine may call it.
+func (t *Tracer) Resync() { t.scan.request() }
 
-// monotonic gives the clock of bpf_ktime_get_ns, in ns.
-func monotonic() uint64 {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
-		return 0 // cannot fail for this clock
-	}
-	return uint64(ts.Nano())
-}
+// monotonic reads the clock of the events. No other one may be compared with their
+// times.
+func monotonic() uint64 { return clock.Now() }
 
 // Run reads the stream until ctx is done, then hands over what is left in the
 // ring and returns nil. An error of the handler ends it too.
 func (t *Tracer) Run(ctx context.Context, h Handler) error {
-	t.handler = h
-	t.started = monotonic()
-	t.startPass(passInitial)
-	for t.err == nil {
+	t.out.handler, t.out.started = h, monotonic()
+	t.startScan(scanInitial)
+	for t.out.err == nil {
 		now := monotonic()
-		if ctx.Err() != nil && !t.passing && !t.lastQuestions(now) {
+		if ctx.Err() != nil && t.scan.state == scanIdle && !t.beforeEnd(now) {
 			return t.finish()
 		}
 		t.housekeep(now)
-		pause := pollInterval
-		if !t.ready {
-			pause = startInterval
-		}
-		if err := t.ring.wait(pause); err != nil {
+		if err := t.ring.wait(t.pause()); err != nil {
 			return fmt.Errorf("wait for the ring buffer: %w", err)
 		}
 		if err := t.drain(); err != nil {
 			return err
 		}
-		t.dry()
+		t.afterDrain()
 	}
-	t.waitPass()
-	return t.err
+	t.waitScan()
+	return t.out.err
+}
+
+// pause is how long the ring is waited for.
+func (t *Tracer) pause() time.Duration {
+	switch {
+	case len(t.scan.rows.parts) > 0:
+		return 0
+	case t.scan.state != scanIdle:
+		return scanInterval
+	}
+	return pollInterval
 }
 
 // drain handles what is in the ring.
 func (t *Tracer) drain() error {
-	t.drained = monotonic()
 	err := t.ring.drain(func(record []byte) bool {
 		t.handle(record)
-		return t.err == nil
+		return t.out.err == nil
 	})
 	if err != nil {
 		return fmt.Errorf("read the ring buffer: %w", err)
@@ -333,127 +162,99 @@ func (t *Tracer) handle(raw []byte) {
 		t.stats.Undecoded++
 		return
 	}
-	if ev.Kind == EventRowsEnd {
-		t.rowsEnded = true
+	if ev.Kind == table.EventMissed && t.witness.took(ev.Time) {
 		return
 	}
-	if ev.Kind == EventProcess {
-		ev.Process.Exe = readExe(ev.PID)
-	}
-	if ev.Kind == EventMissed && slices.Contains(t.twinsTaken, ev.Time) {
-		return
-	}
-	t.table.apply(ev)
+	t.table.Apply(ev)
 }
 
-// dry is called when the ring was drained.
-func (t *Tracer) dry() {
-	t.table.settle(t.drained)
-	if t.passRead {
-		t.endPass()
+// afterDrain does what needs a drained ring.
+func (t *Tracer) afterDrain() {
+	t.table.Settle(t.ring.drainedAt)
+	t.mergeRows()
+	if t.scan.state == scanRead && len(t.scan.rows.parts) == 0 {
+		t.endPhase()
 	}
-	select {
-	case t.passErr = <-t.passDone:
-		t.passRead = true // its last rows may have come after the ring was dry
-	default:
-	}
-	if t.ready {
-		t.keep(t.handler.Idle())
-	}
+	t.scan.poll() // its last records may have come since the ring was drained
+	t.out.idle()
 }
 
-// lastQuestions has what is not known yet looked up before the end: first what
-// only sock_ops saw, then by a pass what that left in doubt. It reports whether
-// there is something to wait for, and is asked again when there is not.
-func (t *Tracer) lastQuestions(now uint64) bool {
-	t.questions++
-	switch {
-	case t.questions == 1:
-		t.keep(t.drain())
-		t.checkTwins(now + uint64(pollInterval))
+// beforeEnd takes one step of the shutdown and reports whether Run must go on:
+// first it collects what only sock_ops saw, then it has the table compared with the
+// kernel's, as some ends may have been seen by no hook. A socket is gone when a
+// second scan does not see it either.
+func (t *Tracer) beforeEnd(now uint64) bool {
+	switch t.shutdown {
+	case running:
+		t.shutdown = witnessed
+		t.out.keep(t.drain())
+		t.collectWitness(now + uint64(pollInterval))
+		t.scan.mend(t.losses.missed())
 		return true
-	case t.questions == 2 && len(t.table.doubted) > 0:
-		t.startPass(passResync)
+	case witnessed:
+		t.shutdown = scanned
+		t.startScan(scanResync)
 		return true
+	case scanned:
+		t.shutdown = confirmed
+		if t.scan.wanted || t.scan.unsettled {
+			t.startScan(scanResync)
+			return true
+		}
 	}
 	return false
 }
 
 func (t *Tracer) finish() error {
 	// Every timewait socket in FIN_WAIT2 is looked at, a part of them at a time.
-	for range t.refreshRounds() {
-		t.refreshMini()
+	for range t.refresher.rounds(t.table) {
+		t.out.keep(t.refresher.look(t.table))
 		if err := t.drain(); err != nil {
 			return err
 		}
 	}
-	t.table.settle(monotonic() + dyingGrace)
-	t.checkDrops(monotonic())
-	t.keep(t.handler.Idle())
-	return t.err
+	t.table.Finish(monotonic())
+	t.reportDrops(monotonic())
+	t.out.idle()
+	return t.out.err
 }
 
-// housekeep looks after drops, misses and the passes that are due.
+// housekeep does what is due between two drains.
 func (t *Tracer) housekeep(now uint64) {
 	if now >= t.nextCheck {
 		t.nextCheck = now + uint64(checkInterval)
-		t.checkDrops(now)
-		t.checkMisses()
-		t.checkTwins(now)
-		t.procs.trim()
-		if t.ready && !t.passing && now >= t.nextOwnPass && t.table.ownersDue(now) {
-			t.startPass(passOwners)
+		t.reportDrops(now)
+		t.scan.mend(t.losses.missed())
+		t.collectWitness(now)
+		t.procs.Trim()
+		t.reportRenaming()
+		if t.out.ready && t.scan.state == scanIdle && now >= t.scan.nextOwn && t.table.OwnersDue(now) {
+			t.startScan(scanOwners)
 		}
 	}
-	if now >= t.nextRefresh {
-		t.nextRefresh = now + uint64(refreshInterval)
-		t.refreshMini()
+	if t.refresher.due(now) {
+		t.out.keep(t.refresher.look(t.table))
 	}
-	select {
-	case <-t.resyncAsk:
-		t.passAsked = true
-	default:
-	}
-	if t.healAt != 0 && now >= t.healAt {
-		t.healAt = 0
-		t.passAsked = true
-	}
-	if t.opts.Reconcile > 0 && now >= t.nextPass {
-		t.passAsked = true
-	}
-	if t.table.wantPass && now >= t.nextOwnPass {
-		t.table.wantPass = false
-		t.passAsked = true
-	}
-	if t.passAsked && !t.passing && t.ready {
-		t.passAsked = false
-		t.startPass(passResync)
+	t.scanIfDue(now)
+}
+
+// reportDrops reports what was dropped since the last time.
+func (t *Tracer) reportDrops(now uint64) {
+	lost, err := t.losses.drops(now)
+	t.out.keep(err)
+	if lost.Count > 0 {
+		t.out.keep(t.out.handler.Lost(lost))
 	}
 }
 
-func (t *Tracer) keep(err error) {
-	if t.err == nil {
-		t.err = err
+// reportRenaming reports when the name of the namespace lost its meaning.
+func (t *Tracer) reportRenaming() {
+	if news := t.scope.renaming(); news != "" {
+		t.out.keep(t.out.handler.Inexact(news))
 	}
 }
 
-// tellChange hands a change over, or holds it until the initial table was told.
-func (t *Tracer) tellChange(c *Change) {
-	if t.ready {
-		t.keep(t.handler.Change(c))
-		return
-	}
-	held := heldChange{change: *c, conn: *c.Conn}
-	if c.Close != nil {
-		held.closed = *c.Close
-	}
-	t.held = append(t.held, held)
-}
-
-// raiseMemlock lets maps be as large as they need to be: before 5.11 they count
-// against RLIMIT_MEMLOCK. Where that is refused they may fit nevertheless; if
-// not, loading them tells. The library has a function for it, in a package that
-// probes the kernel at the start of every program it is linked into.
-func raiseMemlock() {
-	_ = unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY})
+// collectWitness applies the transitions that only sock_ops saw.
+func (t *Tracer) collectWitness(now uint64) {
+	t.out.keep(t.witness.collect(now, t.ring.drainedAt, t.table.Apply))
 }

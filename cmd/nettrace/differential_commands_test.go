@@ -5,9 +5,11 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+
+	"github.com/nettrace/nettrace/internal/view"
 )
 
-// commandLines are those that cover every view, option and error of netstat.
+// commandLines cover every view, option and error of netstat.
 // Words are split at spaces; ” is an empty word.
 var commandLines = strings.Split(strings.TrimSpace(`
 
@@ -189,7 +191,7 @@ func words(line string) []string {
 	return args
 }
 
-// allTrials are all command lines, those that repeat for two rounds.
+// allTrials are all command lines. Those that repeat run for two rounds.
 func allTrials() []trial {
 	var trials []trial
 	for _, line := range append([]string{""}, commandLines...) {
@@ -202,15 +204,15 @@ func allTrials() []trial {
 	return trials
 }
 
-// repeats reports whether a command line goes on for ever.
+// repeats reports whether a command line never ends by itself.
 func repeats(args []string) bool {
 	e, _, _ := testEnv("netstat")
 	o, err := parse(e, append([]string{"netstat"}, args...))
-	if err != nil || o == nil || !o.continuous {
+	if err != nil || o == nil || !o.Continuous {
 		return false
 	}
-	v, err := o.view()
-	return err == nil && v != viewStatistics
+	v, err := o.chosenView()
+	return err == nil && v != view.Statistics
 }
 
 // randomTrials draws command lines of one to four words. The same seed gives
@@ -253,7 +255,7 @@ func randomTrials(seed uint64, n int, leaveOut string) []trial {
 	return trials
 }
 
-// sinkTrials run some views into sinks that are not there to take them.
+// sinkTrials run some views into sinks that fail or close.
 func sinkTrials(sinks ...sink) []trial {
 	var trials []trial
 	for _, line := range []string{"-an", "-anp", "-s"} {
@@ -264,7 +266,7 @@ func sinkTrials(sinks ...sink) []trial {
 	return trials
 }
 
-// asNobody gives the trials as a user without rights runs them.
+// asNobody returns the trials, to be run as a user without privilege.
 func asNobody(trials []trial) []trial {
 	trials = slices.Clone(trials)
 	for i := range trials {
@@ -273,7 +275,7 @@ func asNobody(trials []trial) []trial {
 	return trials
 }
 
-// without leaves out the trials whose options hold any of some letters.
+// without returns the trials that have none of some option letters.
 func without(letters string, trials []trial) []trial {
 	return slices.DeleteFunc(slices.Clone(trials), func(t trial) bool {
 		return slices.ContainsFunc(t.Args, func(a string) bool {

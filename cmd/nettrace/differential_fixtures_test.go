@@ -14,11 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// scene is a surrounding in which both programs run.
+// scene is the environment that both programs run in: namespaces, and what is in them.
 type scene struct {
 	name       string
 	namespaces uintptr // clone flags
-	live       bool    // what is seen may change by itself
+	live       bool    // what the programs show may change by itself
 	set        func() (end func(), err error)
 	trials     func() []trial
 }
@@ -65,7 +65,7 @@ func writeEntry(path string, kind byte, content string) error {
 	return os.WriteFile(path, []byte(content), 0o644)
 }
 
-// withFiles gives a scene over a proc tree.
+// withFiles returns a scene in which a tree is mounted over /proc.
 func withFiles(name string, files tree, trials func() []trial) scene {
 	return scene{
 		name:       name,
@@ -104,7 +104,8 @@ func allStates(local, remote string) string {
 	return b.String()
 }
 
-// oddRows are lines that no kernel writes and net-tools takes in its own way.
+// oddRows are lines that no kernel writes, and which net-tools reads in a way of its
+// own.
 const oddRows = `   0: 0100007F:12345678 0200007F:10000 0A 00000000:00000000 00:00000000 00000000     0        0 23 1 x
    1: 0100007F:1F90 0200007F:0001 0B 00000001:FFFFFFFFF 101:00000010 00000005     0        0 23 1 x
    2: 7F:1F90 0200007F:0001 01 00000001:FFFFFFFFFFFFFFFFFF 05:00000010 00000005
@@ -203,7 +204,7 @@ const (
 //go:embed testdata/tables
 var tableFiles embed.FS
 
-// otherTables gives tableFiles as a tree.
+// otherTables returns tableFiles as a tree.
 func otherTables() tree {
 	files := tree{}
 	err := fs.WalkDir(tableFiles, "testdata/tables", func(path string, d fs.DirEntry, err error) error {
@@ -246,8 +247,8 @@ func fixtureScenes() []scene {
 		}),
 		withFiles("odd", merge(odd, oddOwners), func() []trial { return append(oneShot(), randomTrials(2, 300, "")...) }),
 		withFiles("long", merge(long, oddOwners), func() []trial {
-			// Its output is longer than a pipe holds, so that a reader that
-			// goes away is noticed.
+			// The output is longer than a pipe's buffer, so that the program
+			// notices when its reader closes the pipe.
 			return append(sinkTrials(sinkMerged, sinkFull, sinkClosed), trial{Args: words("-an"), Sink: sinkHead}, trial{Args: words("-anp"), Sink: sinkHead})
 		}),
 		withFiles("missing", tree{"net/": ""}, oneShot),
@@ -257,7 +258,7 @@ func fixtureScenes() []scene {
 	}
 }
 
-// randomFixture gives tables of random rows, most of them well-formed.
+// randomFixture returns tables of random rows, most of them well-formed.
 func randomFixture(seed uint64) scene {
 	r := rand.New(rand.NewPCG(seed, 1))
 	files := tree{}
@@ -271,8 +272,8 @@ func randomFixture(seed uint64) scene {
 	})
 }
 
-// randomTable draws a table of Internet sockets. States are those that TCP
-// has: netstat reads beyond its list for others.
+// randomTable draws a table of Internet sockets. It draws TCP's states only: with
+// others netstat reads beyond the end of its list of names.
 func randomTable(r *rand.Rand, digits int) string {
 	hex := func(width int) string { return fmt.Sprintf("%0*X", width, r.Uint64()>>r.IntN(64)) }
 	addr := func() string {

@@ -56,7 +56,7 @@ func mountProc(options string) error {
 	return nil
 }
 
-// kit holds the sockets of a scene and the first failure to make one.
+// kit keeps the sockets of a scene open, and the first error.
 type kit struct {
 	dir   string
 	files []*os.File // kept open
@@ -64,7 +64,7 @@ type kit struct {
 	err   error
 }
 
-// setKit makes the network and the sockets.
+// setKit sets up the network and opens the sockets.
 func setKit(procOptions string) (end func(), err error) {
 	dir, err := os.MkdirTemp("", "nt-kit-")
 	if err != nil {
@@ -92,8 +92,7 @@ func setKit(procOptions string) (end func(), err error) {
 	return end, k.err
 }
 
-// names puts files of names of our own over those of /etc, so that nothing is
-// asked of a real resolver.
+// names mounts files of names over those of /etc, so that no real resolver is asked.
 func (k *kit) names() error {
 	files := map[string]string{
 		"hosts": "127.0.0.1 localhost first second\n127.0.0.1 later\n::1 ip6-localhost\n10.9.8.7 a-host-with-a-name-longer-than-the-column.example.test short\n" +
@@ -112,7 +111,7 @@ func (k *kit) names() error {
 		}
 		target := "/etc/" + name
 		if _, err := os.Stat(target); err != nil {
-			continue // the image has no such file, so nobody reads it
+			continue // there is no such file to mount over, so nothing reads it
 		}
 		if err := unix.Mount(path, target, "", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("bind %s: %w", target, err)
@@ -193,7 +192,7 @@ func (k *kit) connect(l *net.TCPListener, network, addr string) (client, server 
 	return c.(*net.TCPConn), s
 }
 
-// tcp makes TCP sockets in the states that a scene can hold still.
+// tcp makes TCP sockets in all states that last.
 func (k *kit) tcp() {
 	v4 := k.listen("tcp4", "127.0.0.1:80")
 	dual := k.listen("tcp", "[::]:443")
@@ -266,9 +265,9 @@ func (k *kit) socket(family, kind, protocol int, local, remote unix.Sockaddr) {
 	k.file(fd)
 }
 
-// deaf makes a raw socket pass over all messages of ICMP: those about resolvers
-// that are not there would change its queue all the time. For other protocols
-// the options do nothing.
+// deaf makes a raw ICMP socket ignore all messages. Those about resolvers that are
+// not there would change its queue all the time. For other protocols the options
+// have no effect.
 func deaf(fd, protocol int) {
 	switch protocol {
 	case unix.IPPROTO_ICMP:
@@ -329,7 +328,7 @@ func (k *kit) unixSockets() {
 	k.file(pair[1])
 }
 
-// owners starts processes with odd names that hold sockets; some share one.
+// owners starts processes with odd names that hold sockets open. Some share a socket.
 func (k *kit) owners() []*exec.Cmd {
 	shared, err := net.Listen("tcp4", "127.0.0.1:81")
 	k.fail("listen", err)

@@ -18,19 +18,20 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The judge of every view is netstat itself: each command line is run by both
-// programs in scenes of their own namespaces, and stdout, stderr and status
-// must be the same. The test binary plays three roles beside the test, told by
-// an environment variable: nettrace, the process that sets a scene and runs
-// the command lines in it, and a process that holds sockets.
+// Every view is compared with netstat itself. Both programs run each command line in
+// a scene, that is, in namespaces with chosen sockets or files, and must agree in
+// stdout, stderr and exit status. An environment variable gives the test binary one
+// of three roles beside the test: nettrace; the process that sets up a scene and
+// runs the command lines in it; and a process that holds sockets open.
 const (
 	roleVar  = "NETTRACE_TEST_ROLE"
 	sceneVar = "NETTRACE_TEST_SCENE"
 	selfVar  = "NETTRACE_TEST_SELF" // path of the test binary for all users
 
-	roleMain  = "main"
-	roleScene = "scene"
-	roleHold  = "hold"
+	roleMain    = "main"
+	roleScene   = "scene"
+	roleHold    = "hold"
+	roleRefused = "refused" // main, with less than root has: see refuse
 )
 
 const judge = "/usr/bin/netstat"
@@ -39,9 +40,17 @@ func TestMain(m *testing.M) {
 	switch os.Getenv(roleVar) {
 	case roleMain:
 		main()
+	case roleRefused:
+		fmt.Fprintln(os.Stderr, refuse(os.Getenv(refusalVar)))
+		os.Exit(1)
 	case roleHold:
 		// The sockets are inherited; the parent ends this by closing stdin.
 		_, _ = io.Copy(io.Discard, os.Stdin)
+	case roleFilter:
+		if err := playFilterScene(os.Getenv(sceneVar), os.Getenv(seedVar)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	case roleScene:
 		if err := playScene(os.Getenv(sceneVar)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -59,7 +68,7 @@ type trial struct {
 	Sink sink
 }
 
-// sink says where the streams go.
+// sink says where stdout and stderr go.
 type sink string
 
 const (
@@ -86,8 +95,8 @@ type result struct {
 	Status         string
 }
 
-// verdict is the outcome of a trial: equal results, different ones, or a judge
-// that did not agree with itself.
+// verdict is the outcome of a trial: equal results, different ones, or a netstat
+// whose results before and after nettrace's differ.
 type verdict struct {
 	Trial          trial
 	Unsteady       bool
@@ -116,8 +125,8 @@ func TestNetstat(t *testing.T) {
 	t.Logf("%d compared, %d differ", compared, differ)
 }
 
-// needJudge skips a test where netstat is not the one to be like, or where
-// scenes cannot be set.
+// needJudge skips a test without net-tools' netstat of the right version, or without
+// the privilege to set up scenes.
 func needJudge(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -158,7 +167,7 @@ func copySelf(t *testing.T) string {
 	return path
 }
 
-// runScene runs the trials of a scene in its namespaces.
+// runScene runs the trials of a scene in a process with namespaces of its own.
 func runScene(t *testing.T, self string, s scene) []verdict {
 	t.Helper()
 	cmd := exec.Command(self)
@@ -185,8 +194,8 @@ func testEnviron() []string {
 	return []string{"LC_ALL=C", "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}
 }
 
-// playScene sets a scene, runs its trials and prints the verdicts. It runs as
-// a process of its own.
+// playScene sets up a scene, runs its trials and prints the verdicts. It runs in a
+// process of its own.
 func playScene(name string) error {
 	i := slices.IndexFunc(scenes(), func(s scene) bool { return s.name == name })
 	if i < 0 {
@@ -205,11 +214,11 @@ func playScene(name string) error {
 	return json.NewEncoder(os.Stdout).Encode(verdicts)
 }
 
-// Attempts to find a moment in which nothing changes.
+// How often a trial is repeated until netstat's results before and after agree.
 const attempts = 5
 
-// try runs a trial by both programs. In a live scene netstat runs before and
-// after nettrace, and only if it says the same twice does its word count.
+// try runs a trial with both programs. In a live scene netstat runs before and after
+// nettrace, and the trial counts only if both runs of netstat agree.
 func (s *scene) try(t trial) verdict {
 	v := verdict{Trial: t, Unsteady: true}
 	for range attempts {
@@ -229,8 +238,8 @@ func (s *scene) try(t trial) verdict {
 	return v
 }
 
-// runBoth runs a trial by both programs: what takes its time, because it
-// repeats, at once.
+// runBoth runs a trial with both programs, one after the other. Command lines that
+// repeat take seconds, so there both run at the same time.
 func runBoth(t trial) (judged, subject result) {
 	if t.Sink != sinkRounds {
 		return runAs(judge, t), runAs(os.Getenv(selfVar), t)
@@ -247,9 +256,9 @@ func runBoth(t trial) (judged, subject result) {
 	return judged, subject
 }
 
-// common cuts what one program repeated more often than the other before both
-// were ended. What is not a repetition stays, and so does all if one said
-// nothing.
+// common cuts two outputs to the same number of repetitions, since one program may
+// have repeated its view more often before it was killed. It cuts only repetitions,
+// and nothing if one output is empty.
 func common(a, b string) (string, string) {
 	n := min(len(a), len(b))
 	if n == 0 || a[:n] != b[:n] {
@@ -258,7 +267,7 @@ func common(a, b string) (string, string) {
 	return a[:n], b[:n]
 }
 
-// runAs runs a program as netstat and gives what is to be compared.
+// runAs runs a program as netstat and returns what is to be compared.
 func runAs(program string, t trial) result {
 	cmd := &exec.Cmd{
 		Path: program,
@@ -279,7 +288,7 @@ func runAs(program string, t trial) result {
 	return r.withoutOwnTexts()
 }
 
-// feed runs a command into a sink.
+// feed runs a command with its output going to a sink.
 func feed(cmd *exec.Cmd, to sink) (stdout, stderr string, err error) {
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -309,7 +318,7 @@ func feed(cmd *exec.Cmd, to sink) (stdout, stderr string, err error) {
 	return out.String(), errs.String(), err
 }
 
-// head takes one line of a command's output and goes away.
+// head reads one line of a command's output and closes the pipe.
 func head(cmd *exec.Cmd, errs *bytes.Buffer) (stdout, stderr string, err error) {
 	cmd.Stdout = nil
 	pipe, err := cmd.StdoutPipe()
@@ -330,7 +339,7 @@ func head(cmd *exec.Cmd, errs *bytes.Buffer) (stdout, stderr string, err error) 
 	return string(line), errs.String(), err
 }
 
-// rounds lets a command repeat its view once.
+// rounds kills a command after it has repeated its view once.
 func rounds(cmd *exec.Cmd, out, errs *bytes.Buffer) (stdout, stderr string, err error) {
 	if err := cmd.Start(); err != nil {
 		return "", "", err
@@ -341,8 +350,8 @@ func rounds(cmd *exec.Cmd, out, errs *bytes.Buffer) (stdout, stderr string, err 
 	return out.String(), errs.String(), err
 }
 
-// withoutOwnTexts leaves out what nettrace words by itself: help, version and
-// the usage text after a message.
+// withoutOwnTexts removes the texts that are nettrace's own and differ on purpose:
+// help, version, and the usage text after a message.
 func (r result) withoutOwnTexts() result {
 	const own = "(own text)\n"
 	if strings.HasPrefix(r.Stdout, "usage: ") {

@@ -6,14 +6,20 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nettrace/nettrace/internal/stdio"
 )
 
 // env is what the process was given: its name and its streams. Tests make
 // their own.
 type env struct {
 	argv0  string
-	stdout *stdout
+	stdout *stdio.Out
 	stderr io.Writer
+	// terminal is what a person looks at, if one does.
+	terminal stdio.Terminal
+	// unread returns an error where nobody can read stdout.
+	unread func() error
 	// lookupEnv reads a variable of the environment.
 	lookupEnv func(string) (string, bool)
 	// selinux says whether SELinux is enabled on this machine.
@@ -21,10 +27,13 @@ type env struct {
 }
 
 func newEnv() *env {
+	t := stdio.NewTerminal(os.Stdout, os.Stderr, os.LookupEnv)
 	return &env{
 		argv0:     os.Args[0],
-		stdout:    newStdout(os.Stdout, isTerminal(os.Stdout)),
+		stdout:    stdio.NewOut(stdio.Patient{File: os.Stdout}, t.Columns != nil),
 		stderr:    os.Stderr,
+		terminal:  t,
+		unread:    func() error { return stdio.CheckReadable(os.Stdout) },
 		lookupEnv: os.LookupEnv,
 		selinux:   selinuxEnabled,
 	}
@@ -33,11 +42,6 @@ func newEnv() *env {
 // isNetstat reports whether the program was called by the name netstat, as a
 // replacement for it: then -c repeats the views instead of streaming.
 func (e *env) isNetstat() bool { return filepath.Base(e.argv0) == "netstat" }
-
-func isTerminal(f *os.File) bool {
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
-}
 
 // selinuxEnabled reports whether selinuxfs is mounted at one of its two places,
 // which is how libselinux decides.

@@ -12,17 +12,30 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"github.com/nettrace/nettrace/internal/option"
 )
 
-// Another network namespace (--netns) must be entered by the main thread, as
-// /proc/net shows that of the main thread whichever thread reads it. Locked
-// here, the main goroutine stays on it; show lets go where there is no need.
-// Locking starts another thread, so it is done only where a word may be the
-// option, of which this is the shortest form that netstat's leave.
+// The main thread must enter the network namespace of --netns, as /proc/net shows
+// that of the main thread whichever thread reads it. Locked here, the main
+// goroutine stays on that thread; show lets go where there is no need.
+// LockOSThread starts a second thread, so it is called only if a word of the
+// command line may be the option.
 func init() {
-	if slices.ContainsFunc(os.Args, func(w string) bool { return strings.HasPrefix(w, "--netn") }) {
+	if slices.ContainsFunc(os.Args, meansNetns) {
 		runtime.LockOSThread()
 	}
+}
+
+// meansNetns reports whether a word, read as an option, is --netns.
+func meansNetns(word string) bool {
+	name, long := strings.CutPrefix(word, "--")
+	if !long {
+		return false
+	}
+	name, _, _ = strings.Cut(name, "=")
+	o := option.NewTable(optionTable(new(options))).ByName(name)
+	return o != nil && o.Name == "netns"
 }
 
 func main() {

@@ -1,36 +1,29 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/nettrace/nettrace/internal/testnet"
 )
 
-// TestNetns shows the routes of another network namespace, which /proc/net
-// shows of the main thread only.
+// TestNetns shows the routes of another network namespace. /proc/net is that of the
+// main thread, so nettrace must enter the namespace on that thread.
 func TestNetns(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to make a network namespace")
+	path := testnet.New(t)
+	name := filepath.Base(path)
+	if out, err := exec.Command("ip", "-n", name, "route", "add", "198.51.100.0/24", "dev", "lo").CombinedOutput(); err != nil {
+		t.Fatalf("ip route add: %v: %s", err, out)
 	}
-	name := fmt.Sprintf("nt-views-%d", os.Getpid())
-	ip := func(args ...string) {
-		t.Helper()
-		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %q: %v: %s", args, err, out)
-		}
-	}
-	ip("netns", "add", name)
-	t.Cleanup(func() { ip("netns", "del", name) })
-	ip("-n", name, "link", "set", "lo", "up")
-	ip("-n", name, "route", "add", "198.51.100.0/24", "dev", "lo")
 
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, option := range [][]string{{"--netns", name}, {"--netns=/run/netns/" + name}, {"--netn", name}} {
+	for _, option := range [][]string{{"--netns", name}, {"--netns=" + path}, {"--netn", name}} {
 		cmd := &exec.Cmd{Path: self, Args: append([]string{"nettrace", "-rn"}, option...), Env: append(testEnviron(), roleVar+"="+roleMain)}
 		out, err := cmd.CombinedOutput()
 		if err != nil {

@@ -1,138 +1,100 @@
 package main
 
 import (
-	"slices"
-	"time"
+	"golang.org/x/sys/unix"
+
+	"github.com/nettrace/nettrace/internal/netns"
+	"github.com/nettrace/nettrace/internal/option"
+	"github.com/nettrace/nettrace/internal/stream"
+	"github.com/nettrace/nettrace/internal/view"
 )
 
 // options is a command line, read. Tests compare it; nothing is started by
 // making it.
 type options struct {
-	// Views. netstat counts these options: more than one in all is an error.
+	view.Options                // netstat's options, and those that views and stream share
+	stream       stream.Options // options of the stream alone; see streamOptions
+
+	// Options that choose a view. netstat counts them: more than one in all is an
+	// error.
 	route, interfaces, statistics, masquerade int
-	groups                                    bool
 
-	// Kinds of sockets.
-	tcp, sctp, udp, udplite, raw bool
-	l2cap, rfcomm                bool
+	filter    filterOptions // which sockets and records are told
+	selection               // which records, and what of them
 
-	// families are the canonical names of the address families in the order
-	// given, repeats included: -r shows one table for each.
-	families []string
+	resolve  bool   // names of hosts and ports in the changes
+	color    string // auto (or empty), always or never
+	doctor   bool
+	netns    string // name, path or pid of a network namespace; empty: the current one
+	procRoot string // where the proc file system is
 
-	all, listening                            bool
-	numericHosts, numericPorts, numericUsers  bool
-	symbolic, wide, timers, programs, context bool
-	verbose, continuous                       bool
-	cache, fib                                bool
-	extend                                    int // each -e counts
-
-	// Nettrace's own options.
-	json       bool
-	count      int           // rounds or changes to show; 0: no end
-	duration   time.Duration // time to run; 0: no end
-	doctor     bool
-	requireBPF bool
-	resolve    bool
-	netns      string // name, path or pid of a network namespace; empty: the current one
-	allNetns   bool
-	ringSize   int           // bytes of the BPF ring buffer; 0: the default
-	hostName   string        // for the "host" key of records
-	interval   time.Duration // between reconciliations; 0: the default
-	hooks      []string      // variants of BPF hooks that tests force
-	procRoot   string        // where the proc file system is
-	source     string        // "proc" or "bpf"; empty: whichever is faster
+	texts option.Texts // that are printed instead
 }
 
-// inFamily reports whether the family was named.
-func (o *options) inFamily(name string) bool { return slices.Contains(o.families, name) }
-
-// anyProtocol reports whether a protocol of the Internet family was named.
-func (o *options) anyProtocol() bool { return o.tcp || o.sctp || o.udp || o.udplite || o.raw }
-
-// view is one of the five things netstat shows. The first that applies wins.
-type view int
-
-const (
-	viewSockets view = iota // and groups, which netstat prints among them
-	viewMasquerade
-	viewStatistics
-	viewRoutes
-	viewInterfaces
-)
-
-// view says which view runs.
-func (o *options) view() (view, error) {
+// chosenView returns the view that runs.
+func (o *options) chosenView() (view.Kind, error) {
 	if o.interfaces+o.route+o.masquerade+o.statistics > 1 {
 		return 0, &usageError{}
 	}
 	switch {
 	case o.masquerade > 0:
-		return viewMasquerade, nil
+		return view.Masquerade, nil
 	case o.statistics > 0:
-		return viewStatistics, nil
+		return view.Statistics, nil
 	case o.route > 0:
-		return viewRoutes, nil
+		return view.Routes, nil
 	case o.interfaces > 0:
-		return viewInterfaces, nil
+		return view.Interfaces, nil
 	}
-	return viewSockets, nil
-}
-
-// selection says which parts of the socket view run, in netstat's order, and
-// how their absence is told.
-type selection struct {
-	explicit bool // something was named; else the default view with all parts
-	implied  bool // the protocols follow from a family: their absence is not told
-	v4, v6   bool // which files of the Internet protocols are read
-
-	header                       bool // title of the Internet tables
-	tcp, sctp, udp, udplite, raw bool
-	groups                       bool
-	unix, ipx, ax25, x25         bool
-	netrom, rose, bluetooth      bool
-}
-
-// selectSockets applies netstat's rules of which part runs.
-func (o *options) selectSockets() selection {
-	inet, inet6 := o.inFamily(familyInet), o.inFamily(familyInet6)
-	var s selection
-	s.tcp, s.sctp, s.udp, s.udplite, s.raw = o.tcp, o.sctp, o.udp, o.udplite, o.raw
-	if (inet || inet6) && !o.anyProtocol() {
-		s.tcp, s.sctp, s.udp, s.udplite, s.raw = true, true, true, true, true
-		s.implied = true
-	}
-	s.header = s.tcp || s.sctp || s.udp || s.udplite || s.raw
-	if (s.header || o.groups) && !inet && !inet6 {
-		inet, inet6 = true, true
-	}
-	s.groups = o.groups
-	s.unix, s.ipx = o.inFamily(familyUnix), o.inFamily(familyIPX)
-	s.ax25, s.x25 = o.inFamily(familyAX25), o.inFamily(familyX25)
-	s.netrom, s.rose = o.inFamily(familyNetrom), o.inFamily(familyRose)
-	s.bluetooth = o.inFamily(familyBluetooth) || o.l2cap || o.rfcomm
-
-	s.explicit = s.header || s.groups || s.unix || s.ipx || s.ax25 || s.x25 ||
-		s.netrom || s.rose || s.bluetooth
-	if !s.explicit {
-		s.selectAll()
-		inet, inet6 = true, true
-	}
-	s.v4, s.v6 = inet, inet6
-	return s
-}
-
-// selectAll selects the default view: all but groups, which must be asked for,
-// and bluetooth, whose absence is an error.
-func (s *selection) selectAll() {
-	s.header = true
-	s.tcp, s.sctp, s.udp, s.udplite, s.raw = true, true, true, true, true
-	s.unix, s.ipx, s.ax25, s.x25, s.netrom, s.rose = true, true, true, true, true, true
+	return view.Sockets, nil
 }
 
 // streams reports whether -c means the stream of TCP changes: TCP sockets are
 // among what is shown.
 func (o *options) streams() bool {
-	v, err := o.view()
-	return err == nil && v == viewSockets && o.continuous && o.selectSockets().tcp
+	kind, err := o.chosenView()
+	return err == nil && kind == view.Sockets && o.Continuous && o.Select().TCP
+}
+
+// streamOptions returns all that the options say of the stream.
+func (o *options) streamOptions() (stream.Options, error) {
+	opts := o.stream
+	opts.Trace.Family = o.streamFamily()
+	opts.ProcRoot = o.procRoot
+	opts.Listening = o.Shown()
+	opts.Count, opts.Duration = o.Rounds, o.Duration
+	if o.Summary != nil {
+		opts.Count = 0 // tables are counted
+	}
+	opts.LeftOut = o.leftOut()
+	opts.Version = version
+	var err error
+	opts.Trace.NetnsPath, err = netns.Path(o.netns)
+	return opts, err
+}
+
+// streamFamily returns the one address family that the options ask for, or 0.
+func (o *options) streamFamily() uint16 {
+	switch sel := o.Select(); {
+	case sel.IPv4 && !sel.IPv6:
+		return unix.AF_INET
+	case sel.IPv6 && !sel.IPv4:
+		return unix.AF_INET6
+	}
+	return 0
+}
+
+// leftOut names what the options ask for beside TCP sockets, by name, and what no
+// stream has yet.
+func (o *options) leftOut() []string {
+	var names []string
+	for _, name := range o.Select().Named() {
+		if name != "TCP sockets" {
+			names = append(names, name)
+		}
+	}
+	if o.Context {
+		names = append(names, "SELinux contexts")
+	}
+	return names
 }

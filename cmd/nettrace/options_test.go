@@ -3,26 +3,37 @@ package main
 import (
 	"bytes"
 	"io"
+	"slices"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/nettrace/nettrace/internal/stdio"
+	"github.com/nettrace/nettrace/internal/stream"
+	"github.com/nettrace/nettrace/internal/view"
+	"github.com/nettrace/nettrace/tracer"
 )
 
-// testEnv gives an environment whose streams are buffers.
+// testEnv returns an environment whose streams are buffers.
 func testEnv(argv0 string) (e *env, out, errs *bytes.Buffer) {
 	out, errs = new(bytes.Buffer), new(bytes.Buffer)
 	return &env{
 		argv0:     argv0,
-		stdout:    newStdout(out, false),
+		stdout:    stdio.NewOut(out, false),
 		stderr:    errs,
+		unread:    func() error { return nil },
 		lookupEnv: func(string) (string, bool) { return "", false },
 		selinux:   func() bool { return false },
 	}, out, errs
 }
 
+// viewing returns options that say something of a view alone.
+func viewing(v view.Options) options { return options{Options: v} }
+
 func TestParse(t *testing.T) {
-	numeric := options{numericHosts: true, numericPorts: true, numericUsers: true}
+	numeric := viewing(view.Options{NumericHosts: true, NumericPorts: true, NumericUsers: true})
 	with := func(o options, change func(*options)) options {
 		change(&o)
 		return o
@@ -34,26 +45,32 @@ func TestParse(t *testing.T) {
 	}{
 		{"none", nil, options{}},
 		{"bundle", []string{"-tulpen"}, with(numeric, func(o *options) {
-			o.tcp, o.udp, o.listening, o.programs, o.extend = true, true, true, true, 1
+			o.TCP, o.UDP, o.Listening, o.Programs, o.Extend = true, true, true, true, 1
 		})},
-		{"one dash is a bundle, not a long option", []string{"-tcp"}, options{tcp: true, continuous: true, programs: true}},
-		{"counted", []string{"-ee", "--extend", "-rr"}, options{extend: 3, route: 2}},
-		{"operands between options", []string{"eth2", "-n", "5", "-", "-t"}, with(numeric, func(o *options) { o.tcp = true })},
-		{"double dash", []string{"-t", "--", "-u"}, options{tcp: true}},
-		{"abbreviations", []string{"--prog", "--ine", "--numeric-h", "--tcp"}, options{programs: true, families: []string{"inet"}, numericHosts: true, tcp: true}},
+		{"one dash is a bundle, not a long option", []string{"-tcp"}, viewing(view.Options{Protocols: view.Protocols{TCP: true}, Continuous: true, Programs: true})},
+		{"counted", []string{"-ee", "--extend", "-rr"}, options{Options: view.Options{Extend: 3}, route: 2}},
+		{"operands between options", []string{"eth2", "-n", "5", "-", "-t"}, with(numeric, func(o *options) { o.TCP = true })},
+		{"double dash", []string{"-t", "--", "-u"}, viewing(view.Options{Protocols: view.Protocols{TCP: true}})},
+		{"abbreviations", []string{"--prog", "--ine", "--numeric-h", "--tcp"}, viewing(view.Options{Programs: true, Families: []string{"inet"}, NumericHosts: true, Protocols: view.Protocols{TCP: true}})},
 		{
 			"families in order",
 			[]string{"-6", "-Aunix,ip", "-A", "tcpip", "--protocol=ip6", "--inet", "-x4"},
-			options{families: []string{"inet6", "unix", "inet", "inet", "inet6", "inet", "unix", "inet"}},
+			viewing(view.Options{Families: []string{"inet6", "unix", "inet", "inet", "inet6", "inet", "unix", "inet"}}),
 		},
-		{"value is the next word whatever it is", []string{"-cA", "inet", "-t"}, options{continuous: true, families: []string{"inet"}, tcp: true}},
+		{"value is the next word whatever it is", []string{"-cA", "inet", "-t"}, viewing(view.Options{Continuous: true, Families: []string{"inet"}, Protocols: view.Protocols{TCP: true}})},
 		{
 			"own options",
 			[]string{"-j", "--count", "3", "--duration=2s", "--ring-size", "16M", "--netns", "-x", "--hooks=a,b"},
-			options{json: true, count: 3, duration: 2 * time.Second, ringSize: 16 << 20, netns: "-x", hooks: []string{"a", "b"}},
+			options{
+				Options: view.Options{JSON: true, Rounds: 3, Duration: 2 * time.Second}, netns: "-x",
+				stream: stream.Options{Trace: tracer.Options{RingBytes: 16 << 20, Hooks: []string{"a", "b"}}},
+			},
 		},
-		{"own options abbreviated", []string{"--js", "--all-n"}, options{json: true, allNetns: true}},
-		{"prefix of an own option that netstat has too", []string{"--d", "--inter"}, options{families: []string{"ddp"}, interfaces: 1}},
+		{"own options abbreviated", []string{"--js", "--all-n"}, options{
+			Options: view.Options{JSON: true}, stream: stream.Options{Trace: tracer.Options{AllNetns: true}},
+		}},
+		{"color", []string{"--color", "never"}, options{color: "never"}},
+		{"prefix of an own option that netstat has too", []string{"--d", "--inter"}, options{Options: view.Options{Families: []string{"ddp"}}, interfaces: 1}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -63,7 +80,7 @@ func TestParse(t *testing.T) {
 				t.Fatal(err)
 			}
 			tt.want.procRoot = "/proc"
-			if diff := cmp.Diff(&tt.want, got, cmp.AllowUnexported(options{})); diff != "" {
+			if diff := cmp.Diff(&tt.want, got, cmp.AllowUnexported(options{}, filterOptions{}, selection{}, tracer.Options{})); diff != "" {
 				t.Errorf("options (-want +got):\n%s", diff)
 			}
 		})
@@ -93,7 +110,9 @@ func TestParseErrors(t *testing.T) {
 		{[]string{"--prot"}, usage, "./nettrace: option '--protocol' requires an argument\n"},
 		{[]string{"--all-netns", "-rn"}, usage, "./nettrace: option '--all-netns' needs -c and TCP sockets; --netns shows the views of one namespace\n"},
 		{[]string{"--count", "0"}, usage, "./nettrace: option '--count' needs a value above zero\n"},
-		{[]string{"--ring-size=1T"}, usage, "./nettrace: option '--ring-size' needs a size from 1 to 2047M, such as 16M, not '1T'\n"},
+		{[]string{"--color=red"}, usage, "./nettrace: option '--color' takes auto, always or never, not 'red'\n"},
+		{[]string{"--ring-size=1T"}, usage, "./nettrace: option '--ring-size' needs a size from 1 to 1G, such as 16M, not '1T'\n"},
+		{[]string{"--ring-size=1025M"}, usage, "./nettrace: option '--ring-size' needs a size from 1 to 1G, such as 16M, not '1025M'\n"},
 		{[]string{"-A", "inet,foo", "-h"}, statusFailed, "Unknown address family `foo'.\n"},
 		{[]string{"-A", ""}, statusFailed, "Unknown address family `'.\n"},
 		{[]string{"-Z", "-y"}, statusFailed, "SELinux is not enabled on this machine.\n"},
@@ -112,13 +131,16 @@ func TestParseErrors(t *testing.T) {
 	}
 }
 
-// TestTexts checks that -h and -V act where they stand: what is right of them
-// is not read.
+// TestTexts checks that -h and -V act at once: words to the right of them are not
+// read.
 func TestTexts(t *testing.T) {
 	for _, args := range [][]string{{"-h", "-y"}, {"--he"}, {"-nV", "--foo"}, {"--vers"}, {"--man"}, {"--completion=bash"}, {"--completion=zsh"}, {"--completion=fish"}} {
 		e, stdout, stderr := testEnv("nettrace")
 		if got := run(e, append([]string{"nettrace"}, args...)); got != statusOK || stdout.Len() == 0 || stderr.Len() != 0 {
 			t.Errorf("%q: status %d, stdout %d bytes, stderr %q", args, got, stdout.Len(), stderr)
+		}
+		if i := bytes.IndexFunc(stdout.Bytes(), func(r rune) bool { return r >= utf8.RuneSelf }); i >= 0 {
+			t.Errorf("%q: not ASCII, as in the C locale, at byte %d", args, i)
 		}
 	}
 }
@@ -127,7 +149,7 @@ func TestPosixlyCorrect(t *testing.T) {
 	e, _, _ := testEnv("nettrace")
 	e.lookupEnv = func(name string) (string, bool) { return "", name == "POSIXLY_CORRECT" }
 	o, err := parse(e, []string{"nettrace", "-t", "x", "-u"})
-	if err != nil || !o.tcp || o.udp {
+	if err != nil || !o.TCP || o.UDP {
 		t.Errorf("parse = %+v, %v; want the first operand to end the options", o, err)
 	}
 }
@@ -142,36 +164,37 @@ func TestFamilyListOverflow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(o.families) != 51 || o.inFamily(familyInet6) || stderr.String() != errFamilyList.Error()+"\n" {
-		t.Errorf("%d families, stderr %q", len(o.families), stderr)
+	if len(o.Families) != 51 || slices.Contains(o.Families, view.FamilyInet6) || stderr.String() != view.ErrFamilyList.Error()+"\n" {
+		t.Errorf("%d families, stderr %q", len(o.Families), stderr)
 	}
 }
 
 func TestSelectSockets(t *testing.T) {
-	all := selection{
-		header: true, tcp: true, sctp: true, udp: true, udplite: true, raw: true,
-		unix: true, ipx: true, ax25: true, x25: true, netrom: true, rose: true, v4: true, v6: true,
+	every := view.Protocols{TCP: true, UDP: true, UDPLite: true, SCTP: true, Raw: true}
+	all := view.Selection{
+		Protocols: every,
+		Unix:      true, IPX: true, AX25: true, X25: true, NetROM: true, ROSE: true, IPv4: true, IPv6: true,
 	}
-	inet := selection{explicit: true, implied: true, header: true, tcp: true, sctp: true, udp: true, udplite: true, raw: true}
-	with := func(s selection, change func(*selection)) selection {
+	inet := view.Selection{Explicit: true, Implied: true, Protocols: every}
+	with := func(s view.Selection, change func(*view.Selection)) view.Selection {
 		change(&s)
 		return s
 	}
 	tests := []struct {
 		args string
-		want selection
+		want view.Selection
 	}{
 		{"-a", all},
 		{"--ddp", all},
 		{"-Aash", all},
-		{"-4", with(inet, func(s *selection) { s.v4 = true })},
-		{"-46", with(inet, func(s *selection) { s.v4, s.v6 = true, true })},
-		{"-4x", with(inet, func(s *selection) { s.v4, s.unix = true, true })},
-		{"-t6", selection{explicit: true, header: true, tcp: true, v6: true}},
-		{"-tx", selection{explicit: true, header: true, tcp: true, unix: true, v4: true, v6: true}},
-		{"-g", selection{explicit: true, groups: true, v4: true, v6: true}},
-		{"-g4", with(inet, func(s *selection) { s.v4, s.groups = true, true })},
-		{"-2", selection{explicit: true, bluetooth: true}},
+		{"-4", with(inet, func(s *view.Selection) { s.IPv4 = true })},
+		{"-46", with(inet, func(s *view.Selection) { s.IPv4, s.IPv6 = true, true })},
+		{"-4x", with(inet, func(s *view.Selection) { s.IPv4, s.Unix = true, true })},
+		{"-t6", view.Selection{Explicit: true, Protocols: view.Protocols{TCP: true}, IPv6: true}},
+		{"-tx", view.Selection{Explicit: true, Protocols: view.Protocols{TCP: true}, Unix: true, IPv4: true, IPv6: true}},
+		{"-g", view.Selection{Explicit: true, Groups: true, IPv4: true, IPv6: true}},
+		{"-g4", with(inet, func(s *view.Selection) { s.IPv4, s.Groups = true, true })},
+		{"-2", view.Selection{Explicit: true, Bluetooth: true}},
 	}
 	for _, tt := range tests {
 		e, _, _ := testEnv("nettrace")
@@ -179,14 +202,14 @@ func TestSelectSockets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(tt.want, o.selectSockets(), cmp.AllowUnexported(selection{})); diff != "" {
+		if diff := cmp.Diff(tt.want, o.Select()); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.args, diff)
 		}
 	}
 }
 
-// FuzzParse feeds any command line: it must end in options, a text or an
-// error with a status, never in a panic.
+// FuzzParse parses any command line. The result must be options, a text, or an error
+// with a status.
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{"-tulpen", "--num", "--count=-1", "-A inet,foo", "-- -a", "--ring-size=99999999999999999999G", "-\xff", "--=", "---"} {
 		f.Add(seed, "-h")
@@ -200,4 +223,32 @@ func FuzzParse(f *testing.F) {
 		}
 		report(e, err)
 	})
+}
+
+// TestLeftOut checks what of the command line is said not to be streamed: what
+// was named, not what shows because nothing was.
+func TestLeftOut(t *testing.T) {
+	for args, want := range map[string][]string{
+		"-c":               nil,
+		"-ctap":            nil,
+		"-c4":              nil,
+		"-ctu":             {"UDP sockets"},
+		"-ctuwSUg":         {"SCTP sockets", "UDP sockets", "UDP-Lite sockets", "raw sockets", "multicast groups"},
+		"-ctx":             {"Unix domain sockets"},
+		"-cAinet,unix,ipx": {"Unix domain sockets", "IPX sockets"},
+		"-ct2":             {"Bluetooth sockets"},
+	} {
+		e, _, _ := testEnv("nettrace")
+		o, err := parse(e, []string{"nettrace", args})
+		if err != nil {
+			t.Fatal(err)
+		}
+		opts, err := o.streamOptions()
+		if err != nil || !o.streams() {
+			t.Errorf("%s: streams %v, %v", args, o.streams(), err)
+		}
+		if diff := cmp.Diff(want, opts.LeftOut); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", args, diff)
+		}
+	}
 }

@@ -24,7 +24,7 @@ func fixtureRoot(t *testing.T, files tree) string {
 	return root
 }
 
-// runText runs nettrace and gives its output.
+// runText runs nettrace and returns its output.
 func runText(t *testing.T, args ...string) string {
 	t.Helper()
 	e, stdout, stderr := testEnv("nettrace")
@@ -55,7 +55,7 @@ func TestRecords(t *testing.T) {
 		"socket": "-anp", "route": "-rn64CF", "group": "-gn", "statistic": "-s", "masquerade": "-M", "interface": "-ia",
 	} {
 		args := []string{"--json", line}
-		if event != "interface" { // which asks the kernel, too
+		if event != "interface" { // this view also asks the kernel
 			args = append(args, "--proc", root)
 		}
 		out := runText(t, args...)
@@ -79,8 +79,8 @@ func TestRecords(t *testing.T) {
 	}
 }
 
-// TestRecordsSayTheSame checks that each socket's record says what its row in
-// the text says, under each filter.
+// TestRecordsSayTheSame checks that each socket's record agrees with its row in the
+// text, with each choice of sockets.
 func TestRecordsSayTheSame(t *testing.T) {
 	root := fixtureRoot(t, kernelTables())
 	for _, filter := range []string{"-nWet", "-anWet", "-lnWeu", "-anWeu", "-anWetu6", "-anWet4"} {

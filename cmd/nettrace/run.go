@@ -1,14 +1,15 @@
 package main
 
 import (
-	"fmt"
+	"os"
 	"runtime"
-	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/nettrace/nettrace/internal/filter"
+	"github.com/nettrace/nettrace/internal/netns"
+	"github.com/nettrace/nettrace/internal/view"
 )
 
-// run does what the command line says and gives the exit status.
+// run does what the command line says and returns the exit status.
 func run(e *env, args []string) status {
 	if len(args) == 0 {
 		args = []string{"nettrace"}
@@ -25,66 +26,75 @@ func run(e *env, args []string) status {
 
 // show runs what o asks for: the stream, or one view once or each second.
 func show(e *env, o *options) error {
-	v, err := o.view()
+	var err error
+	if o.Kind, err = o.chosenView(); err != nil {
+		return err
+	}
+	if o.JSON && o.HostName == "" {
+		o.HostName, _ = os.Hostname() // without a name it stays empty
+	}
+	// Records come in whole lines already, and are written so.
+	if o.JSON {
+		e.stdout.Direct()
+	}
+	streams := o.streams() && !e.isNetstat()
+	if err := o.checkSelection(streams); err != nil {
+		return err
+	}
+	f, err := o.prepareFilter(e, streams)
 	if err != nil {
 		return err
 	}
-	// Records come in whole lines already, and are written so.
-	e.stdout.direct = o.json
-	if o.doctor || o.streams() && !e.isNetstat() {
-		runtime.UnlockOSThread() // the stream is told its namespace
-		return runStream(e, o)
+	if err := o.checkSummed(f); err != nil {
+		return err
 	}
-	if o.allNetns {
+	if o.JSON || streams {
+		if err := e.unread(); err != nil {
+			return err
+		}
+	}
+	// The tracer enters no namespace with this thread: it may leave it.
+	switch {
+	case o.doctor:
+		runtime.UnlockOSThread()
+		return runDoctor(e, o)
+	case streams:
+		runtime.UnlockOSThread()
+		return runStream(e, o, f)
+	}
+	if o.stream.Trace.AllNetns {
 		return &usageError{"option '--all-netns' needs -c and TCP sockets; --netns shows the views of one namespace"}
 	}
 	if err := enterNetns(o.netns); err != nil {
 		return err
 	}
-	s := newSession(e, o)
-	if !o.continuous || v == viewStatistics {
-		return s.round(v)
+	return runView(e, o, f)
+}
+
+// runView shows one view, once or each second.
+func runView(e *env, o *options, f *filter.Filter) error {
+	if f != nil {
+		p, err := o.bindFilter(f, false, "")
+		if err != nil {
+			return err
+		}
+		if o.filter.explain {
+			return explainFilter(e, p)
+		}
+		o.Filter = p
 	}
-	return s.repeat(v)
+	if o.Summary != nil {
+		o.ASCII = !e.terminal.UTF8()
+	}
+	return view.Run(view.Env{Stdout: e.stdout, Stderr: e.stderr, Proc: o.procRoot}, o.Options)
 }
 
 // enterNetns moves the calling thread, which must be the main one, into a
-// network namespace given as on the command line.
+// network namespace named on the command line.
 func enterNetns(name string) error {
-	if name == "" {
-		return nil
-	}
-	path, err := netnsPath(name)
-	if err != nil {
+	path, err := netns.Path(name)
+	if path == "" || err != nil {
 		return err
 	}
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("open network namespace %s: %w", path, err)
-	}
-	defer unix.Close(fd)
-	if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("enter network namespace %s: %w (it needs root)", path, err)
-	}
-	return nil
-}
-
-// repeat shows a view each second until it fails, or until the rounds or the
-// time that the user gave are over.
-func (s *session) repeat(v view) error {
-	start := time.Now()
-	for {
-		if err := s.round(v); err != nil {
-			return err
-		}
-		_ = s.env.stdout.Flush()
-		s.rounds++
-		if s.opts.count > 0 && s.rounds >= s.opts.count {
-			return nil
-		}
-		if s.opts.duration > 0 && time.Since(start) >= s.opts.duration {
-			return nil
-		}
-		time.Sleep(time.Second)
-	}
+	return netns.Enter(path)
 }

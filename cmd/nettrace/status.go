@@ -5,18 +5,18 @@ import (
 	"fmt"
 	"syscall"
 
-	"github.com/nettrace/nettrace/output"
+	"github.com/nettrace/nettrace/internal/filter"
+	"github.com/nettrace/nettrace/internal/view"
 )
 
 // status is the exit status of the process. The values are netstat's.
 type status int
 
 const (
-	statusOK       status = 0
-	statusFailed   status = 1   // a view could not be shown
-	statusUsage    status = 3   // the command line asks for what cannot be
-	statusPipe     status = 141 // the reader of stdout went away (128 + SIGPIPE)
-	statusInternal status = 255 // a file could not be opened for a reason that is not its absence
+	statusOK     status = 0
+	statusFailed status = view.StatusFailed
+	statusUsage  status = view.StatusUsage
+	statusPipe   status = 141 // the reader of stdout went away (128 + SIGPIPE)
 )
 
 // usageError is a command line that cannot be followed. Its message, if any,
@@ -25,25 +25,11 @@ type usageError struct{ message string }
 
 func (e *usageError) Error() string { return e.message }
 
-// viewError ends the run with a status and lines for stderr, which are printed
-// as they are.
-type viewError struct {
-	status status
-	lines  string // without the last newline; may be empty
-}
-
-func (e *viewError) Error() string { return e.lines }
-
-// failf makes the commonest viewError.
-func failf(format string, args ...any) error {
-	return &viewError{statusFailed, fmt.Sprintf(format, args...)}
-}
-
-// report tells the user why the run ended and gives the exit status for it.
+// report prints why the run ended, unless the view did, and returns the exit status.
 func report(e *env, err error) status {
 	var usage *usageError
-	var view *viewError
-	var failure *output.FailureError
+	var failure *view.Error
+	var expression *filter.Error
 	switch {
 	case err == nil:
 		return statusOK
@@ -53,12 +39,13 @@ func report(e *env, err error) status {
 		}
 		fmt.Fprint(e.stderr, usageText)
 		return statusUsage
-	case errors.As(err, &view):
-		if view.lines != "" {
-			fmt.Fprintln(e.stderr, view.lines)
-		}
-		return view.status
+	case errors.As(err, &expression):
+		fmt.Fprintf(e.stderr, "nettrace: %v\n", expression)
+		return statusUsage
 	case errors.As(err, &failure):
+		if failure.Message != "" {
+			fmt.Fprintln(e.stderr, failure.Message)
+		}
 		return status(failure.Status)
 	case errors.Is(err, syscall.EPIPE):
 		return statusPipe

@@ -45,7 +45,8 @@ func TestMedian(t *testing.T) {
 	}
 }
 
-// TestMedianRatio has a machine that is twice as slow in one round.
+// TestMedianRatio has a round in which the machine is twice as fast: the ratio must
+// not change.
 func TestMedianRatio(t *testing.T) {
 	identity := func(x float64) float64 { return x }
 	if got := medianRatio([]float64{90, 45, 91}, []float64{100, 50, 100}, identity); got != 0.9 {
@@ -112,8 +113,8 @@ func TestCountLines(t *testing.T) {
 	const line = "ffff 1 curl 127.0.0.1 46150 127.109.198.193 7000 CLOSE -> SYN_SENT 0.000\n"
 	out := line + line + strings.Replace(line, "127.109.198.193", "10.0.0.1", 1)
 	got, err := countLines(strings.NewReader(out), []byte("lost 12 events on CPU #0\nLost 3 events on CPU #1!\n"))
-	want := told{transitions: map[string]int{"CLOSE>SYN_SENT": 2}, others: 1, lost: 15}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(told{})); err != nil || diff != "" {
+	want := totals{transitions: map[string]int{"CLOSE>SYN_SENT": 2}, others: 1, lost: 15}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(totals{})); err != nil || diff != "" {
 		t.Errorf("%v, -want +got:\n%s", err, diff)
 	}
 }
@@ -126,11 +127,11 @@ func TestCountRecords(t *testing.T) {
 {"v":1,"event":"stop","lost_ringbuf":4,"lost_queue":2,"lost_output":1,"open":9}
 `
 	got, err := countRecords(strings.NewReader(records))
-	want := told{
+	want := totals{
 		transitions: map[string]int{"CLOSE>SYN_SENT": 1, "SYN_SENT>CLOSE": 1},
 		closes:      1, inferred: 1, lost: 7, open: 9,
 	}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(told{})); err != nil || diff != "" {
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(totals{})); err != nil || diff != "" {
 		t.Errorf("%v, -want +got:\n%s", err, diff)
 	}
 	if _, err := countRecords(strings.NewReader(`{"event":"start"}`)); err == nil {
@@ -139,7 +140,7 @@ func TestCountRecords(t *testing.T) {
 }
 
 func TestMissing(t *testing.T) {
-	got := told{transitions: map[string]int{"a>b": 5, "b>c": 12, "x>y": 100}}
+	got := totals{transitions: map[string]int{"a>b": 5, "b>c": 12, "x>y": 100}}
 	if n := got.missing([]string{"a>b", "b>c", "c>d"}, 10); n != 15 {
 		t.Errorf("%d missing, want 5 of a>b and 10 of c>d", n)
 	}
@@ -182,7 +183,7 @@ func TestParseMemory(t *testing.T) {
 	}
 }
 
-// TestCPUTime wants its own CPU time to grow while it works.
+// TestCPUTime checks that the test's own CPU time grows while it runs.
 func TestCPUTime(t *testing.T) {
 	before, err := cpuTime(os.Getpid())
 	if err != nil {

@@ -2,8 +2,8 @@
 // same load in the same run, and prints Markdown tables of medians with each
 // budget beside its figure.
 //
-// It needs root. The load lives in network namespaces of its own, which are
-// deleted at the end; every part is bounded and ends by itself.
+// It needs root. The load runs in network namespaces of its own, which are deleted
+// at the end. Every part is bounded and ends by itself.
 package main
 
 import (
@@ -50,6 +50,7 @@ var sections = []section{
 	{"stream", (*bench).stream},
 	{"start", (*bench).start},
 	{"views", (*bench).views},
+	{"filter", (*bench).filter},
 	{"memory", (*bench).memory},
 	{"million", (*bench).longRun},
 }
@@ -58,7 +59,7 @@ var sections = []section{
 type bench struct {
 	options
 	report report
-	log    io.Writer // what goes on
+	log    io.Writer // progress
 }
 
 func main() {
@@ -93,7 +94,7 @@ func parseArgs(args []string, stderr io.Writer) (options, error) {
 	fl.IntVar(&o.rounds, "rounds", 0, "`number` of rounds (default 5, or 2 with -quick)")
 	quick := fl.Bool("quick", false, "small numbers, to see whether the benchmark works")
 	million := fl.Bool("million", false, "also the long run of a million connections, 3 minutes")
-	list := fl.String("sections", "stream,start,views,memory", "`parts` to run, of stream, start, views, memory, million")
+	list := fl.String("sections", "stream,start,views,filter,memory", "`parts` to run, of stream, start, views, filter, memory, million")
 	if err := fl.Parse(args); err != nil {
 		return o, err
 	}
@@ -103,11 +104,6 @@ func parseArgs(args []string, stderr io.Writer) (options, error) {
 	o.sections = strings.Split(*list, ",")
 	if *million {
 		o.sections = append(o.sections, "million")
-	}
-	for _, name := range o.sections {
-		if !slices.ContainsFunc(sections, func(s section) bool { return s.name == name }) {
-			return o, fmt.Errorf("no section %q (-h lists them)", name)
-		}
 	}
 	if *quick {
 		o.connections, o.held, o.million = 6_000, 2_000, 20_000
@@ -119,10 +115,21 @@ func parseArgs(args []string, stderr io.Writer) (options, error) {
 			o.rounds = 2
 		}
 	}
-	if o.rounds < 1 {
-		return o, fmt.Errorf("-rounds %d: need at least one", o.rounds)
+	err := o.check()
+	return o, err
+}
+
+// check reports an option whose value makes no sense.
+func (o *options) check() error {
+	for _, name := range o.sections {
+		if !slices.ContainsFunc(sections, func(s section) bool { return s.name == name }) {
+			return fmt.Errorf("no section %q (-h lists them)", name)
+		}
 	}
-	return o, nil
+	if o.rounds < 1 {
+		return fmt.Errorf("-rounds %d: need at least one", o.rounds)
+	}
+	return nil
 }
 
 func run(ctx context.Context, o options, out, log io.Writer) error {
@@ -146,6 +153,10 @@ func run(ctx context.Context, o options, out, log io.Writer) error {
 	defer func() { _ = os.RemoveAll(dir) }() // it names what it could not remove, and that harms nobody
 	o.dir = dir
 
+	if o.nettrace, err = copyForAll(o.nettrace, dir); err != nil {
+		return err
+	}
+
 	b := &bench{options: o, report: report{w: out}, log: log}
 	b.report.heading(title(time.Now(), os.Args[1:]))
 	for _, s := range sections {
@@ -161,6 +172,16 @@ func run(ctx context.Context, o options, out, log io.Writer) error {
 	}
 	b.report.summary()
 	return b.report.err
+}
+
+// copyForAll copies a program to where every user may run it.
+func copyForAll(program, dir string) (string, error) {
+	b, err := os.ReadFile(program)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, filepath.Base(program))
+	return path, errors.Join(os.Chmod(dir, 0o755), os.WriteFile(path, b, 0o755))
 }
 
 func isDir(path string) bool {
@@ -184,7 +205,7 @@ func title(now time.Time, args []string) string {
 		kernel, runtime.NumCPU(), processor(), busy, now.Format(time.DateOnly), command)
 }
 
-// processor gives the model's name; not every architecture has it.
+// processor returns the model's name; not every architecture has it.
 func processor() string {
 	for line := range bytes.Lines(readFile("/proc/cpuinfo")) {
 		if key, value, ok := strings.Cut(string(line), ":"); ok && strings.TrimSpace(key) == "model name" {
@@ -194,7 +215,7 @@ func processor() string {
 	return runtime.GOARCH
 }
 
-// readFile gives a file's content, or nothing.
+// readFile returns a file's content, or nothing.
 func readFile(path string) []byte {
 	b, err := os.ReadFile(filepath.Clean(path))
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/nettrace/nettrace/internal/load"
 )
 
-// memory measures what the stream holds while many sockets are open: those that
-// were there before it, and those that it saw opened.
+// memory measures the stream's memory while many sockets are open: once when they
+// were open before it started, and once when it saw them open.
 func (b *bench) memory(ctx context.Context) error {
 	var rows [][]string
 	for _, before := range []bool{true, false} {
@@ -37,7 +37,7 @@ func (b *bench) memory(ctx context.Context) error {
 	return nil
 }
 
-// holding gives the memory of a nettrace and the share of a core that it takes
+// holding returns the memory of a nettrace and the share of a core that it uses
 // while nothing happens.
 func (b *bench) holding(ctx context.Context, before bool) (m memory, idle float64, err error) {
 	s, err := newScene()
@@ -79,9 +79,10 @@ func (b *bench) holding(ctx context.Context, before bool) (m memory, idle float6
 	return m, float64(after-spent) / float64(rest), err
 }
 
-// longRun makes a million connections in two halves, a third each closed by FIN,
-// by RST, and refused, and after each waits until the timewait sockets are gone:
-// the second half must find nothing left of the first.
+// longRun makes a million connections in two halves. Of each half a third is
+// closed by FIN, a third by RST, and a third is refused. After each half it waits
+// until the timewait sockets are gone, so memory that grows from the first to the
+// second half is a leak.
 func (b *bench) longRun(ctx context.Context) (err error) {
 	s, err := newScene()
 	if err != nil {
@@ -89,58 +90,85 @@ func (b *bench) longRun(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	s.nice = longRunNice
-	args := nettrace.command(b, s)
-	cmd := exec.Command(args[0], args[1:]...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.StdoutPipe()
+	p, err := b.pipe(s)
 	if err != nil {
 		return err
 	}
-	if err := nettrace.launch(cmd); err != nil {
-		return err
-	}
-	running := true
-	defer func() {
-		if running {
-			err = errors.Join(err, cmd.Process.Kill(), cmd.Wait())
-		}
-	}()
-	counted := make(chan error, 1)
-	var t told
-	go func() {
-		var err error
-		t, err = countRecords(out)
-		_, _ = io.Copy(io.Discard, out) // never let it wait for a reader
-		counted <- err
-	}()
-	halves, err := b.halves(ctx, s, cmd.Process.Pid)
+	defer func() { err = errors.Join(err, p.kill()) }()
+	halves, err := b.halves(ctx, s, p.cmd.Process.Pid)
 	if err != nil {
 		return err
 	}
-	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+	t, err := p.end()
+	if err != nil {
 		return err
-	}
-	if err := <-counted; err != nil {
-		return fmt.Errorf("%w: %s", err, stderr.Bytes())
-	}
-	running = false
-	if err := cmd.Wait(); err != nil {
-		return fmt.Errorf("%w: %s", err, stderr.Bytes())
 	}
 	b.reportLongRun(halves, t)
 	return nil
+}
+
+// piped is a nettrace whose records are counted as they come, by a pipe.
+type piped struct {
+	cmd     *exec.Cmd
+	stderr  bytes.Buffer
+	counted chan error
+	totals  totals // once counted has an answer
+	ended   bool
+}
+
+// pipe starts a nettrace and counts its records.
+func (b *bench) pipe(s *scene) (*piped, error) {
+	args := nettrace.command(b, s)
+	p := &piped{cmd: exec.Command(args[0], args[1:]...), counted: make(chan error, 1)}
+	p.cmd.Stderr = &p.stderr
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := nettrace.launch(p.cmd); err != nil {
+		return nil, err
+	}
+	go func() {
+		var err error
+		p.totals, err = countRecords(out)
+		_, _ = io.Copy(io.Discard, out) // never let it wait for a reader
+		p.counted <- err
+	}()
+	return p, nil
+}
+
+// end ends it as Ctrl-C does, and returns what it reported.
+func (p *piped) end() (totals, error) {
+	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
+		return totals{}, err
+	}
+	if err := <-p.counted; err != nil {
+		return totals{}, fmt.Errorf("%w: %s", err, p.stderr.Bytes())
+	}
+	p.ended = true
+	if err := p.cmd.Wait(); err != nil {
+		return totals{}, fmt.Errorf("%w: %s", err, p.stderr.Bytes())
+	}
+	return p.totals, nil
+}
+
+// kill ends what end has not.
+func (p *piped) kill() error {
+	if p.ended {
+		return nil
+	}
+	return errors.Join(p.cmd.Process.Kill(), p.cmd.Wait())
 }
 
 // longRunNice is the priority of the load in the long run, in which a third
 // process takes part of the processors: the one that reads and counts the records.
 const longRunNice = 10
 
-// half is what was measured of one half of the long run.
+// half holds what was measured in one half of the long run.
 type half struct {
 	connections, closes int
 	took                time.Duration
-	memory              memory // when the timewait sockets were gone
+	memory              memory // after the timewait sockets were gone
 }
 
 func (b *bench) halves(ctx context.Context, s *scene, pid int) ([2]half, error) {
@@ -181,7 +209,7 @@ func (b *bench) halves(ctx context.Context, s *scene, pid int) ([2]half, error) 
 	return halves, sleep(ctx, time.Second)
 }
 
-func (b *bench) reportLongRun(halves [2]half, t told) {
+func (b *bench) reportLongRun(halves [2]half, t totals) {
 	a, z := halves[0], halves[1]
 	peak := float64(z.memory.peak) / float64(a.memory.peak)
 	now := float64(z.memory.now) / float64(a.memory.now)

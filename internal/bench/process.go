@@ -8,15 +8,16 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 )
 
-// cpuTime gives the user and system time of a process and all its threads, those
-// that have ended included. The clock of a process is named by the complement of
-// its id (clock_getcpuclockid(3), include/linux/posix-timers_types.h).
+// cpuTime returns the user and system time of a process with all its threads,
+// ended ones included. The id of a process's clock is the complement of its pid
+// (clock_getcpuclockid(3), include/linux/posix-timers_types.h).
 func cpuTime(pid int) (time.Duration, error) {
 	const sched = 2 // CPUCLOCK_SCHED: counted by the scheduler, in ns
 	var ts unix.Timespec
@@ -26,7 +27,7 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(ts.Nano()), nil
 }
 
-// memory is what a process holds, in bytes.
+// memory is the memory of a process, in bytes.
 type memory struct {
 	peak, now, anonymous uint64
 }
@@ -56,16 +57,16 @@ func parseMemory(status []byte) memory {
 	return m
 }
 
-// bpfRun is what the kernel has counted of a BPF program.
+// bpfRun holds the kernel's counters of a BPF program.
 type bpfRun struct {
 	name  string
 	time  time.Duration
 	count uint64
-	// skipped is how often it was not run, since it ran already on that CPU.
+	// skipped counts recursion misses: the program already ran on that CPU.
 	skipped uint64
 }
 
-// bpfRuns gives the BPF programs that a process holds, by id.
+// bpfRuns returns the BPF programs that a process has open, by their id.
 func bpfRuns(pid int) (map[uint32]bpfRun, error) {
 	infos, err := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "fdinfo/*"))
 	if err != nil {
@@ -89,9 +90,8 @@ func bpfRuns(pid int) (map[uint32]bpfRun, error) {
 	return runs, nil
 }
 
-// parseProgramID finds the program in what the kernel tells of the descriptor of
-// a program or a link (bpf_prog_show_fdinfo and bpf_link_show_fdinfo,
-// kernel/bpf/syscall.c).
+// parseProgramID returns the program's id from the fdinfo file of a program or a
+// link (bpf_prog_show_fdinfo and bpf_link_show_fdinfo, kernel/bpf/syscall.c).
 func parseProgramID(fdinfo []byte) (id uint32, ok bool) {
 	for line := range bytes.Lines(fdinfo) {
 		if key, value, _ := strings.Cut(string(line), ":"); key == "prog_id" {
@@ -124,9 +124,13 @@ type sample struct {
 	wall, cpu time.Duration
 }
 
-// once runs a command in a scene, its output thrown away.
-func once(ctx context.Context, s *scene, args []string) (sample, error) {
+// once runs a command in a scene as a user and discards its output.
+func once(ctx context.Context, s *scene, args []string, uid uint32) (sample, error) {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Dir = "/"
+	if uid != 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	}
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	start := time.Now()

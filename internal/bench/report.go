@@ -26,7 +26,7 @@ func (r *report) printf(format string, args ...any) {
 func (r *report) heading(text string)   { r.printf("## %s\n\n", text) }
 func (r *report) paragraph(text string) { r.printf("%s\n\n", text) }
 
-// table writes a table with all columns but the first at the right.
+// table writes a table. All columns but the first are aligned to the right.
 func (r *report) table(title string, header []string, rows [][]string) {
 	r.printf("### %s\n\n", title)
 	widths := make([]int, len(header))
@@ -63,8 +63,7 @@ func (r *report) table(title string, header []string, rows [][]string) {
 	r.printf("\n")
 }
 
-// budget gives two cells: the limit that a figure must not exceed, and whether
-// it does.
+// budget returns two cells: the limit of a figure, and whether it is met.
 func (r *report) budget(figure, limit float64, text string) []string {
 	if figure <= limit {
 		r.met++
@@ -80,7 +79,7 @@ func (r *report) summary() {
 	}
 }
 
-// median gives the middle of some numbers, NaN for none.
+// median returns the median of some numbers, or NaN if there are none.
 func median(numbers []float64) float64 {
 	if len(numbers) == 0 {
 		return math.NaN()
@@ -93,7 +92,7 @@ func median(numbers []float64) float64 {
 	return (sorted[middle-1] + sorted[middle]) / 2
 }
 
-// medianOf gives the median of what f says of each item.
+// medianOf returns the median of f over all items.
 func medianOf[T any](items []T, f func(T) float64) float64 {
 	var numbers []float64
 	for _, item := range items {
@@ -102,8 +101,8 @@ func medianOf[T any](items []T, f func(T) float64) float64 {
 	return median(numbers)
 }
 
-// medianRatio gives the median of a's figures over b's of the same round: what
-// disturbs the machine for longer than a round disturbs both.
+// medianRatio divides a's figure by b's of the same round and returns the median
+// of these ratios. A disturbance that lasts longer than a round cancels out.
 func medianRatio[T any](a, b []T, f func(T) float64) float64 {
 	var ratios []float64
 	for i := range min(len(a), len(b)) {
@@ -112,7 +111,7 @@ func medianRatio[T any](a, b []T, f func(T) float64) float64 {
 	return median(ratios)
 }
 
-// number writes three digits or more, without an exponent.
+// number writes a number with at least three digits and without an exponent.
 func number(x float64) string {
 	switch abs := math.Abs(x); {
 	case math.IsNaN(x) || math.IsInf(x, 0):

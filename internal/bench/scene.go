@@ -13,9 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nettrace/nettrace/internal/load"
+	"github.com/nettrace/nettrace/internal/netns"
 )
 
-// scene is a network namespace of its own with a load in it.
+// scene is a network namespace with a load in it.
 type scene struct {
 	name string
 	path string // its file
@@ -23,18 +24,18 @@ type scene struct {
 	nice int // of the load
 }
 
-// scenes counts them, for their names.
+// scenes counts the scenes; the count is part of each name.
 var scenes int
 
-// holdMax is the number of connections that one process holds: both ends are its
-// files, of which it may have 20,000 on a small machine.
+// holdMax is how many connections one process holds. It has both ends open, and a
+// small machine allows it 20,000 files.
 const holdMax = 9000
 
-// newScene makes a namespace with its loopback up.
+// newScene makes a namespace with its loopback interface up.
 func newScene() (*scene, error) {
 	scenes++
 	name := fmt.Sprintf("nt-bench-%d-%d", os.Getpid(), scenes)
-	s := &scene{name: name, path: filepath.Join("/run/netns", name)}
+	s := &scene{name: name, path: filepath.Join(netns.Dir, name)}
 	if err := ip("netns", "add", name); err != nil {
 		return nil, err
 	}
@@ -48,7 +49,7 @@ func newScene() (*scene, error) {
 	return s, nil
 }
 
-// setLimits lets the namespace that it runs in take more than a load makes.
+// setLimits raises the limits of the current namespace above what a load makes.
 func setLimits() error {
 	for file, value := range map[string]string{
 		"ipv4/tcp_max_tw_buckets":  "2000000",
@@ -63,7 +64,7 @@ func setLimits() error {
 }
 
 func ip(args ...string) error {
-	// Not stopped by a signal: it also deletes the namespaces.
+	// Without a context: after a signal the namespaces must still be deleted.
 	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("ip %v: %w: %s", args, err, out)
 	}
@@ -79,11 +80,11 @@ func (s *scene) start(role string) (*load.Process, error) {
 		return nil, err
 	}
 	s.load = append(s.load, p)
-	// A role is played by the main thread, which has the id of the process.
+	// The main thread plays the role, and its id is that of the process.
 	return p, unix.Setpriority(unix.PRIO_PROCESS, p.PID(), s.nice)
 }
 
-// hold opens sockets, an even number of them, that stay until the end.
+// hold opens an even number of sockets, which stay open until stop.
 func (s *scene) hold(sockets int) error {
 	connections := sockets / 2
 	for first := 0; first < connections; first += holdMax {
@@ -96,6 +97,31 @@ func (s *scene) hold(sockets int) error {
 		}
 	}
 	return nil
+}
+
+// holdUDP opens UDP sockets of IPv4 on ports from 20000 on. The function closes them.
+func (s *scene) holdUDP(sockets int) (end func() error, err error) {
+	var open []int
+	end = func() (err error) {
+		for _, fd := range open {
+			err = errors.Join(err, unix.Close(fd))
+		}
+		return err
+	}
+	err = s.enter(func() error {
+		for n := range sockets {
+			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				return err
+			}
+			open = append(open, fd)
+			if err := unix.Bind(fd, &unix.SockaddrInet4{Port: 20_000 + n, Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return end, err
 }
 
 // stop ends the load.
@@ -114,21 +140,9 @@ func (s *scene) close() error {
 }
 
 // enter runs f on a thread in the namespace; what it starts is there as well.
-func (s *scene) enter(f func() error) error {
-	return onThread(func() error {
-		fd, err := unix.Open(s.path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return fmt.Errorf("%s: %w", s.path, err)
-		}
-		defer unix.Close(fd)
-		if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("enter %s: %w", s.path, err)
-		}
-		return f()
-	})
-}
+func (s *scene) enter(f func() error) error { return netns.Do(s.path, f) }
 
-// onThread runs f on a thread that nothing else will use.
+// onThread runs f on a thread of its own, which ends with f.
 func onThread(f func() error) error {
 	result := make(chan error)
 	go func() {
@@ -138,7 +152,7 @@ func onThread(f func() error) error {
 	return <-result
 }
 
-// sleep waits, unless the run is to end.
+// sleep waits for d, or until ctx ends.
 func sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():

@@ -20,31 +20,31 @@ type startup struct {
 	event    time.Duration // from exec to the first transition that can be read
 }
 
-// starting is a tracer and how its output is read.
+// starting is a tracer, and how its output is read line by line.
 type starting struct {
 	*peer
-	before             []string // makes it write each line at once
-	isSnapshot, isTold func(line []byte) bool
+	before              []string // words before the command that make it flush each line
+	isSnapshot, isEvent func(line []byte) bool
 }
 
 var startings = []starting{
 	{
 		peer:       nettrace,
 		isSnapshot: func(line []byte) bool { return bytes.Contains(line, []byte(`"event":"snapshot_end"`)) },
-		isTold:     func(line []byte) bool { return bytes.Contains(line, []byte(`"event":"tcp_state"`)) },
+		isEvent:    func(line []byte) bool { return bytes.Contains(line, []byte(`"event":"tcp_state"`)) },
 	},
 	{
 		peer:       tcpstates,
 		before:     []string{"stdbuf", "-oL"},
 		isSnapshot: func([]byte) bool { return false },
-		isTold: func(line []byte) bool {
+		isEvent: func(line []byte) bool {
 			_, _, ours := parseLine(line)
 			return ours
 		},
 	},
 }
 
-// start measures how long it takes until the first transition is told.
+// start measures the time from exec to the first transition reported.
 func (b *bench) start(ctx context.Context) error {
 	results := make(map[*peer][]startup)
 	for round := range b.rounds {
@@ -70,8 +70,8 @@ func (b *bench) start(ctx context.Context) error {
 	return nil
 }
 
-// startup starts a tracer while a client connects at full speed to a port that
-// is closed, until it has told of it.
+// startup starts a tracer while a client connects to a closed port at full speed,
+// and ends it after the first transition that it reports.
 func (b *bench) startup(ctx context.Context, st starting) (took startup, err error) {
 	s, err := newScene()
 	if err != nil {
@@ -105,7 +105,7 @@ func (b *bench) startup(ctx context.Context, st starting) (took startup, err err
 	if readErr != nil {
 		return took, errors.Join(fmt.Errorf("%s: %w: %s", st.name, readErr, stderr.Bytes()), cmd.Process.Kill(), cmd.Wait())
 	}
-	// It is in the middle of writing to a pipe that nobody reads any more.
+	// It still writes to a pipe that nobody reads, so an interrupt would not end it.
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
 	return took, nil
@@ -118,7 +118,7 @@ func (s *startup) read(out io.Reader, st starting, begin time.Time) error {
 		switch line := lines.Bytes(); {
 		case st.isSnapshot(line):
 			s.snapshot = time.Since(begin)
-		case st.isTold(line):
+		case st.isEvent(line):
 			s.event = time.Since(begin)
 			return nil
 		}

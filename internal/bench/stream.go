@@ -20,10 +20,10 @@ const clients = 2
 
 // churn is one round: connections made at full speed.
 type churn struct {
-	told
+	totals
 	took        time.Duration
 	connections int
-	cpu         time.Duration // of the tracer, while the load ran and until it was told
+	cpu         time.Duration // of the tracer, while the load ran and until all of it was reported
 	programs    []bpfRun      // of the tracer, in that time
 }
 
@@ -31,49 +31,71 @@ func (c churn) rate() float64        { return float64(c.connections) / c.took.Se
 func (c churn) all() float64         { return float64(c.total() + c.others) }
 func (c churn) cpuPerEvent() float64 { return float64(c.cpu) / c.all() }
 
-func (c churn) bpfPerEvent() float64 {
+func (c churn) bpfPerEvent() float64 { return float64(c.bpf()) / c.all() }
+
+// bpf is the run time of all programs.
+func (c churn) bpf() time.Duration {
 	sum := time.Duration(0)
 	for _, p := range c.programs {
 		sum += p.time
 	}
-	return float64(sum) / c.all()
+	return sum
 }
 
 // stream measures the stream at the full rate of connections, and what it costs
 // those who connect.
-func (b *bench) stream(ctx context.Context) error {
-	peers := []*peer{nil, bare, nettrace, tcpstates}
+func (b *bench) stream(ctx context.Context) (err error) {
+	var r streamResults
+	if r.rounds, err = b.streamRounds(ctx); err != nil {
+		return err
+	}
+	if r.counted, err = b.countedRounds(ctx); err != nil {
+		return err
+	}
+	b.reportStream(r)
+	return nil
+}
+
+// streamPeers are the programs that the stream is measured with; nil is none.
+var streamPeers = []*peer{nil, bare, nettrace, tcpstates}
+
+// streamRounds measures each peer once a round.
+func (b *bench) streamRounds(ctx context.Context) (map[*peer][]churn, error) {
 	rounds := make(map[*peer][]churn)
 	for round := range b.rounds {
-		for i := range peers {
-			p := peers[(round+i)%len(peers)] // none is always the first after the same
+		for i := range streamPeers {
+			p := streamPeers[(round+i)%len(streamPeers)] // none is always the first after the same
 			c, err := b.churn(ctx, p)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			b.progress("stream, round %d of %d: %s, %s connections a second", round+1, b.rounds, nameOf(p), number(c.rate()))
 			rounds[p] = append(rounds[p], c)
 		}
 	}
-	// Counting costs: it has rounds of its own.
+	return rounds, nil
+}
+
+// countedRounds measures the run time of BPF programs. Counting it costs, so it has
+// rounds of its own.
+func (b *bench) countedRounds(ctx context.Context) (map[*peer][]churn, error) {
 	stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
 	if err != nil {
-		return fmt.Errorf("count the run time of BPF programs: %w", err)
+		return nil, fmt.Errorf("count the run time of BPF programs: %w", err)
 	}
 	defer stats.Close()
 	counted := make(map[*peer][]churn)
 	for round := range min(b.rounds, 3) {
-		for _, p := range peers[1:] {
+		for _, p := range streamPeers[1:] {
 			c, err := b.churn(ctx, p)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			b.progress("BPF run time, round %d: %s, %s ns a transition", round+1, p.name, number(c.bpfPerEvent()))
 			counted[p] = append(counted[p], c)
 		}
 	}
-	b.reportStream(rounds, counted)
-	return nil
+	return counted, nil
 }
 
 func nameOf(p *peer) string {
@@ -113,7 +135,7 @@ func (b *bench) churn(ctx context.Context, p *peer) (c churn, err error) {
 	if err := t.end(); err != nil {
 		return c, err
 	}
-	c.told, err = t.told()
+	c.totals, err = t.totals()
 	return c, err
 }
 
@@ -143,7 +165,7 @@ func (c *churn) measure(ctx context.Context, s *scene, t *tracing) error {
 	return err
 }
 
-// bpfSince gives what ran between two counts, the longest first.
+// bpfSince returns what ran between two counts, the longest run time first.
 func bpfSince(before, after map[uint32]bpfRun) []bpfRun {
 	var runs []bpfRun
 	for id, run := range after {
@@ -158,7 +180,7 @@ func bpfSince(before, after map[uint32]bpfRun) []bpfRun {
 	return runs
 }
 
-// connect has clients make connections in parallel, and gives the time of it.
+// connect has clients make connections in parallel and returns how long that took.
 func (s *scene) connect(first, count int, ending load.Ending) (time.Duration, error) {
 	var players []*load.Process
 	for i := range clients {
@@ -182,71 +204,104 @@ func (s *scene) connect(first, count int, ending load.Ending) (time.Duration, er
 	return time.Since(start), nil
 }
 
-func (b *bench) reportStream(rounds, counted map[*peer][]churn) {
-	both := func(f func(*peer) string) []string { return []string{f(nettrace), f(tcpstates)} }
-	row := func(name, untraced, least string, cells, budget []string) []string {
-		return slices.Concat([]string{name, untraced, least}, cells, budget)
-	}
-	rate := func(p *peer) string { return number(medianOf(rounds[p], churn.rate)) }
-	rows := [][]string{row("connections per second", rate(nil), rate(bare), both(rate), nil)}
+// streamResults are the rounds of each peer; those of no peer are untraced.
+type streamResults struct {
+	rounds  map[*peer][]churn
+	counted map[*peer][]churn // rounds in which the run time of BPF was counted
+}
 
-	slowdown := func(p *peer) float64 { return 1 - medianRatio(rounds[p], rounds[nil], churn.rate) }
-	ours, theirs := slowdown(nettrace), slowdown(tcpstates)
-	rows = append(rows, row("slowdown", "", percent(slowdown(bare)), []string{percent(ours), percent(theirs)}, b.report.budget(ours, 0.1, "10 %")))
+// slowdown returns by how much a peer slows connections down.
+func (r streamResults) slowdown(p *peer) float64 {
+	return 1 - medianRatio(r.rounds[p], r.rounds[nil], churn.rate)
+}
+
+// total adds up a number over a peer's rounds.
+func (r streamResults) total(p *peer, of func(churn) int) int {
+	sum := 0
+	for _, c := range r.rounds[p] {
+		sum += of(c)
+	}
+	return sum
+}
+
+// missing returns how many transitions a peer did not report.
+func (r streamResults) missing(p *peer) int {
+	return r.total(p, func(c churn) int { return c.missing(p.walk, c.connections) })
+}
+
+// streamRow is a row of the table: cells are those of nettrace and tcpstates.
+func streamRow(name, untraced, least string, cells, budget []string) []string {
+	return slices.Concat([]string{name, untraced, least}, cells, budget)
+}
+
+// ofBoth returns the cells of nettrace and tcpstates.
+func ofBoth(cell func(*peer) string) []string { return []string{cell(nettrace), cell(tcpstates)} }
+
+// speedRows are the rows of what tracing costs those who connect.
+func (b *bench) speedRows(r streamResults) [][]string {
+	rate := func(p *peer) string { return number(medianOf(r.rounds[p], churn.rate)) }
+	ours, theirs := r.slowdown(nettrace), r.slowdown(tcpstates)
+	rows := [][]string{
+		streamRow("connections per second", rate(nil), rate(bare), ofBoth(rate), nil),
+		streamRow("slowdown", "", percent(r.slowdown(bare)), []string{percent(ours), percent(theirs)}, b.report.budget(ours, 0.1, "10 %")),
+	}
 	if theirs > 0 {
-		rows = append(rows, row("as a part of tcpstates'", "", "", []string{percent(ours / theirs), ""},
+		rows = append(rows, streamRow("as a part of tcpstates'", "", "", []string{percent(ours / theirs), ""},
 			b.report.budget(ours/theirs, 0.5, "50 %")))
 	}
+	return rows
+}
 
-	total := func(p *peer, f func(churn) int) int {
-		sum := 0
-		for _, c := range rounds[p] {
-			sum += f(c)
-		}
-		return sum
-	}
-	sum := func(f func(churn) int) []string {
-		return both(func(p *peer) string { return thousands(total(p, f)) })
-	}
-	missing := func(p *peer) int {
-		return total(p, func(c churn) int { return c.missing(p.walk, c.connections) })
+// countRows are the rows of what was reported, and what was not.
+func (b *bench) countRows(r streamResults) [][]string {
+	sum := func(of func(churn) int) []string {
+		return ofBoth(func(p *peer) string { return thousands(r.total(p, of)) })
 	}
 	lost := func(c churn) int { return c.lost }
 	inferred := func(c churn) int { return c.inferred }
-	expected := len(nettrace.walk) * total(nil, func(c churn) int { return c.connections })
-	rows = append(
-		rows,
-		row("transitions told", "", "", sum(func(c churn) int { return c.total() }), nil),
-		row("not told, of "+thousands(expected), "", "", both(func(p *peer) string { return thousands(missing(p)) }),
-			b.report.budget(float64(missing(nettrace)), 0, "0")),
-		row("said to be lost", "", "", sum(lost), b.report.budget(float64(total(nettrace, lost)), 0, "0")),
-		row("found by comparing with the kernel", "", "", []string{thousands(total(nettrace, inferred)), ""}, nil),
-	)
-
-	micros := func(results map[*peer][]churn, f func(churn) float64) ([]string, float64) {
-		return both(func(p *peer) string { return number(medianOf(results[p], f)/1e3) + " µs" }), medianOf(results[nettrace], f) / 1e3
+	expected := len(nettrace.walk) * r.total(nil, func(c churn) int { return c.connections })
+	return [][]string{
+		streamRow("transitions told", "", "", sum(func(c churn) int { return c.total() }), nil),
+		streamRow("not told, of "+thousands(expected), "", "", ofBoth(func(p *peer) string { return thousands(r.missing(p)) }),
+			b.report.budget(float64(r.missing(nettrace)), 0, "0")),
+		streamRow("said to be lost", "", "", sum(lost), b.report.budget(float64(r.total(nettrace, lost)), 0, "0")),
+		streamRow("found by comparing with the kernel", "", "", []string{thousands(r.total(nettrace, inferred)), ""}, nil),
 	}
-	cells, spent := micros(rounds, churn.cpuPerEvent)
-	rows = append(rows, row("CPU per transition, user and system", "", "", cells, b.report.budget(spent, 0.6, "0.6 µs")))
-	cells, spent = micros(counted, churn.bpfPerEvent)
-	rows = append(rows, row("BPF run time per transition", "", number(medianOf(counted[bare], churn.bpfPerEvent)/1e3)+" µs", cells, b.report.budget(spent, 0.5, "0.5 µs")))
+}
+
+// costRows are the rows of what a transition costs.
+func (b *bench) costRows(r streamResults) [][]string {
+	micros := func(results []churn, f func(churn) float64) float64 { return medianOf(results, f) / 1e3 }
+	cell := func(micros float64) string { return number(micros) + " µs" }
+	cpu := func(p *peer) string { return cell(micros(r.rounds[p], churn.cpuPerEvent)) }
+	bpf := func(p *peer) string { return cell(micros(r.counted[p], churn.bpfPerEvent)) }
+	return [][]string{
+		streamRow("CPU per transition, user and system", "", "", ofBoth(cpu),
+			b.report.budget(micros(r.rounds[nettrace], churn.cpuPerEvent), 0.6, "0.6 µs")),
+		streamRow("BPF run time per transition", "", bpf(bare), ofBoth(bpf),
+			b.report.budget(micros(r.counted[nettrace], churn.bpfPerEvent), 0.5, "0.5 µs")),
+	}
+}
+
+func (b *bench) reportStream(r streamResults) {
 	b.report.table(
-		fmt.Sprintf("The stream: %s connections at full speed, %d rounds", thousands(rounds[nil][0].connections), b.rounds),
-		[]string{"", "untraced", bare.name, "nettrace", "tcpstates", "budget", ""}, rows)
+		fmt.Sprintf("The stream: %s connections at full speed, %d rounds", thousands(r.rounds[nil][0].connections), b.rounds),
+		[]string{"", "untraced", bare.name, "nettrace", "tcpstates", "budget", ""},
+		slices.Concat(b.speedRows(r), b.countRows(r), b.costRows(r)))
 	b.report.paragraph("A connection is opened and closed by its client; both of its ends are in one network namespace. " +
 		"nettrace traces that namespace alone and writes NDJSON to a file; tcpstates traces all of them and writes text, and " +
 		"its cost is divided by all its lines. The bare program is the least there can be: it writes time, socket and states of " +
 		"each transition to a ring buffer that nobody reads. Numbers of transitions are sums of all rounds, the rest are medians, and the " +
 		"slowdown is the median of each round's own.")
 	for _, p := range []*peer{nettrace, tcpstates} {
-		if extra := besides(p, rounds[p]); extra != "" {
+		if extra := besides(p, r.rounds[p]); extra != "" {
 			b.report.paragraph(p.name + " told besides what each connection must walk through: " + extra + ".")
 		}
 	}
-	b.reportPrograms(counted)
+	b.reportPrograms(r.counted)
 }
 
-// besides lists what was told that belongs to no walk, by number.
+// besides lists the transitions that belong to no walk, the most frequent first.
 func besides(p *peer, rounds []churn) string {
 	sum := make(map[string]int)
 	for _, c := range rounds {
@@ -261,7 +316,7 @@ func besides(p *peer, rounds []churn) string {
 	return strings.Join(list, ", ")
 }
 
-// reportPrograms tells which BPF programs the run time went to.
+// reportPrograms reports how the run time is spread over the BPF programs.
 func (b *bench) reportPrograms(counted map[*peer][]churn) {
 	var rows [][]string
 	for _, p := range []*peer{nettrace, tcpstates} {

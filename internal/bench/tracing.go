@@ -22,21 +22,22 @@ import (
 	"github.com/nettrace/nettrace/internal/load"
 )
 
-// firstConnection is the number of the first connection of the load: far from
-// those of the tests, so that tcpstates, which traces all namespaces, can be
-// asked about this load alone.
+// firstConnection is the number of the load's first connection. tcpstates traces
+// all namespaces, so the benchmark's connections have numbers of their own, far
+// from those of the tests.
 const firstConnection = 3_000_000
 
 // peer is a program that traces TCP states.
 type peer struct {
 	name    string
 	command func(b *bench, s *scene) []string
-	// prepare is run on the thread that starts it.
+	// prepare runs on the thread that starts the program.
 	prepare func() error
-	// ready reports whether it traces from here on, by its output so far.
+	// ready reports from the output so far whether the program traces already.
 	ready func(pid int, out []byte) bool
-	count func(out io.Reader, stderr []byte) (told, error)
-	// walk is what it tells of a connection that the client closes first.
+	count func(out io.Reader, stderr []byte) (totals, error)
+	// walk holds the transitions it reports of a connection that the client
+	// closes first.
 	walk []string
 }
 
@@ -47,7 +48,7 @@ var nettrace = &peer{
 	},
 	prepare: func() error { return nil },
 	ready:   func(_ int, out []byte) bool { return bytes.Contains(out, []byte(`"event":"snapshot_end"`)) },
-	count:   func(out io.Reader, _ []byte) (told, error) { return countRecords(out) },
+	count:   func(out io.Reader, _ []byte) (totals, error) { return countRecords(out) },
 	walk:    append([]string{"FIN_WAIT2>TIME_WAIT"}, commonWalk...),
 }
 
@@ -60,25 +61,27 @@ var tcpstates = &peer{
 	walk:    append([]string{"FIN_WAIT2>CLOSE"}, commonWalk...),
 }
 
-// commonWalk is the walk of both ends of a connection, but for the client's last
-// step: there the tracepoint says CLOSE for TIME_WAIT.
+// commonWalk holds the transitions of both ends of a connection, without the
+// client's last one. That one differs: the tracepoint reports CLOSE where nettrace
+// reports TIME_WAIT.
 var commonWalk = []string{
 	"CLOSE>SYN_SENT", "SYN_SENT>ESTABLISHED", "ESTABLISHED>FIN_WAIT1", "FIN_WAIT1>FIN_WAIT2",
 	"LISTEN>SYN_RECV", "SYN_RECV>ESTABLISHED", "ESTABLISHED>CLOSE_WAIT", "CLOSE_WAIT>LAST_ACK", "LAST_ACK>CLOSE",
 }
 
-// told is what a tracer told of a load.
-type told struct {
+// totals counts what a tracer reported of a load.
+type totals struct {
 	transitions map[string]int // of the load, by "OLD>NEW"
 	others      int            // of other namespaces
-	closes      int            // connections told as closed
+	closes      int            // connections reported as closed
 	inferred    int            // transitions found by comparing with the kernel's table
-	lost        int            // transitions or records that it says are missing
+	lost        int            // transitions or records that it reports as missing
 	open        int            // connections left in its table
 }
 
-// besides gives the transitions that are none of so many walks.
-func (t *told) besides(walk []string, connections int) map[string]int {
+// besides returns the transitions that are left when the walks of a number of
+// connections are taken away.
+func (t *totals) besides(walk []string, connections int) map[string]int {
 	extra := make(map[string]int)
 	for step, n := range t.transitions {
 		if slices.Contains(walk, step) {
@@ -91,15 +94,15 @@ func (t *told) besides(walk []string, connections int) map[string]int {
 	return extra
 }
 
-func (t *told) add(old, state []byte) {
+func (t *totals) add(old, state []byte) {
 	if t.transitions == nil {
 		t.transitions = make(map[string]int)
 	}
 	t.transitions[string(old)+">"+string(state)]++
 }
 
-// total gives the number of transitions.
-func (t *told) total() int {
+// total returns the number of transitions.
+func (t *totals) total() int {
 	sum := 0
 	for _, n := range t.transitions {
 		sum += n
@@ -107,9 +110,9 @@ func (t *told) total() int {
 	return sum
 }
 
-// missing gives how many transitions of a walk are missing for a number of
-// connections, whatever else was told.
-func (t *told) missing(walk []string, connections int) int {
+// missing returns how many transitions of a walk are missing, if each of a number
+// of connections walked through it. Other transitions do not make up for them.
+func (t *totals) missing(walk []string, connections int) int {
 	sum := 0
 	for _, step := range walk {
 		sum += max(connections-t.transitions[step], 0)
@@ -117,9 +120,9 @@ func (t *told) missing(walk []string, connections int) int {
 	return sum
 }
 
-// countRecords reads nettrace's NDJSON, of which it wants the end.
-func countRecords(out io.Reader) (told, error) {
-	var t told
+// countRecords reads nettrace's NDJSON. Without a stop record it fails.
+func countRecords(out io.Reader) (totals, error) {
+	var t totals
 	var last []byte
 	lines := bufio.NewScanner(out)
 	lines.Buffer(make([]byte, 64<<10), 64<<10)
@@ -153,7 +156,7 @@ func countRecords(out io.Reader) (told, error) {
 	return t, nil
 }
 
-// field gives the value of a string in a record that holds no escapes.
+// field returns the value of a string member. The string must hold no escapes.
 func field(record []byte, key string) []byte {
 	_, after, _ := bytes.Cut(record, []byte(`"`+key+`":"`))
 	value, _, _ := bytes.Cut(after, []byte(`"`))
@@ -163,8 +166,8 @@ func field(record []byte, key string) []byte {
 var lostEvents = regexp.MustCompile(`(?i)lost (\d+) events`)
 
 // countLines reads what tcpstates wrote.
-func countLines(out io.Reader, stderr []byte) (told, error) {
-	var t told
+func countLines(out io.Reader, stderr []byte) (totals, error) {
+	var t totals
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		old, state, ours := parseLine(lines.Bytes())
@@ -185,9 +188,9 @@ func countLines(out io.Reader, stderr []byte) (told, error) {
 	return t, lines.Err()
 }
 
-// parseLine gives the states of a line of tcpstates, nil if it is none, and
-// whether it is of the load. A command's name may hold spaces, so the line is
-// read from its end: LADDR LPORT RADDR RPORT OLDSTATE -> NEWSTATE MS.
+// parseLine returns the two states of a line of tcpstates, or nil if it is no
+// transition, and whether it belongs to the load. A command's name may hold
+// spaces, so the line is read from its end: LADDR LPORT RADDR RPORT OLDSTATE -> NEWSTATE MS.
 func parseLine(line []byte) (old, state []byte, ours bool) {
 	fields := bytes.Fields(line)
 	n := len(fields)
@@ -206,8 +209,8 @@ func parseLine(line []byte) (old, state []byte, ours bool) {
 	return fields[n-4], fields[n-2], ours
 }
 
-// mountTracefs mounts tracefs, by which libbpf finds a tracepoint, for the
-// calling thread and what it starts where the machine does not have it mounted.
+// mountTracefs mounts tracefs where the machine has not. libbpf looks up
+// tracepoints there. Only the calling thread and what it starts see the mount.
 func mountTracefs() error {
 	const dir = "/sys/kernel/tracing"
 	if isDir(dir+"/events") || isDir("/sys/kernel/debug/tracing/events") {
@@ -250,7 +253,7 @@ type tracing struct {
 
 // trace starts a peer and waits until it traces.
 func (b *bench) trace(ctx context.Context, p *peer, s *scene) (*tracing, error) {
-	t := &tracing{peer: p, path: filepath.Join(b.dir, p.name)}
+	t := &tracing{peer: p, path: filepath.Join(b.dir, p.name+".out")}
 	out, err := os.Create(t.path)
 	if err != nil {
 		return nil, err
@@ -319,7 +322,7 @@ func (t *tracing) settle(ctx context.Context) error {
 	return fmt.Errorf("%s does not come to rest", t.peer.name)
 }
 
-// end ends the peer; ending one that has ended is nothing.
+// end ends the peer. If it has ended already, end does nothing.
 func (t *tracing) end() error {
 	if t.ended {
 		return nil
@@ -331,7 +334,7 @@ func (t *tracing) end() error {
 	return nil
 }
 
-// interrupt ends a process as Ctrl-C does, in ten seconds at most.
+// interrupt ends a process as Ctrl-C does, and kills it after ten seconds.
 func interrupt(cmd *exec.Cmd) error {
 	if err := cmd.Process.Signal(os.Interrupt); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
@@ -344,11 +347,11 @@ func interrupt(cmd *exec.Cmd) error {
 	return nil
 }
 
-// told reads what an ended peer told.
-func (t *tracing) told() (told, error) {
+// totals counts what a peer reported. The peer must have ended.
+func (t *tracing) totals() (totals, error) {
 	f, err := os.Open(t.path)
 	if err != nil {
-		return told{}, err
+		return totals{}, err
 	}
 	defer f.Close()
 	return t.peer.count(f, t.stderr.Bytes())

@@ -14,17 +14,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Churn gives the role of doing to TCP sockets, for a time, everything that a
-// program can: listen with and without bind, connect from and to IPv4, IPv6 and
-// v4-mapped addresses, to listeners, to nobody and to itself (simultaneous open
-// and close), accept or not, close, half-close, reset, disconnect, overflow
-// backlogs, hand sockets to other processes. What is open in the end stays open
-// until Stop. The seed decides what is done.
+// Churn returns the role that does to TCP sockets at random whatever a program can
+// do: listen with and without bind; connect over IPv4, IPv6 and v4-mapped
+// addresses, to listeners, to closed ports and to itself (simultaneous open and
+// close); accept or not; close, half-close, reset and disconnect; overflow
+// backlogs; hand sockets to other processes. It stops after d. Sockets that are
+// still open then stay open until Stop. The same seed draws the same actions.
 func Churn(seed uint64, d time.Duration) string {
 	return fmt.Sprintf("churn %d %d", seed, d)
 }
 
-// churn is the state of the role. All descriptors do not block.
+// churn is the state of the role. No descriptor blocks.
 type churn struct {
 	rnd       *rand.Rand
 	listeners []listener
@@ -38,7 +38,7 @@ type listener struct {
 	ipv6     bool
 }
 
-// Bounds of what is open at a time.
+// How many of each may be open at a time.
 const (
 	maxListeners = 12
 	maxSocks     = 150
@@ -82,8 +82,8 @@ func (c *churn) socket(ipv6 bool) (int, error) {
 	return unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 }
 
-// loopback gives an address of the loopback interface; mapped is the v4-mapped
-// form of the IPv4 one.
+// loopback returns the loopback address with a port. With ipv6 and mapped it is
+// ::ffff:127.0.0.1.
 func loopback(ipv6, mapped bool, port int) unix.Sockaddr {
 	switch {
 	case !ipv6:
@@ -126,20 +126,6 @@ func (c *churn) listen() error {
 	return err
 }
 
-func localPort(fd int) (int, error) {
-	a, err := unix.Getsockname(fd)
-	if err != nil {
-		return 0, err
-	}
-	switch a := a.(type) {
-	case *unix.SockaddrInet4:
-		return a.Port, nil
-	case *unix.SockaddrInet6:
-		return a.Port, nil
-	}
-	return 0, fmt.Errorf("a socket name of type %T", a)
-}
-
 func (c *churn) unlisten() error {
 	if len(c.listeners) < 3 {
 		return nil
@@ -153,8 +139,8 @@ func (c *churn) unlisten() error {
 // connect connects to a listener. A full backlog leaves it in SYN_SENT.
 func (c *churn) connect() error { return c.connectFrom(0) }
 
-// connectBound does so from a port of a few, which are used again while their
-// former connection is in TIME_WAIT.
+// connectBound connects from one of 40 ports, so that a port is used again while
+// its former connection is still in TIME_WAIT.
 func (c *churn) connectBound() error { return c.connectFrom(20000 + c.rnd.IntN(40)) }
 
 func (c *churn) connectFrom(port int) error {
@@ -238,7 +224,7 @@ func (c *churn) accept() error {
 	return c.keep(fd)
 }
 
-// take takes a socket out of those that are open; ok is false when there is none.
+// take removes a random socket from the open ones. ok is false if there is none.
 func (c *churn) take() (fd int, ok bool) {
 	n := len(c.socks)
 	if n == 0 {
@@ -266,8 +252,8 @@ func (c *churn) reset() error {
 	return errors.Join(unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}), unix.Close(fd))
 }
 
-// with does something to a socket that stays open. Errors of sockets that their
-// peers ended are part of the game.
+// with calls f on a random open socket, which stays open. Errors that come from
+// what the peer did are ignored.
 func (c *churn) with(f func(fd int) error) error {
 	if len(c.socks) == 0 {
 		return nil
@@ -288,16 +274,17 @@ func (c *churn) halfClose() error {
 	return c.with(func(fd int) error { return unix.Shutdown(fd, how) })
 }
 
-// disconnect is connect(AF_UNSPEC): the socket may connect again.
-func (c *churn) disconnect() error {
-	return c.with(func(fd int) error {
-		var unspec unix.RawSockaddr // AF_UNSPEC is 0
-		_, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&unspec)), unix.SizeofSockaddrInet4)
-		if errno != 0 {
-			return errno
-		}
-		return nil
-	})
+// disconnect calls connect with AF_UNSPEC. The socket may connect again afterwards.
+func (c *churn) disconnect() error { return c.with(Disconnect) }
+
+// Disconnect calls connect with AF_UNSPEC.
+func Disconnect(fd int) error {
+	var unspec unix.RawSockaddr // AF_UNSPEC is 0
+	_, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&unspec)), unix.SizeofSockaddrInet4)
+	if errno != 0 {
+		return errno
+	}
+	return nil
 }
 
 func (c *churn) exchange() error {
@@ -311,7 +298,7 @@ func (c *churn) exchange() error {
 	})
 }
 
-// hold hands some of the sockets to another process, which keeps them open.
+// hold passes some of the sockets to another process, which keeps them open.
 func (c *churn) hold() error {
 	if len(c.holders) >= maxHolders || len(c.socks) < 10 || c.rnd.IntN(20) > 0 {
 		return nil
@@ -322,6 +309,11 @@ func (c *churn) hold() error {
 	}
 	cmd := exec.Command(exe)
 	cmd.Env = append(os.Environ(), roleVar+"=hold ")
+	defer func() {
+		for _, f := range cmd.ExtraFiles {
+			f.Close()
+		}
+	}()
 	var handed []int
 	for range 5 {
 		fd := c.socks[c.rnd.IntN(len(c.socks))]
@@ -332,11 +324,19 @@ func (c *churn) hold() error {
 		}
 		cmd.ExtraFiles = append(cmd.ExtraFiles, os.NewFile(uintptr(dup), "socket"))
 	}
-	defer func() {
-		for _, f := range cmd.ExtraFiles {
-			f.Close()
+	if err := c.startHolder(cmd); err != nil {
+		return err
+	}
+	for _, fd := range handed { // Start made the shared file descriptions blocking
+		if err := unix.SetNonblock(fd, true); err != nil {
+			return err
 		}
-	}()
+	}
+	return nil
+}
+
+// startHolder starts a process that holds sockets, and waits until it has them.
+func (c *churn) startHolder(cmd *exec.Cmd) error {
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return err
@@ -348,11 +348,6 @@ func (c *churn) hold() error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	for _, fd := range handed { // Start makes what it hands on block, here too
-		if err := unix.SetNonblock(fd, true); err != nil {
-			return err
-		}
-	}
 	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
 		return fmt.Errorf("a holder of sockets: %w", err)
 	}
@@ -360,7 +355,7 @@ func (c *churn) hold() error {
 	return nil
 }
 
-// hold keeps what was inherited open until the input ends.
+// hold keeps the inherited sockets open until the input ends.
 func hold() error {
 	fmt.Println("ready")
 	_, err := io.Copy(io.Discard, os.Stdin)

@@ -1,10 +1,11 @@
-// Package load makes TCP connections for tests and benchmarks, at full speed and
-// each one known by its destination: a server that answers every address of
-// 127.64.0.0/10, and clients that walk through those addresses. The amount is
-// bounded, and the server ends with its standard input.
+// Package load makes TCP connections for tests and benchmarks at full speed. A
+// server answers on every address of 127.64.0.0/10, and clients connect to one
+// address after the other, so the destination identifies a connection. Clients
+// make a bounded number of connections; the server ends when its standard input
+// does.
 //
-// Roles run in processes of their own, started by Start from the same binary:
-// the binary calls Main first thing.
+// A role, such as server or client, runs in a process of its own. Start starts it
+// from the same binary, which must call Main before anything else.
 package load
 
 import (
@@ -21,12 +22,14 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nettrace/nettrace/internal/netns"
 )
 
 // roleVar holds the words of a role in the environment of its process.
 const roleVar = "NETTRACE_LOAD"
 
-// The ports of the server, and one that nobody listens on.
+// The server's port, and a port that nobody listens on.
 const (
 	Port       = 7000
 	ClosedPort = 7001
@@ -43,17 +46,17 @@ const (
 	endings
 )
 
-// EndingOf gives the ending of connection n: a third each.
+// EndingOf returns the ending of connection n. Each ending has a third of them.
 func EndingOf(n int) Ending { return Ending(n % int(endings)) }
 
-// Address gives the destination of connection n, below 4,194,303.
+// Address returns the destination of connection n. n must be below 4,194,303.
 func Address(n int) netip.Addr {
 	n++
 	return netip.AddrFrom4([4]byte{127, 64 + byte(n>>16), byte(n >> 8), byte(n)})
 }
 
-// Number gives the connection whose destination is a; ok is false for addresses
-// that are none.
+// Number returns the connection whose destination is a. ok is false if a is no
+// destination of the load.
 func Number(a netip.Addr) (n int, ok bool) {
 	if a = a.Unmap(); !a.Is4() {
 		return 0, false
@@ -70,33 +73,40 @@ type Process struct {
 	lines *bufio.Reader
 }
 
-// Server gives the role of accepting connections until its input ends.
+// Server returns the role that accepts connections until its input ends.
 func Server() string { return "server" }
 
-// Client gives the role of making connections first to first+count-1, with only
-// endings of one kind unless ending is negative.
+// Client returns the role that makes connections first to first+count-1. All end
+// as ending says, or in all ways in turn if it is negative.
 func Client(first, count int, ending Ending) string {
 	return fmt.Sprintf("client %d %d %d", first, count, ending)
 }
 
-// Story gives the role of one connection of each kind, both sides in one process:
-// see TestStreamStory of the command.
+// Story returns the role that makes one connection of each kind, with both sides
+// in one process. TestStreamStory in cmd/nettrace lists what must be reported.
 func Story() string { return "story" }
 
-// Holder gives the role of opening connections first to first+count-1 to itself
-// and holding them.
+// Holder returns the role that opens connections first to first+count-1 to itself
+// and keeps them open.
 func Holder(first, count int) string { return fmt.Sprintf("holder %d %d", first, count) }
 
-// Start starts a role in the network namespace of the file netns (empty: the
+// Start starts a role in the network namespace of the file path (empty: the
 // current one). It returns when the role is ready to begin.
-func Start(role, netns string) (*Process, error) {
+func Start(role, path string) (*Process, error) {
+	return startRole(role + " " + path)
+}
+
+// startRole starts a role that inherits files. The last word of the role is the
+// path of its namespace.
+func startRole(role string, files ...*os.File) (*Process, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	p := &Process{cmd: exec.Command(exe)}
-	p.cmd.Env = append(os.Environ(), roleVar+"="+role+" "+netns)
+	p.cmd.Env = append(os.Environ(), roleVar+"="+role)
 	p.cmd.Stderr = os.Stderr
+	p.cmd.ExtraFiles = files
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
@@ -114,7 +124,7 @@ func Start(role, netns string) (*Process, error) {
 	return p, nil
 }
 
-// PID gives the process id.
+// PID returns the process id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Go lets a client begin.
@@ -140,7 +150,7 @@ func (p *Process) Stop() error {
 	return errors.Join(p.stdin.Close(), p.cmd.Wait())
 }
 
-// Kill ends the role in the middle of what it does and waits for it.
+// Kill kills the role in the middle of its work and waits for it.
 func (p *Process) Kill() error {
 	if err := p.cmd.Process.Kill(); err != nil {
 		return err
@@ -149,14 +159,14 @@ func (p *Process) Kill() error {
 	return nil
 }
 
-// Main plays the role that this process was started for and exits, or returns
-// at once when it was not started by Start.
+// Main plays the role that Start started this process for, and exits. It returns
+// at once if the process was not started by Start.
 func Main() {
 	role := os.Getenv(roleVar)
 	if role == "" {
 		return
 	}
-	runtime.LockOSThread() // of the network namespace, and to be quick
+	runtime.LockOSThread() // setns acts on the thread; staying on it is also faster
 	if err := play(strings.Split(role, " ")); err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
 		os.Exit(1)
@@ -165,30 +175,25 @@ func Main() {
 }
 
 func play(words []string) error {
-	netns := words[len(words)-1]
-	if netns != "" {
-		fd, err := unix.Open(netns, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return fmt.Errorf("%s: %w", netns, err)
-		}
-		if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("enter %s: %w", netns, err)
+	if path := words[len(words)-1]; path != "" {
+		if err := netns.Enter(path); err != nil {
+			return err
 		}
 	}
 	switch words[0] {
 	case "server":
 		return serve()
 	case "story":
-		return asClient(tellStory)
+		return asClient(playStory)
 	case "hold":
 		return hold()
-	case "churn":
-		seed, err1 := strconv.ParseUint(words[1], 10, 64)
+	case "churn", "workers", "worker":
+		number, err1 := strconv.ParseUint(words[1], 10, 64)
 		d, err2 := strconv.ParseInt(words[2], 10, 64)
 		if err := errors.Join(err1, err2); err != nil {
 			return err
 		}
-		return asClient(func() error { return playChurn(seed, time.Duration(d)) })
+		return asClient(func() error { return playFor(words[0], number, time.Duration(d)) })
 	}
 	first, err1 := strconv.Atoi(words[1])
 	count, err2 := strconv.Atoi(words[2])
@@ -205,19 +210,22 @@ func play(words []string) error {
 	return asClient(func() error { return connectAll(first, count, Ending(ending)) })
 }
 
-// serve accepts one connection after the other and closes it when the client has.
+// playFor plays a role that ends after d.
+func playFor(role string, number uint64, d time.Duration) error {
+	switch role {
+	case "workers":
+		return playWorkers(int(number), d)
+	case "worker":
+		return playWorker(number, d)
+	}
+	return playChurn(number, d)
+}
+
+// serve accepts one connection after the other, and closes each one after the
+// client has.
 func serve() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := listenAt(&unix.SockaddrInet4{Port: Port}, 65535)
 	if err != nil {
-		return err
-	}
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
-		return err
-	}
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: Port}); err != nil {
-		return err
-	}
-	if err := unix.Listen(fd, 65535); err != nil {
 		return err
 	}
 	go func() {
@@ -247,7 +255,7 @@ func serve() error {
 	}
 }
 
-// asClient runs f between "go" and "done", and stays until the input ends.
+// asClient waits for "go", runs f, prints "done" and waits for the end of the input.
 func asClient(f func() error) error {
 	fmt.Println("ready")
 	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
@@ -274,13 +282,10 @@ func connectAll(first, count int, only Ending) error {
 	return nil
 }
 
-// holdAll connects to a listener of its own and accepts, and leaves all open.
+// holdAll connects to a listener of its own, accepts, and leaves both ends open.
 func holdAll(first, count int) error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := listenAt(&unix.SockaddrInet4{}, 16)
 	if err != nil {
-		return err
-	}
-	if err := errors.Join(unix.Bind(fd, &unix.SockaddrInet4{}), unix.Listen(fd, 16)); err != nil {
 		return err
 	}
 	port, err := localPort(fd)
@@ -288,11 +293,7 @@ func holdAll(first, count int) error {
 		return err
 	}
 	for n := first; n < first+count; n++ {
-		client, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		if err := unix.Connect(client, &unix.SockaddrInet4{Port: port, Addr: Address(n).As4()}); err != nil {
+		if _, err := connectTo(&unix.SockaddrInet4{Port: port, Addr: Address(n).As4()}); err != nil {
 			return err
 		}
 		if _, _, err := unix.Accept4(fd, unix.SOCK_CLOEXEC); err != nil {
@@ -303,22 +304,14 @@ func holdAll(first, count int) error {
 }
 
 func connect(n int, ending Ending) error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if ending == Refused {
+		return connectRefused(Address(n).As4())
+	}
+	fd, err := connectTo(&unix.SockaddrInet4{Port: Port, Addr: Address(n).As4()})
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	to := &unix.SockaddrInet4{Port: Port, Addr: Address(n).As4()}
-	if ending == Refused {
-		to.Port = ClosedPort
-		if err := unix.Connect(fd, to); !errors.Is(err, unix.ECONNREFUSED) {
-			return fmt.Errorf("connect to a closed port: %w", err)
-		}
-		return nil
-	}
-	if err := unix.Connect(fd, to); err != nil {
-		return err
-	}
 	if ending == RST {
 		return unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	}

@@ -7,45 +7,42 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tellStory makes one connection of each kind. Each step waits for the other
-// side, so that TCP leaves one walk through its states.
-func tellStory() error {
-	v4, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+// storySteps are what becomes of a connection once both ends are there; nil: nobody
+// listens.
+var storySteps = []func(client, server int) error{
+	func(client, server int) error { // the client closes first
+		return errors.Join(unix.Close(client), untilEOF(server), unix.Close(server))
+	},
+	func(client, server int) error { // the server does
+		return errors.Join(unix.Close(server), untilEOF(client), unix.Close(client))
+	},
+	func(client, server int) error { // the client resets
+		linger := unix.SetsockoptLinger(client, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		return errors.Join(linger, unix.Close(client), untilReset(server), unix.Close(server))
+	},
+	nil, // nobody listens
+	func(client, server int) error { // the client closes its half and reads on
+		if err := errors.Join(unix.Shutdown(client, unix.SHUT_WR), untilEOF(server)); err != nil {
+			return err
+		}
+		_, err := unix.Write(server, []byte("x"))
+		return errors.Join(err, unix.Close(server), untilEOF(client), unix.Close(client))
+	},
+}
+
+// playStory makes one connection of each kind. Each step waits for the other
+// side, so that there is only one possible order of states.
+func playStory() error {
+	v4, err := listenAt(&unix.SockaddrInet4{Port: Port}, 16)
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(
-		unix.Bind(v4, &unix.SockaddrInet4{Port: Port}),
-		unix.Listen(v4, 16),
-	); err != nil {
-		return err
-	}
-	steps := []func(client, server int) error{
-		func(client, server int) error { // the client closes first
-			return errors.Join(unix.Close(client), untilEOF(server), unix.Close(server))
-		},
-		func(client, server int) error { // the server does
-			return errors.Join(unix.Close(server), untilEOF(client), unix.Close(client))
-		},
-		func(client, server int) error { // the client resets
-			linger := unix.SetsockoptLinger(client, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
-			return errors.Join(linger, unix.Close(client), untilReset(server), unix.Close(server))
-		},
-		nil, // nobody listens
-		func(client, server int) error { // the client closes its half and reads on
-			if err := errors.Join(unix.Shutdown(client, unix.SHUT_WR), untilEOF(server)); err != nil {
-				return err
-			}
-			_, err := unix.Write(server, []byte("x"))
-			return errors.Join(err, unix.Close(server), untilEOF(client), unix.Close(client))
-		},
-	}
-	for i, step := range steps {
+	for i, step := range storySteps {
 		to := [4]byte{127, 0, 0, byte(i + 1)}
 		if step == nil {
 			err = connectRefused(to)
 		} else {
-			err = playStep(unix.AF_INET, v4, &unix.SockaddrInet4{Port: Port, Addr: to}, step)
+			err = playStep(v4, &unix.SockaddrInet4{Port: Port, Addr: to}, step)
 		}
 		if err != nil {
 			return fmt.Errorf("step %d: %w", i+1, err)
@@ -54,28 +51,22 @@ func tellStory() error {
 	if err := unix.Close(v4); err != nil {
 		return err
 	}
-	return storyIPv6(steps[0])
+	return storyIPv6(storySteps[0])
 }
 
 func storyIPv6(step func(client, server int) error) error {
-	v6, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	to := &unix.SockaddrInet6{Port: Port, Addr: [16]byte{15: 1}}
+	v6, err := listenAt(to, 16)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(v6)
-	to := &unix.SockaddrInet6{Port: Port, Addr: [16]byte{15: 1}}
-	if err := errors.Join(unix.Bind(v6, to), unix.Listen(v6, 16)); err != nil {
-		return err
-	}
-	return playStep(unix.AF_INET6, v6, to, step)
+	return playStep(v6, to, step)
 }
 
-func playStep(family, listener int, to unix.Sockaddr, step func(client, server int) error) error {
-	client, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+func playStep(listener int, to unix.Sockaddr, step func(client, server int) error) error {
+	client, err := connectTo(to)
 	if err != nil {
-		return err
-	}
-	if err := unix.Connect(client, to); err != nil {
 		return err
 	}
 	server, _, err := unix.Accept4(listener, unix.SOCK_CLOEXEC)
@@ -83,17 +74,6 @@ func playStep(family, listener int, to unix.Sockaddr, step func(client, server i
 		return err
 	}
 	return step(client, server)
-}
-
-func connectRefused(to [4]byte) error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	if err := unix.Connect(fd, &unix.SockaddrInet4{Port: ClosedPort, Addr: to}); !errors.Is(err, unix.ECONNREFUSED) {
-		return fmt.Errorf("connect to a closed port: %w", err)
-	}
-	return unix.Close(fd)
 }
 
 // untilEOF reads until the peer's FIN.

@@ -1,4 +1,5 @@
-// Package testnet gives tests network namespaces of their own.
+// Package testnet makes network namespaces for tests, and reads what the kernel
+// shows of their sockets.
 package testnet
 
 import (
@@ -6,16 +7,30 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/nettrace/nettrace/internal/netns"
+	"github.com/nettrace/nettrace/snapshot"
 )
 
-// New makes a network namespace with its loopback up, which goes with the test,
-// and gives its file. Without root or ip(8) it skips the test.
+// New makes a network namespace with its loopback interface up, deletes it when
+// the test ends, and returns the path of its file. Without root or ip(8) it skips
+// the test.
 func New(t testing.TB) string {
+	t.Helper()
+	return newBy(t, func(f func() error) error { return f() })
+}
+
+// NewFrom is New, but the namespace takes after another one, of which it gets some of
+// its sysctls.
+func NewFrom(t testing.TB, parent string) string {
+	t.Helper()
+	return newBy(t, func(f func() error) error { return netns.Do(parent, f) })
+}
+
+// newBy is New; run runs f in the namespace that the new one takes after.
+func newBy(t testing.TB, run func(f func() error) error) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: makes a network namespace")
@@ -25,20 +40,25 @@ func New(t testing.TB) string {
 	}
 	name := fmt.Sprintf("nt-%d-%d", os.Getpid(), time.Now().UnixNano()%1e9)
 	ip := func(args ...string) {
-		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+		var out []byte
+		err := run(func() (err error) {
+			out, err = exec.Command("ip", args...).CombinedOutput()
+			return err
+		})
+		if err != nil {
 			t.Fatalf("ip %v: %v: %s", args, err, out)
 		}
 	}
 	ip("netns", "add", name)
 	t.Cleanup(func() { ip("netns", "del", name) })
 	ip("-n", name, "link", "set", "lo", "up")
-	return filepath.Join("/run/netns", name)
+	return filepath.Join(netns.Dir, name)
 }
 
 // Set writes a sysctl of the namespace, such as net/ipv4/tcp_fin_timeout.
-func Set(t testing.TB, netns, name, value string) {
+func Set(t testing.TB, path, name, value string) {
 	t.Helper()
-	In(t, netns, func() {
+	In(t, path, func() {
 		if err := os.WriteFile(filepath.Join("/proc/sys", name), []byte(value), 0o644); err != nil {
 			t.Error(err)
 		}
@@ -46,23 +66,34 @@ func Set(t testing.TB, netns, name, value string) {
 }
 
 // In runs f on a thread in the namespace. f must not call t.FailNow.
-func In(t testing.TB, netns string, f func()) {
+func In(t testing.TB, path string, f func()) {
 	t.Helper()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // the thread ends with the goroutine
-		fd, err := unix.Open(netns, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			t.Errorf("%s: %v", netns, err)
-			return
+	err := netns.Do(path, func() error { f(); return nil })
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// TCPSockets returns the TCP sockets of the namespace, IPv4 before IPv6, in the
+// order of /proc/net/tcp and tcp6.
+func TCPSockets(t testing.TB, path string) []snapshot.Socket {
+	t.Helper()
+	var all []snapshot.Socket
+	In(t, path, func() {
+		for _, ipv6 := range []bool{false, true} {
+			sockets, err := snapshot.ReadSockets("/proc/thread-self", snapshot.TCP, ipv6)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for s, err := range sockets {
+				if err != nil {
+					t.Error(err)
+					continue
+				}
+				all = append(all, s)
+			}
 		}
-		defer unix.Close(fd)
-		if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
-			t.Errorf("enter %s: %v", netns, err)
-			return
-		}
-		f()
-	}()
-	<-done
+	})
+	return all
 }

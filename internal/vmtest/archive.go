@@ -16,8 +16,8 @@ import (
 
 // archive writes an initramfs: a cpio archive in the "newc" layout that the
 // kernel unpacks (Documentation/driver-api/early-userspace/buffer-format.rst).
-// It is not compressed: the emulator hands it over in memory, and unpacking it
-// in there would cost more than reading it. The first error stays until close.
+// It is not compressed, because decompressing it under emulation would take longer
+// than the emulator takes to load it. close returns the first error.
 type archive struct {
 	w    *bufio.Writer
 	seen map[string]bool
@@ -35,8 +35,8 @@ const (
 	modeSymlink = 0o120000
 )
 
-// entry writes one file, and the directories above it that are not there yet.
-// A path that was written before is left as it was.
+// entry writes one file, and first the directories above it that are missing. It
+// does nothing if the path was written before.
 func (a *archive) entry(name string, mode uint32, data []byte) {
 	name = path.Clean("/" + name)
 	if a.seen[name] || a.err != nil {
@@ -47,8 +47,8 @@ func (a *archive) entry(name string, mode uint32, data []byte) {
 	a.record(strings.TrimPrefix(name, "/"), mode, data)
 }
 
-// record writes a header of 13 hexadecimal numbers after the magic, the name
-// with its zero byte, and the data, the last two padded to four bytes.
+// record writes a header, the name with its zero byte, and the data. The header is
+// the magic and 13 hexadecimal numbers. Name and data are padded to four bytes.
 func (a *archive) record(name string, mode uint32, data []byte) {
 	header := fmt.Sprintf("070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x",
 		len(a.seen), mode, 0, 0, // inode, mode, owner, group
@@ -69,8 +69,8 @@ func (a *archive) data(name string, data []byte)  { a.entry(name, modeRegular|0o
 func (a *archive) symlink(name, target string)    { a.entry(name, modeSymlink|0o777, []byte(target)) }
 func (a *archive) script(name string, src []byte) { a.entry(name, modeRegular|0o755, src) }
 
-// copy puts a file of the host, or a directory with all that is in it, at name.
-// Symbolic links are followed.
+// copy adds a file of the host under name, or a directory with all its files. It
+// follows symbolic links.
 func (a *archive) copy(name, host string) {
 	if a.err != nil {
 		return
@@ -108,8 +108,8 @@ func (a *archive) copyOne(name, host string, d fs.DirEntry) error {
 	return a.err
 }
 
-// program puts a program of the host at its own path, with the shared libraries
-// and the loader that it asks for.
+// program adds a program of the host under its own path, with its shared libraries
+// and their loader.
 func (a *archive) program(name string) {
 	if a.err != nil {
 		return
@@ -135,8 +135,8 @@ func (a *archive) program(name string) {
 	}
 }
 
-// sharedLibraries gives the files that the loader maps for a program, the
-// loader among them; none when it is linked statically.
+// sharedLibraries returns the files that the loader maps for a program, and the
+// loader itself. A static program has none.
 func sharedLibraries(file string) ([]string, error) {
 	if static, err := isStatic(file); static || err != nil {
 		return nil, err
@@ -156,7 +156,7 @@ func sharedLibraries(file string) ([]string, error) {
 	return libs, nil
 }
 
-// isStatic tells if an ELF program asks for no loader.
+// isStatic reports whether an ELF program needs no loader.
 func isStatic(file string) (bool, error) {
 	f, err := elf.Open(file)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// The judge of the archive is a cpio that is not ours.
+// cpio(1) must be able to read the archive.
 func TestArchiveUnpacks(t *testing.T) {
 	if _, err := exec.LookPath("cpio"); err != nil {
 		t.Skip("no cpio on this machine (Debian package cpio)")

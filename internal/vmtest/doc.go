@@ -1,11 +1,15 @@
 // Command vmtest runs the project's tests on other kernels.
 //
-// It fetches Debian's cloud kernels (cached outside the source tree), compiles
-// the test binaries of the packages in its table, packs them with a shell and
-// the programs they judge against into an initramfs, boots each kernel under
-// QEMU's emulator (no hardware virtualisation, no privilege needed), and reads
-// from a serial line what the tests said.
+// It fetches Debian's cloud kernels, which it caches outside the source tree, and
+// compiles the test binaries of the packages in its table. It packs these into an
+// initramfs, with a shell and the programs that the tests compare with. Then it
+// boots each kernel under QEMU, emulated, so that neither hardware virtualisation
+// nor privilege is needed, and reads the tests' output from a serial line.
 //
-// Inside a machine NETTRACE_VM is 1: what every listed kernel has must then be
-// there, so a test that finds it missing fails instead of skipping.
+// vimto, which cilium/ebpf uses for the same, needs kernels with 9p, overlayfs and
+// virtio built in (its README). Debian's, which people run, have them as modules or
+// not at all.
+//
+// Inside a machine NETTRACE_VM is 1. Every listed kernel has all that the tests
+// need, so a test that finds something missing fails there instead of skipping.
 package main

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// The tests here run inside a machine, where they hold the harness to what it
-// promises the other suites.
+// The tests here run inside a machine. They check that it has what the other
+// suites rely on.
 
 func inGuest(t *testing.T) {
 	t.Helper()
@@ -46,7 +46,7 @@ func TestGuestMounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"/proc proc", "/sys sysfs", "/dev devtmpfs", "/sys/kernel/tracing tracefs",
+		"/proc proc", "/sys sysfs", "/dev devtmpfs", "/dev/pts devpts", "/sys/kernel/tracing tracefs",
 		"/sys/fs/bpf bpf", "/sys/fs/cgroup cgroup2", "/tmp tmpfs", "/run tmpfs",
 	} {
 		if !strings.Contains(string(mounts), " "+want+" ") {

@@ -11,6 +11,7 @@
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin:/applets HOME=/root TMPDIR=/tmp NETTRACE_VM=1
 
 mount -t devtmpfs devtmpfs /dev
+mkdir /dev/pts && mount -t devpts devpts /dev/pts
 stty -F /dev/ttyS1 raw
 exec >/dev/ttyS1 2>&1
 

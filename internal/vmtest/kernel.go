@@ -13,23 +13,34 @@ import (
 	"strings"
 )
 
-// kernel is the cloud kernel of a Debian release. Point releases move, so the
-// package is found by a pattern and the newest is taken.
+// kernel is the cloud kernel of a Debian release. The version changes with each
+// point release, so a pattern finds the package, and the newest match is taken.
 type kernel struct {
 	name    string // the series, as -kernels takes it
 	suite   string // the Debian suite that carries it
 	pattern string // of the package's name
+	params  string // added to its command line
 }
+
+// preemptible is what is added to the series of a kernel that is booted with
+// preempt=full. Kernels before 7.0 preempt themselves only if asked to.
+const preemptible = "-preempt"
 
 var kernels = []kernel{
-	{"5.10", "bullseye", `^linux-image-5\.10\.0-[0-9]+-cloud-amd64-unsigned$`},
-	{"6.1", "bookworm", `^linux-image-6\.1\.0-[0-9]+-cloud-amd64-unsigned$`},
-	{"6.12", "trixie", `^linux-image-6\.12\.[0-9]+\+deb13-cloud-amd64-unsigned$`},
-	{"7.2", "forky", `^linux-binary-7\.2[0-9.]*\+deb14-cloud-amd64$`},
+	{"5.10", "bullseye", `^linux-image-5\.10\.0-[0-9]+-cloud-amd64-unsigned$`, ""},
+	{"6.1", "bookworm", `^linux-image-6\.1\.0-[0-9]+-cloud-amd64-unsigned$`, ""},
+	{"6.12", "trixie", pattern612, ""},
+	{"6.12" + preemptible, "trixie", pattern612, "preempt=full"},
+	{"7.2", "forky", `^linux-binary-7\.2[0-9.]*\+deb14-cloud-amd64$`, ""},
 }
 
-// packages gives all that a kernel is made of: since 7.0 Debian puts the modules
-// into a package of their own.
+const pattern612 = `^linux-image-6\.12\.[0-9]+\+deb13-cloud-amd64-unsigned$`
+
+// series returns the kernel's series, which is the start of its release.
+func (k kernel) series() string { return strings.TrimSuffix(k.name, preemptible) }
+
+// packages returns the packages of a kernel. Since 7.0 Debian has the modules in a
+// package of their own.
 func packages(name string) []string {
 	if rest, ok := strings.CutPrefix(name, "linux-binary-"); ok {
 		return []string{name, "linux-modules-" + rest}
@@ -37,7 +48,7 @@ func packages(name string) []string {
 	return []string{name}
 }
 
-// image gives the path of the kernel image among unpacked packages.
+// image returns the path of the kernel image among unpacked packages.
 func image(tree string) (string, error) {
 	for _, pattern := range []string{"boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz"} {
 		if files, err := filepath.Glob(filepath.Join(tree, pattern)); err == nil && len(files) == 1 {
@@ -47,7 +58,7 @@ func image(tree string) (string, error) {
 	return "", fmt.Errorf("no kernel image in %s; remove it to have it fetched again", tree)
 }
 
-// selectKernels gives the kernels of a comma-separated list of series.
+// selectKernels returns the kernels of a comma-separated list of series.
 func selectKernels(list string) ([]kernel, error) {
 	var chosen []kernel
 	for name := range strings.SplitSeq(list, ",") {
@@ -81,8 +92,8 @@ func cacheDir() (string, error) {
 	return filepath.Join(dir, "nettrace"), nil
 }
 
-// cached gives the directory of the newest version of the kernel in the cache.
-// It bears the name of the package.
+// cached returns the directory of the kernel's newest version in the cache. The
+// directory has the name of the package.
 func (k kernel) cached(dir string) (string, bool) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -96,7 +107,7 @@ func (k kernel) cached(dir string) (string, bool) {
 	return filepath.Join(dir, name), ok
 }
 
-// newest gives the latest of the kernel's packages among names.
+// newest returns the latest of the kernel's packages among names.
 func (k kernel) newest(names []string) (string, bool) {
 	pattern := regexp.MustCompile(k.pattern)
 	names = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !pattern.MatchString(n) })
@@ -108,19 +119,20 @@ func (k kernel) newest(names []string) (string, bool) {
 
 var digits = regexp.MustCompile(`[0-9]+`)
 
-// numbers gives the numbers in s: enough to order versions of one package.
+// numbers returns the numbers in s. Compared one by one they order the versions of
+// a package.
 func numbers(s string) []int {
 	var ns []int
 	for _, d := range digits.FindAllString(s, -1) {
-		n, _ := strconv.Atoi(d) // a pattern admits no number that overflows in practice; 0 sorts first
+		n, _ := strconv.Atoi(d) // versions have no number that overflows; it would be 0 and sort first
 		ns = append(ns, n)
 	}
 	return ns
 }
 
-// fetch downloads the newest version of the kernel and unpacks it into a
-// directory below dir, which it gives. It uses an APT configuration of its own:
-// the machine's stays as it is.
+// fetch downloads the newest version of the kernel, unpacks it below dir and
+// returns its directory. It leaves the machine's APT configuration alone and uses
+// one of its own.
 func (k kernel) fetch(ctx context.Context, mirror, dir string) (string, error) {
 	apt, err := newApt(ctx, mirror, k.suite)
 	if err != nil {
@@ -153,8 +165,8 @@ type apt struct {
 // keyring is what Debian's package debian-archive-keyring installs.
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-// newApt makes the configuration and reads the suite's lists. An empty mirror
-// stands for the one that the machine's own sources name.
+// newApt makes the configuration and reads the suite's package lists. If mirror is
+// empty, the mirror of the machine's own sources is used.
 func newApt(ctx context.Context, mirror, suite string) (_ *apt, err error) {
 	if mirror == "" {
 		if mirror, err = debianMirror(ctx); err != nil {
@@ -171,9 +183,9 @@ func newApt(ctx context.Context, mirror, suite string) (_ *apt, err error) {
 		"-o", "Dir::State::lists=" + filepath.Join(dir, "lists"),
 		"-o", "Dir::Cache=" + filepath.Join(dir, "cache"),
 		"-o", "APT::Architecture=amd64",
-		"-o", "APT::Update::Error-Mode=any", // lists that cannot be read are not a warning
+		"-o", "APT::Update::Error-Mode=any", // fail, not only warn, if lists cannot be read
 		"-o", "Acquire::Retries=3",
-		"-o", "APT::Sandbox::User=root", // the directory is the caller's, not _apt's
+		"-o", "APT::Sandbox::User=root", // _apt could not write to this directory
 	}}
 	defer func() {
 		if err != nil {
@@ -195,7 +207,7 @@ func newApt(ctx context.Context, mirror, suite string) (_ *apt, err error) {
 
 func (a *apt) remove() { _ = os.RemoveAll(a.dir) } // a leftover in the temporary directory harms nobody
 
-// run runs an APT command in the directory and gives its standard output.
+// run runs an APT command in the directory and returns its standard output.
 func (a *apt) run(ctx context.Context, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, slices.Concat(a.args, args)...)
 	cmd.Dir = a.dir
@@ -206,7 +218,7 @@ func (a *apt) run(ctx context.Context, name string, args ...string) (string, err
 	return string(out), nil
 }
 
-// debianMirror gives the Debian archive that the machine's own sources use.
+// debianMirror returns the Debian archive that the machine's own sources use.
 func debianMirror(ctx context.Context) (string, error) {
 	out, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(REPO_URI)", "Label: Debian").Output()
 	if err != nil {
@@ -219,8 +231,8 @@ func debianMirror(ctx context.Context) (string, error) {
 	return mirror, nil
 }
 
-// unpack downloads packages and unpacks them into the directory tree, which
-// appears only when it is whole.
+// unpack downloads packages and unpacks them into tree. The directory tree appears
+// only after all of it is unpacked.
 func (a *apt) unpack(ctx context.Context, names []string, tree string) (string, error) {
 	if _, err := a.run(ctx, "apt-get", slices.Concat([]string{"download", "-qq"}, names)...); err != nil {
 		return "", err
@@ -242,13 +254,13 @@ func (a *apt) unpack(ctx context.Context, names []string, tree string) (string, 
 			return "", commandError("dpkg-deb -x "+filepath.Base(deb), err)
 		}
 	}
-	if err := os.RemoveAll(tree); err != nil { // an older unpacking, or that of another run
+	if err := os.RemoveAll(tree); err != nil { // from an earlier run, or another one at the same time
 		return "", err
 	}
 	return tree, os.Rename(part, tree)
 }
 
-// commandError says which command failed and what it wrote to stderr.
+// commandError adds to err which command failed and what it wrote to stderr.
 func commandError(what string, err error) error {
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && len(exit.Stderr) > 0 {
 		return fmt.Errorf("%s: %w: %s", what, err, strings.TrimSpace(string(exit.Stderr)))

@@ -22,6 +22,35 @@ func TestNewest(t *testing.T) {
 	}
 }
 
+// A kernel that is booted with a parameter runs the suites that name it.
+func TestRunsOn(t *testing.T) {
+	chosen, err := selectKernels("6.12,6.12-preempt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, preempt := chosen[0], chosen[1]
+	if plain.series() != "6.12" || preempt.series() != "6.12" || preempt.params != "preempt=full" {
+		t.Errorf("kernels %+v and %+v", plain, preempt)
+	}
+	for _, c := range []struct {
+		suite    suite
+		k        kernel
+		filtered bool
+		want     bool
+	}{
+		{suite{}, plain, false, true},
+		{suite{}, preempt, false, false},
+		{suite{}, preempt, true, true},
+		{suite{kernels: []string{"6.12"}}, preempt, true, false},
+		{suite{kernels: []string{"6.12-preempt"}}, preempt, false, true},
+		{suite{kernels: []string{"6.12-preempt"}}, plain, false, false},
+	} {
+		if got := c.suite.runsOn(c.k, c.filtered); got != c.want {
+			t.Errorf("%v on %s, filtered %t: %t", c.suite.kernels, c.k.name, c.filtered, got)
+		}
+	}
+}
+
 func TestSelectKernelsUnknown(t *testing.T) {
 	if got, err := selectKernels("6.1,2.4"); err == nil {
 		t.Errorf("got %v, want an error for 2.4", got)

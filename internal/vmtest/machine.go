@@ -14,45 +14,46 @@ import (
 	"time"
 )
 
-// machine is a virtual machine that runs an initramfs and switches itself off.
+// machine is a virtual machine that runs an initramfs and then powers itself off.
 type machine struct {
-	series string // of the kernel, told to the tests in NETTRACE_KERNEL
+	series string // of the kernel; the tests see it as NETTRACE_KERNEL
+	params string // added to the kernel's command line
 	kernel string // path of the image
 	initrd string // path of the archive
 	dir    string // for the console's file
 }
 
-// emulator is the machine that every kernel boots on. cx16 is off because
-// QEMU 7.2's cmpxchg16b now and then corrupts the flags, and 6.12, whose slab
-// allocator uses it, then panics.
+// emulator is the machine that every kernel boots on. cx16 is off: QEMU 7.2's
+// cmpxchg16b now and then corrupts the flags, and Linux 6.12 panics then, because
+// its slab allocator uses that instruction.
 var emulator = []string{
 	"-accel", "tcg,thread=multi", "-cpu", "max,-cx16", "-smp", "2", "-M", "q35", "-m", "1536",
 	"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 }
 
-// cmdline makes a kernel that cannot go on, or one of whose processors does not,
-// reboot at once, which ends the emulator (-no-reboot). What it does not know and
-// has a "=" it hands to process 1 as an environment variable.
+// cmdline makes the kernel reboot at once when it panics or one of its processors
+// hangs; with -no-reboot that ends the emulator. The kernel passes words with a "="
+// that it does not know to process 1, as environment variables.
 const cmdline = "console=ttyS0 quiet nokaslr no5lvl oops=panic panic=-1 softlockup_panic=1 watchdog_thresh=30 " +
 	"sysctl.kernel.panic_on_rcu_stall=1 rcupdate.rcu_cpu_stall_timeout=60"
 
-// silence is how long a machine may say on its third serial line nothing before it
-// is taken to be dead, where init says something every few seconds.
+// silence is how long the third serial line may be silent before the machine is
+// taken to be dead. init writes to that line every few seconds.
 const silence = 2 * time.Minute
 
 // consoleTail is how many of the kernel's last lines an error shows.
 const consoleTail = 30
 
 // boot runs the machine and copies its second serial line to out until it stops.
-// A machine that is still there when ctx ends, or has been silent for too long, is
-// stopped. The error of an end that init did not bring about holds the console's
-// last lines.
+// It stops the machine when ctx ends or the machine has been silent for too long.
+// If the machine did not power itself off, the error holds the console's last
+// lines.
 func (m machine) boot(ctx context.Context, out io.Writer) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go m.watch(ctx, silence, cancel)
 	args := append([]string{
-		"-kernel", m.kernel, "-initrd", m.initrd, "-append", cmdline + " NETTRACE_KERNEL=" + m.series,
+		"-kernel", m.kernel, "-initrd", m.initrd, "-append", cmdline + " NETTRACE_KERNEL=" + m.series + " " + m.params,
 		"-serial", "file:" + m.console(), "-serial", "stdio", "-serial", "file:" + m.pulse(),
 	}, emulator...)
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", args...)
@@ -94,16 +95,18 @@ func (m machine) watch(ctx context.Context, limit time.Duration, cancel context.
 	}
 }
 
-// errEmulator is the end of a kernel that is the emulator's doing. The kernel
-// patches the place of a tracepoint by way of a breakpoint (text_poke_bp,
-// arch/x86/kernel/alternative.c), and a processor of QEMU may run what it
-// translated while that stood there, when the kernel has forgotten it: then it
-// panics, or, where kprobes take the breakpoint for one just removed, runs into it
-// for ever (kprobe_int3_handler, arch/x86/kernel/kprobes/core.c).
+// errEmulator says that the emulator broke the kernel, not the kernel or a test.
+//
+// To enable a tracepoint the kernel patches its own code, and while it does so a
+// breakpoint stands there (text_poke_bp, arch/x86/kernel/alternative.c). QEMU
+// translates code before it runs it, so one of its processors may run into that
+// breakpoint after the kernel has removed and forgotten it. The kernel then panics.
+// Or kprobes take the breakpoint for one that was just removed, and that processor
+// runs into it for ever (kprobe_int3_handler, arch/x86/kernel/kprobes/core.c).
 var errEmulator = errors.New("the emulator ran into a breakpoint that was gone")
 
-// panicError gives the error of a kernel that panicked, by all that it said and
-// the end of that.
+// panicError returns the error for a kernel that panicked: errEmulator if the
+// console's text has one of its signs. end is what the error shows of that text.
 func panicError(said, end string) error {
 	for _, sign := range []string{"int3: 0000 [#1]", "softlockup: hung tasks", "RCU Stall"} {
 		if strings.Contains(said, sign) {
@@ -113,7 +116,7 @@ func panicError(said, end string) error {
 	return fmt.Errorf("the kernel panicked\n%s", end)
 }
 
-// said gives what the kernel wrote to its console.
+// said returns all that the kernel wrote to its console.
 func (m machine) said() string {
 	data, err := os.ReadFile(m.console())
 	if err != nil {
@@ -122,13 +125,13 @@ func (m machine) said() string {
 	return strings.TrimRight(strings.ReplaceAll(string(data), "\r", ""), "\n")
 }
 
-// console is the file that the kernel's serial line ends in.
+// console is the file that receives the first serial line, the kernel's.
 func (m machine) console() string { return filepath.Join(m.dir, "console") }
 
-// pulse is the file that the machine's third serial line ends in.
+// pulse is the file that receives the third serial line.
 func (m machine) pulse() string { return filepath.Join(m.dir, "pulse") }
 
-// lastWords gives the end of what the kernel wrote to its console.
+// lastWords returns the last lines that the kernel wrote to its console.
 func (m machine) lastWords() string {
 	text := m.said()
 	if text == "" {

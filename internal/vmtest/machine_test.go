@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// A machine whose kernel panics, and one that never ends, are both brought to
-// an end, and the console is told.
+// The harness ends a machine whose kernel panics, and one that never ends, and
+// its error holds the console's text. The parameters reach the kernel.
 func TestMachineEnds(t *testing.T) {
 	image := cachedImage(t)
 	late := errors.New("this is taking too long")
@@ -23,10 +23,10 @@ func TestMachineEnds(t *testing.T) {
 		want       []string
 	}{
 		{"panic", "exec /bin/busybox false", []string{"the kernel panicked", "Attempted to kill init"}},
-		{"hang", "echo last words\nexec /bin/busybox sleep 100000", []string{late.Error(), "last words"}},
+		{"hang", "echo last words $param\nexec /bin/busybox sleep 100000", []string{late.Error(), "last words here"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			m := machine{series: "test", kernel: image, dir: t.TempDir()}
+			m := machine{series: "test", params: "param=here", kernel: image, dir: t.TempDir()}
 			m.initrd = filepath.Join(m.dir, "initrd")
 			writeInitramfs(t, m.initrd, "#!/bin/busybox sh\n"+tt.init+"\n")
 			ctx, cancel := context.WithCancelCause(t.Context())
@@ -47,7 +47,7 @@ func TestMachineEnds(t *testing.T) {
 	}
 }
 
-// cachedImage gives any kernel that make test-kernels has left in the cache.
+// cachedImage returns any kernel that make test-kernels has left in the cache.
 func cachedImage(t *testing.T) string {
 	t.Helper()
 	for _, program := range []string{"qemu-system-x86_64", "busybox"} {
@@ -85,7 +85,7 @@ func writeInitramfs(t *testing.T, name, init string) {
 	}
 }
 
-// A machine that says nothing for too long is given up, one that speaks is not.
+// The harness stops a machine that is silent for too long, and no other.
 func TestMachineSilent(t *testing.T) {
 	for name, speaks := range map[string]bool{"silent": false, "speaking": true} {
 		t.Run(name, func(t *testing.T) {

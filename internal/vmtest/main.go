@@ -20,11 +20,12 @@ import (
 type options struct {
 	kernels     []kernel
 	suites      []suite
-	filtered    bool // -run was given: a suite may then have nothing to run
+	filtered    bool // -run was given, so a suite may have no test that matches
 	update      bool
 	skipMissing bool
 	verbose     bool
 	mirror      string
+	params      string // added to every kernel's command line
 	parallel    int
 	timeout     time.Duration // of one machine
 }
@@ -55,9 +56,10 @@ func parseArgs(args []string, stderr io.Writer) (options, error) {
 	fl.BoolVar(&o.update, "update", false, "fetch the newest point release even if an older one is cached")
 	fl.BoolVar(&o.skipMissing, "skip-missing", false, "skip a kernel that cannot be fetched instead of failing")
 	fl.BoolVar(&o.verbose, "v", false, "print what the tests print, as they do")
+	fl.StringVar(&o.params, "append", "", "`parameters` to add to every kernel's command line, such as preempt=full")
 	fl.StringVar(&o.mirror, "mirror", "", "`URL` of the Debian archive (default: that of this machine's APT sources)")
 	fl.IntVar(&o.parallel, "parallel", 2, "`number` of machines at a time")
-	fl.DurationVar(&o.timeout, "timeout", 25*time.Minute, "`time` that one machine may take")
+	fl.DurationVar(&o.timeout, "timeout", 40*time.Minute, "`time` that one machine may take")
 	err := fl.Parse(args)
 	if err != nil {
 		return o, err
@@ -82,7 +84,7 @@ func parseArgs(args []string, stderr io.Writer) (options, error) {
 	return o, nil
 }
 
-// selectSuites gives the suites of the named packages ("./tracer" or "tracer").
+// selectSuites returns the suites of the named packages ("./tracer" or "tracer").
 func selectSuites(pkgs []string) ([]suite, error) {
 	var chosen []suite
 	for _, pkg := range pkgs {
@@ -96,7 +98,7 @@ func selectSuites(pkgs []string) ([]suite, error) {
 	return chosen, nil
 }
 
-// run fetches, compiles and boots, and fails if any kernel's tests did.
+// run fetches, compiles and boots. It fails if the tests failed on any kernel.
 func run(ctx context.Context, o options, out io.Writer) error {
 	dir, err := os.MkdirTemp("", "nettrace-vmtest-")
 	if err != nil {
@@ -142,12 +144,11 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	return nil
 }
 
-// retries is how often a machine that the emulator broke is started again, with
-// the suites that had not ended. What breaks a kernel every time is not the
-// emulator.
+// retries is how often a machine is started again after errEmulator, with the
+// suites that had not ended. If it breaks every time, it was not the emulator.
 const retries = 3
 
-// runKernel runs on one kernel what the options choose, and prints how it went.
+// runKernel runs the chosen suites on one kernel and prints the results.
 func runKernel(ctx context.Context, o options, b build, k kernel, p *printer) (report, error) {
 	tree, err := o.tree(ctx, k)
 	if err != nil && o.skipMissing {
@@ -158,9 +159,8 @@ func runKernel(ctx context.Context, o options, b build, k kernel, p *printer) (r
 		p.line(k, "FAIL, not fetched (-skip-missing leaves it out): %v", err)
 		return report{}, err
 	}
-	chosen := slices.DeleteFunc(slices.Clone(o.suites), func(s suite) bool {
-		return s.kernels != nil && !slices.Contains(s.kernels, k.name)
-	})
+	chosen := slices.DeleteFunc(slices.Clone(o.suites), func(s suite) bool { return !s.runsOn(k, o.filtered) })
+	k.params += " " + o.params
 	rep, err := b.run(ctx, tree, k, chosen, o.timeout, p)
 	for range retries {
 		if !errors.Is(err, errEmulator) {
@@ -183,7 +183,8 @@ func runKernel(ctx context.Context, o options, b build, k kernel, p *printer) (r
 	return rep, err
 }
 
-// tree gives the directory of an unpacked kernel, fetched if it is not cached.
+// tree returns the directory of an unpacked kernel. It fetches the kernel if it is
+// not cached.
 func (o options) tree(ctx context.Context, k kernel) (string, error) {
 	cache, err := cacheDir()
 	if err != nil {

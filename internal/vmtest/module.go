@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// modules finds the modules of an unpacked kernel, and orders them so that each
-// comes after those it needs.
+// modules finds modules of an unpacked kernel and orders them, each after those that
+// it needs.
 type modules struct {
 	files   map[string]string // path by name
 	builtin string            // contents of modules.builtin
@@ -21,9 +21,9 @@ type modules struct {
 	data    map[string][]byte
 }
 
-// addModules puts the named modules and those they need under /modules, with
-// the order to load them in. The packages hold no index: depmod makes it when
-// they are installed.
+// addModules adds the named modules and those that they need under /modules, with
+// a file that lists them in loading order. The packages have no such index: depmod
+// makes it at installation.
 func addModules(a *archive, tree string, names []string) error {
 	m, err := findModules(tree)
 	if err != nil {
@@ -62,8 +62,8 @@ func findModules(tree string) (*modules, error) {
 	return m, err
 }
 
-// need appends a module to the order, after those that it needs. One that is
-// built into the kernel needs nothing.
+// need appends a module to the order, after those that it needs. It skips modules
+// that are built into the kernel.
 func (m *modules) need(name string) error {
 	name = strings.ReplaceAll(name, "-", "_")
 	if m.data[name] != nil || strings.Contains(m.builtin, "/"+name+".ko\n") {
@@ -103,8 +103,8 @@ func readModule(file string) ([]byte, error) {
 	return data, nil
 }
 
-// moduleDepends reads which modules a module names in its .modinfo section, a
-// list of "key=value" that each end with a zero byte.
+// moduleDepends returns the modules that a module needs, from its .modinfo section:
+// a list of "key=value", each ended by a zero byte.
 func moduleDepends(data []byte) ([]string, error) {
 	f, err := elf.NewFile(bytes.NewReader(data))
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// printer writes what several machines say, one at a time.
+// printer writes the output of several machines without mixing it.
 type printer struct {
 	mu      sync.Mutex
 	w       io.Writer
@@ -18,7 +18,7 @@ func (p *printer) print(k kernel, text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for line := range strings.Lines(text) {
-		// A run whose output nobody reads still has its exit status.
+		// If nobody reads the output, the exit status still says how the run went.
 		_, _ = fmt.Fprintf(p.w, "[%s] %s\n", k.name, strings.TrimSuffix(line, "\n"))
 	}
 }
@@ -27,15 +27,15 @@ func (p *printer) line(k kernel, format string, args ...any) {
 	p.print(k, fmt.Sprintf(format, args...))
 }
 
-// echo prints a line of a machine as it comes, if that was asked for.
+// echo prints a line of a machine at once if the run is verbose.
 func (p *printer) echo(k kernel, line string) {
 	if p.verbose {
 		p.print(k, line+"\n")
 	}
 }
 
-// report prints how the suites of one machine went, and all that the failed
-// ones said if it has not been printed yet.
+// report prints the results of one machine's suites, and the whole output of those
+// that failed if echo has not printed it.
 func (p *printer) report(k kernel, image string, rep report, err error) {
 	var text strings.Builder
 	for _, s := range rep.suites {

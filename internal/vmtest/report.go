@@ -10,21 +10,21 @@ import (
 	"time"
 )
 
-// outcome is what a machine said of one suite.
+// outcome is the result of one suite on one machine.
 type outcome struct {
 	pkg                     string
 	passed, skipped, failed int      // tests, without their subtests
 	skips                   []string // each skipped test or subtest with its reason
 	status                  string   // exit status of the test binary; empty: it never ended
 	log                     []string
-	began                   int               // in log, where the test that runs began
+	began                   int               // index in log where the current test began
 	failures                []string          // the last lines of each test that failed
-	current                 string            // the test whose lines come
-	said                    map[string]string // each test's last line: why it skips itself
+	current                 string            // the test whose output is being read
+	said                    map[string]string // each test's last line of output, which is the reason if it skips
 	took                    time.Duration
 }
 
-// ok tells if the suite ran, and passed.
+// ok reports whether the suite ran to its end and passed.
 func (o outcome) ok() bool { return o.status == "0" && o.failed == 0 }
 
 func (o outcome) ran() int { return o.passed + o.skipped + o.failed }
@@ -42,12 +42,12 @@ func (o outcome) String() string {
 	return s
 }
 
-// lastLines is how much of a failed test's output is repeated at the end, where
-// a log that was cut still has it.
+// lastLines is how much of a failed test's output is repeated at the end of the
+// run, so that it is still there when the log is cut.
 const lastLines = 15
 
-// lastWords are the last lines of each test that failed, or of the suite if it
-// ended otherwise.
+// lastWords returns the last lines of each test that failed. If none failed and
+// the suite did not pass, they are the last lines of the suite.
 func (o outcome) lastWords() []string {
 	if o.ok() || o.failures != nil {
 		return o.failures
@@ -57,14 +57,14 @@ func (o outcome) lastWords() []string {
 
 func tail(lines []string) []string { return lines[max(0, len(lines)-lastLines):] }
 
-// report is what a machine said: how long it took to start, and its suites.
+// report is the result of one machine: the time it took to boot, and its suites.
 type report struct {
 	boot   time.Duration
 	suites []outcome
-	stray  []string // what was said outside of a suite: init's own troubles
+	stray  []string // lines outside of any suite: errors of init itself
 }
 
-// dropUnended leaves out the suite that the machine broke off, and what follows.
+// dropUnended removes the suite during which the machine stopped, and all after it.
 func (rep *report) dropUnended() {
 	i := slices.IndexFunc(rep.suites, func(o outcome) bool { return o.status == "" })
 	if i >= 0 {
@@ -72,9 +72,9 @@ func (rep *report) dropUnended() {
 	}
 }
 
-// check tells what is wrong with a report on the given suites. A suite that ran
-// no test has tested nothing; only when a pattern chose tests (filtered) may
-// some, not all, have none that match.
+// check returns an error for each chosen suite that did not pass. A suite without
+// a passed test is a failure, unless a pattern selects tests (filtered): then it is
+// one only if no suite has a test that matches.
 func (rep report) check(chosen []suite, filtered bool) error {
 	var errs []error
 	for _, line := range rep.stray {
@@ -98,8 +98,8 @@ func (rep report) check(chosen []suite, filtered bool) error {
 	return errors.Join(errs...)
 }
 
-// readReport reads a machine's serial line until it closes. Each line is given
-// to echo as well.
+// readReport reads a machine's serial line until it closes. It passes each line to
+// echo as well.
 func readReport(r io.Reader, echo func(line string)) report {
 	var rep report
 	start := time.Now()

@@ -110,7 +110,7 @@ func TestReportLastWords(t *testing.T) {
 	}
 }
 
-// TestBrokenOff goes on after a machine that broke off in its second suite.
+// TestBrokenOff drops the suite during which a machine stopped, its second one.
 func TestBrokenOff(t *testing.T) {
 	const end = "vmtest: exit 0\n"
 	rep := readReport(strings.NewReader("vmtest: begin a\n"+end+"vmtest: begin b\n=== RUN   TestX\n"), func(string) {})

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/*
+ * Every transition of every TCP socket. Any context, all kernels; one record for a
+ * transition, longer where the current process made it and where it ends the
+ * connection.
+ */
+#include "stream.h"
+#include "owner.h"
+#include "witness.h"
+
+/* The transition that the copies of the state program handled last on this CPU. */
+struct mark {
+	__u64 sk;
+	__u64 states;
+};
+
+/*
+ * Whether every call names its process, as no hook sees accept. The loader sets it
+ * once it knows.
+ */
+bool owner_by_use;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct mark);
+} marks SEC(".maps");
+
+/*
+ * How many bytes were sent at least once. bytes_acked counts what was acknowledged:
+ * data, and the SYN of an active open. After it comes what is on the way: data, and
+ * a FIN where everything is sent.
+ */
+static __always_inline __u64 bytes_out(const struct tcp_sock *tp, int from)
+{
+	__u64 bytes = tp->bytes_acked + (__u32)(tp->snd_nxt - tp->snd_una);
+	bool fin = from == TCP_FIN_WAIT1 || from == TCP_FIN_WAIT2 || from == TCP_CLOSING ||
+		   from == TCP_LAST_ACK;
+
+	if (fin && tp->snd_nxt == tp->write_seq && bytes)
+		bytes--;
+	return bytes;
+}
+
+/* Fills in what says why a connection ends. */
+static __always_inline void fill_reason(struct close_event *c, const struct sock *sk,
+					const struct tcp_sock *tp)
+{
+	__u8 flags = sk->sk_shutdown & (CLOSE_RCV_SHUTDOWN | CLOSE_SEND_SHUTDOWN);
+	struct socket *socket = sk->sk_socket;
+
+	if (sk->__sk_common.skc_flags & 1UL << SOCK_DONE) /* tcp_fin alone sets it */
+		flags |= CLOSE_GOT_FIN;
+	if (tp->snd_nxt == tp->write_seq)
+		flags |= CLOSE_ALL_SENT;
+	if (tp->snd_una == tp->write_seq)
+		flags |= CLOSE_ALL_ACKED;
+	if (sk->sk_lock.owned)
+		flags |= CLOSE_OWNED;
+	c->flags = flags;
+	c->err_soft = sk->sk_err_soft;
+	/*
+	 * A load through NULL gives 0, by way of an exception. 5.10 may look for its
+	 * handler in the wrong table, where a program has functions, and panic.
+	 */
+	c->socket_state = 0;
+	if (socket)
+		c->socket_state = socket->state;
+}
+
+static __always_inline int send_close(struct sock *sk, int from, __u32 netns, __u64 cookie,
+				      bool process)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	struct close_event *c;
+
+	if (!tp)
+		return 0;
+	c = reserve(sizeof(*c));
+	if (!c)
+		return 0;
+	fill_event(&c->event, EVENT_STATE, sk, netns, cookie, process);
+	c->event.head.old_state = from;
+	c->event.head.new_state = TCP_CLOSE;
+	/* skc_num is cleared already, inet_sport is not (tcp_set_state). */
+	c->event.local_port = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
+	fill_reason(c, sk, tp);
+	c->bytes_sent = tp->bytes_sent;
+	c->bytes_retrans = tp->bytes_retrans;
+	c->bytes_out = bytes_out(tp, from);
+	c->bytes_received = tp->bytes_received;
+	if (c->flags & CLOSE_GOT_FIN && c->bytes_received) /* the kernel counts the FIN as a byte */
+		c->bytes_received--;
+	c->segs_out = tp->segs_out;
+	c->segs_in = tp->segs_in;
+	c->retrans = tp->total_retrans;
+	c->rtt_us = tp->srtt_us >> 3;
+	c->min_rtt_us = tp->rtt_min.s[0].v;
+	submit(c);
+	return 0;
+}
+
+/*
+ * Whether a call on the socket makes this transition, and nothing else does. Others may
+ * be made by whoever owns the socket when a packet is handled, or destroys it
+ * (tcp_abort, which sets sk_err): by ss(8), for one, which only looks.
+ */
+static __always_inline bool by_call(const struct sock *sk, int from, int to)
+{
+	switch (to) {
+	case TCP_FIN_WAIT1:
+	case TCP_LAST_ACK:
+		return true;
+	case TCP_CLOSE:
+		return !sk->sk_err &&
+		       (from == TCP_SYN_SENT || from == TCP_SYN_RECV || from == TCP_ESTABLISHED ||
+			from == TCP_CLOSE_WAIT || from == TCP_LISTEN || from == TCP_CLOSE);
+	}
+	return from == TCP_CLOSE || from == to;
+}
+
+static __always_inline int handle_state(struct sock *sk, int from, int to, bool first)
+{
+	struct event *e;
+	__u64 cookie;
+	__u32 netns;
+	bool process;
+
+	if (!in_scope(sk, &netns) || !wanted_transition(sk, from, to, netns))
+		return 0;
+	/*
+	 * A child just cloned from its listener. Before 6.18 it still has the
+	 * listener's cookie and no addresses (inet_csk_clone_lock). The record of its
+	 * request socket has reported the state already. from is CLOSE where the listener was
+	 * closed in between.
+	 */
+	if (to == TCP_SYN_RECV && !sk->__sk_common.skc_dport)
+		return 0;
+	cookie = cookie_of(sk);
+	if (sockops_attached)
+		confirm(cookie, from, to);
+	process = by_call(sk, from, to) && in_process_context(sk);
+	if (process && (from == TCP_CLOSE || owner_by_use))
+		process = send_process(first);
+	if (to == TCP_CLOSE)
+		return send_close(sk, from, netns, cookie, process);
+	if (process && from == TCP_CLOSE)
+		return send_owner(sk, EVENT_STATE, from, to, sk->sk_socket, netns, cookie, true);
+	e = reserve(sizeof(*e));
+	if (!e)
+		return 0;
+	fill_event(e, EVENT_STATE, sk, netns, cookie, process);
+	e->head.old_state = from;
+	e->head.new_state = to;
+	submit(e);
+	return 0;
+}
+
+/*
+ * Handles a transition in one of three copies of the state program. Since 6.1 the
+ * kernel skips a tracing program that is active on this CPU already
+ * (__bpf_trace_run), so a softirq that interrupts it would lose its transitions.
+ * The copies are attached in order, and each handles what none before it did. A
+ * process and a softirq can keep two of them busy; where tracing programs are
+ * preempted (7.x) a second process can keep the third. Only the first one sends
+ * executables: that is half of what the verifier has to go through.
+ */
+static __always_inline int handle_once(struct sock *sk, int from, int to, bool first, bool last)
+{
+	__u64 states = (__u64)from << 32 | (__u32)to;
+	struct mark *mark;
+	__u32 zero = 0;
+
+	mark = bpf_map_lookup_elem(&marks, &zero);
+	if (!mark)
+		return 0;
+	if (!first && mark->sk == (__u64)sk && mark->states == states) {
+		if (last)
+			mark->sk = 0; /* it may make the same transition again */
+		return 0;
+	}
+	handle_state(sk, from, to, first);
+	mark->sk = last ? 0 : (__u64)sk;
+	mark->states = states;
+	return 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(state_a, struct sock *sk, int from, int to)
+{
+	return handle_once(sk, from, to, true, false);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(state_b, struct sock *sk, int from, int to)
+{
+	return handle_once(sk, from, to, false, false);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(state_c, struct sock *sk, int from, int to)
+{
+	return handle_once(sk, from, to, false, true);
+}

@@ -1,0 +1,71 @@
+package stream
+
+import (
+	"iter"
+	"time"
+
+	"github.com/nettrace/nettrace/tracer/table"
+)
+
+// Events says which events of connections a run tells. What it says of itself (start,
+// losses, comparisons, totals) it always tells.
+type Events uint8
+
+// The kinds of events.
+const (
+	EventsAll    Events = iota // the table at the start, each transition and each close
+	EventsClose                // closes alone
+	EventsFailed               // closes of connections that failed, alone
+)
+
+// ParseEvents returns the kind of a name, as the command line has them.
+func ParseEvents(name string) (e Events, ok bool) {
+	switch name {
+	case "all":
+		return EventsAll, true
+	case "close":
+		return EventsClose, true
+	case "failed":
+		return EventsFailed, true
+	}
+	return 0, false
+}
+
+// Closes reports whether closes alone are told.
+func (e Events) Closes() bool { return e != EventsAll }
+
+// wants reports whether a change is told.
+func (e Events) wants(c *table.Change) bool {
+	switch e {
+	case EventsClose:
+		return c.Kind == table.ChangeClose
+	case EventsFailed:
+		return c.Kind == table.ChangeClose && c.Close != nil && c.Close.Outcome.Failed()
+	}
+	return true
+}
+
+// eventFilter passes on the events that are asked for.
+type eventFilter struct {
+	Handler // the next stage
+	events  Events
+	noTable bool   // the table at the start is not asked for
+	dropped uint64 // changes that were not passed on
+}
+
+// Snapshot passes the initial table on, or an empty one.
+func (f *eventFilter) Snapshot(rows iter.Seq[*table.Conn], took time.Duration) error {
+	if f.noTable || f.events.Closes() {
+		rows = func(func(*table.Conn) bool) {}
+	}
+	return f.Handler.Snapshot(rows, took)
+}
+
+// Change passes on a change that is asked for.
+func (f *eventFilter) Change(c *table.Change) error {
+	if !f.events.wants(c) {
+		f.dropped++
+		return nil
+	}
+	return f.Handler.Change(c)
+}

@@ -1,0 +1,180 @@
+package stream
+
+import (
+	"io"
+	"iter"
+	"time"
+
+	"github.com/nettrace/nettrace/internal/names"
+	"github.com/nettrace/nettrace/output"
+	"github.com/nettrace/nettrace/tracer/table"
+)
+
+// flushAt is the number of bytes from which a buffer is written before the
+// source is idle.
+const flushAt = 64 << 10
+
+// TextOptions say what the text shows, and for whom.
+type TextOptions struct {
+	Listening output.Listening                 // for the title of the initial table
+	Extend    bool                             // user and inode
+	Timers    bool                             // timers in the initial table
+	Cmdline   bool                             // the command line too
+	Netns     bool                             // the network namespace
+	Hosts     bool                             // names of hosts in the changes
+	Ports     bool                             // names of ports in the changes
+	Users     bool                             // names of users
+	Closes    bool                             // closes alone come: each is a line with the whole story
+	NoTable   bool                             // no initial table comes
+	Fields    func(standard []string) []string // returns the columns of the changes; nil: the standard form
+	Width     func() int                       // returns the columns of the terminal; nil: the text is not for one
+	Color     bool                             // failures and resets are colored
+	ASCII     bool                             // the reader's locale is not UTF-8
+	// Namespaces calls a function in each network namespace that is traced, as
+	// Stream.EachNamespace does: timers and names of interfaces are read there.
+	// nil: there are none.
+	Namespaces func(read func(proc string, inode uint32) error) error
+}
+
+// Text is an output for people: netstat's own table first, then a line for each
+// change.
+type Text struct {
+	Nop
+	opts     TextOptions
+	style    output.StreamStyle
+	lines    textLines
+	resizeAt time.Time // when the width is looked at again
+}
+
+// textLines are the two forms of the changes: output.StreamText, and output.ColumnText
+// where columns are chosen or closes come alone.
+type textLines interface {
+	Header(now time.Time)
+	Change(*table.Change)
+	Note(text string)
+	Append(lines func([]byte) []byte)
+	Resize(width int)
+	Buffered() int
+	Flush() error
+}
+
+// resizeInterval is how often the width of the terminal is looked at.
+const resizeInterval = time.Second
+
+// NewText returns a writer of text to out. Each Write has whole lines.
+func NewText(out io.Writer, opts TextOptions, wall output.Clock) *Text {
+	style := styleOf(&opts)
+	t := &Text{opts: opts, style: style}
+	if opts.Closes || opts.Fields != nil {
+		t.lines = output.NewColumnText(out, style, columnsOf(&opts, &style), wall, time.Local)
+	} else {
+		t.lines = output.NewStreamText(out, style, wall, time.Local)
+	}
+	return t
+}
+
+// columnsOf returns the columns that the changes have.
+func columnsOf(opts *TextOptions, style *output.StreamStyle) []string {
+	standard := output.ChangeColumns(style)
+	if opts.Closes {
+		standard = output.CloseColumns(style)
+	}
+	if opts.Fields == nil {
+		return standard
+	}
+	return opts.Fields(standard)
+}
+
+func styleOf(opts *TextOptions) output.StreamStyle {
+	style := output.StreamStyle{
+		Extend: opts.Extend, Netns: opts.Netns, Cmdline: opts.Cmdline, Color: opts.Color, ASCII: opts.ASCII,
+	}
+	resolver := new(names.Resolver)
+	if opts.Ports {
+		style.Names.Services = resolver
+	}
+	if opts.Users {
+		style.Names.Users = resolver
+	}
+	if opts.Hosts {
+		style.Hosts = names.NewHostNames()
+	}
+	if opts.Namespaces != nil {
+		style.Devices = NewDevices(opts.Namespaces)
+	}
+	if opts.Width != nil {
+		style.Width = opts.Width()
+	}
+	return style
+}
+
+// Snapshot writes the initial table as netstat writes it, if one is asked for, and the
+// header of the changes.
+func (t *Text) Snapshot(rows iter.Seq[*table.Conn], _ time.Duration) error {
+	if !t.opts.NoTable && !t.opts.Closes {
+		if err := t.table(rows); err != nil {
+			return err
+		}
+		t.lines.Note("")
+	}
+	t.lines.Header(time.Now())
+	return t.lines.Flush()
+}
+
+func (t *Text) table(rows iter.Seq[*table.Conn]) error {
+	table := output.NewStreamTable(t.style, t.opts.Listening, t.opts.Timers)
+	timers := timerRows{}
+	if t.opts.Timers && t.opts.Namespaces != nil {
+		timers.read(t.opts.Namespaces)
+	}
+	t.lines.Append(table.AppendHeader)
+	for _, ipv6 := range []bool{false, true} {
+		for c := range rows {
+			if c.Local.Addr().Is6() != ipv6 {
+				continue
+			}
+			timer := timers[endpoints{c.Netns, c.Local, c.Remote}]
+			t.lines.Append(func(b []byte) []byte { return table.AppendConn(b, c, timer) })
+			if err := t.flushIfFull(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Change writes a transition, or completes its line with what its close adds.
+func (t *Text) Change(c *table.Change) error {
+	if t.opts.Closes || c.Kind == table.ChangeState { // else it must find the line that it completes
+		if err := t.flushIfFull(); err != nil {
+			return err
+		}
+	}
+	t.lines.Change(c)
+	return nil
+}
+
+// Idle writes what is buffered.
+func (t *Text) Idle() error {
+	t.resize(time.Now())
+	return t.lines.Flush()
+}
+
+// resize follows the width of the terminal.
+func (t *Text) resize(now time.Time) {
+	if t.opts.Width == nil || now.Before(t.resizeAt) {
+		return
+	}
+	t.resizeAt = now.Add(resizeInterval)
+	t.lines.Resize(t.opts.Width())
+}
+
+// Stop writes what is buffered.
+func (t *Text) Stop(*output.Totals, string) error { return t.lines.Flush() }
+
+func (t *Text) flushIfFull() error {
+	if t.lines.Buffered() < flushAt {
+		return nil
+	}
+	return t.lines.Flush()
+}

@@ -1,0 +1,44 @@
+// Package tuning sets the Go runtime for what the program is about to do. It is
+// the one place where the process as a whole is tuned.
+package tuning
+
+import (
+	"runtime"
+	"runtime/debug"
+)
+
+// The parts of the live heap that may be allocated anew before the next
+// collection, in percent.
+const (
+	percentManySockets  = 400
+	percentInitialTable = 10
+	percentChanges      = 50
+)
+
+// readers is the number of goroutines that read from the kernel at a time when
+// there are many sockets.
+const readers = 2
+
+// ManySockets is for a view of many sockets. The process is soon over: it may
+// show 100,000 of them before the first collection, whose threshold is this part
+// of 4 MiB. Two goroutines sit in long reads: two more Ps save them the wait for
+// one after each read.
+func ManySockets() {
+	debug.SetGCPercent(percentManySockets)
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + readers)
+}
+
+// InitialTable is for the stream's initial table, which is as large as the host
+// is busy. Nearly all of the heap will be that table, so memory matters more
+// than the time for collections. What opening needed (above all the kernel's
+// types) is collected first.
+func InitialTable() {
+	debug.SetGCPercent(percentInitialTable)
+	runtime.GC()
+}
+
+// Changes is for the stream after its initial table. Collections are fewer, as
+// each one marks the whole table.
+func Changes() {
+	debug.SetGCPercent(percentChanges)
+}

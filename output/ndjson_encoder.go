@@ -1,0 +1,148 @@
+package output
+
+import (
+	"io"
+	"strconv"
+	"time"
+)
+
+// lineMax bounds a line of NDJSON, its newline included. It is PIPE_BUF on
+// Linux (include/uapi/linux/limits.h), and below the line limit of the log
+// shippers in use.
+const lineMax = 4096
+
+// tail is what is kept free in a line for its end.
+const tail = len(`,"truncated":true}` + "\n")
+
+// The most bytes that a string takes in a line, escapes included. They are
+// chosen so that every field has its place in the longest possible line, and
+// only the strings are cut.
+const (
+	nameMax = 96   // thread names and interfaces: 15 bytes, up to 6 for each
+	textMax = 256  // host and user names, versions
+	pathMax = 1024 // paths
+	listMax = 512  // lists of addresses or processes
+)
+
+// NDJSONOptions says what an NDJSON writer adds to its records.
+type NDJSONOptions struct {
+	Host    string  // value of the "host" key
+	RunID   uint64  // new at each start of the program
+	Poll    bool    // the changes come from polling, not from the kernel's events
+	Cmdline bool    // print command lines
+	Users   Users   // names of users; nil: numbers only
+	Devices Devices // names of interfaces; nil: numbers only
+	// SampleRate says that the records are of one connection in so many; 0 or 1: of
+	// all.
+	SampleRate uint32
+	// Fields are the members that the records of rows and changes have, in this
+	// order, besides timestamp, event and seq; nil: all. Records of the run itself
+	// have all of theirs.
+	Fields []string
+}
+
+// encoder makes lines of JSON, one flat object each, in a buffer. It has what
+// every record has (the envelope) and one method for each kind of member. The
+// record encoders embed it.
+//
+// Between begin and end one line is being made: buf[line:] is its text so far,
+// and cut says whether a string in it was cut. No line is longer than lineMax.
+type encoder struct {
+	opts  NDJSONOptions
+	out   io.Writer
+	buf   []byte // whole lines, and the line that is being made
+	line  int    // where that line begins
+	cut   bool   // a string of that line was cut
+	seq   uint64
+	ident []byte // the members that are the same in each line
+	short bool   // the host name at their end was cut
+	pick  *pick  // nil: lines have all members
+	wall  Clock
+	clock timeText
+	since timeText // for times that lie behind those of the events
+}
+
+// bufferSize is how much is buffered before the buffer is full, in bytes.
+const bufferSize = 64 << 10
+
+func newEncoder(out io.Writer, opts NDJSONOptions, wall Clock) encoder {
+	w := encoder{opts: opts, out: out, wall: wall, pick: newPick(opts.Fields), buf: make([]byte, 0, bufferSize+lineMax)}
+	w.ident = append(w.ident, `,"run_id":"`...)
+	w.ident = appendHex64(w.ident, opts.RunID)
+	w.ident = append(w.ident, '"')
+	if opts.SampleRate > 1 {
+		w.ident = append(w.ident, `,"sample_rate":`...)
+		w.ident = strconv.AppendUint(w.ident, uint64(opts.SampleRate), 10)
+	}
+	w.ident = append(w.ident, `,"host":"`...)
+	w.ident, w.short = appendEscaped(w.ident, opts.Host, textMax)
+	w.ident = append(w.ident, '"')
+	return w
+}
+
+// Buffered returns the number of bytes that wait for Flush.
+func (w *encoder) Buffered() int { return len(w.buf) }
+
+// Flush writes the buffered lines with one call of Write. After an error the
+// bytes that were not written are kept, so that a later Flush goes on where this
+// one stopped and tears no line. The error is the one of the io.Writer.
+func (w *encoder) Flush() error {
+	if len(w.buf) == 0 {
+		return nil
+	}
+	n, err := w.out.Write(w.buf)
+	if n < len(w.buf) && err == nil {
+		err = io.ErrShortWrite
+	}
+	w.buf = w.buf[:copy(w.buf, w.buf[n:])]
+	return err
+}
+
+// Full reports whether it is time for Flush.
+func (w *encoder) Full() bool { return len(w.buf) >= bufferSize }
+
+// begin starts the line of an event that happened ns nanoseconds after the Unix
+// epoch.
+func (w *encoder) begin(event string, ns int64) {
+	w.line, w.cut = len(w.buf), false
+	if w.pick != nil {
+		w.pick.begin()
+	}
+	w.seq++
+	w.buf = append(w.buf, `{"timestamp":"`...)
+	w.buf = w.clock.append(w.buf, ns)
+	w.buf = append(w.buf, `","v":1,"event":"`...)
+	w.buf = append(w.buf, event...)
+	w.buf = append(w.buf, `","seq":`...)
+	w.buf = strconv.AppendUint(w.buf, w.seq, 10)
+	w.buf = append(w.buf, w.ident...)
+	if w.short {
+		w.cutHere()
+	}
+}
+
+func (w *encoder) beginAt(event string, at time.Time) { w.begin(event, at.UnixNano()) }
+
+// cutHere marks the string that ends here as cut.
+func (w *encoder) cutHere() {
+	w.cut = true
+	if w.pick != nil {
+		w.pick.cut(len(w.buf))
+	}
+}
+
+// end closes the line of a row or a change, which has the chosen members alone.
+func (w *encoder) end() {
+	if w.pick != nil {
+		w.buf, w.cut = w.pick.reduce(w.buf, w.line)
+	}
+	w.endWhole()
+}
+
+// endWhole closes the line of a record of the run itself.
+func (w *encoder) endWhole() {
+	if w.cut {
+		w.buf = append(w.buf, `,"truncated":true`...)
+	}
+	w.buf = append(w.buf, '}', '\n')
+}

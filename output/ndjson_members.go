@@ -1,0 +1,148 @@
+package output
+
+import (
+	"math"
+	"strconv"
+)
+
+// room returns the bytes that are left in the line.
+func (w *encoder) room() int { return lineMax - tail - (len(w.buf) - w.line) }
+
+// key begins a member. Keys are written out with what surrounds them, as
+// `,"pid":`, here and below: a line has two dozen of them, and to append each in
+// one piece takes an eighth off its cost.
+func (w *encoder) key(key string) {
+	w.buf = append(w.buf, key...)
+}
+
+// uint adds a number.
+func (w *encoder) uint(key string, v uint64) {
+	w.key(key)
+	w.buf = strconv.AppendUint(w.buf, v, 10)
+}
+
+// exactMax is the largest number up to which readers that keep doubles tell all
+// integers apart, 2^53 - 1.
+const exactMax = 1<<53 - 1
+
+// queue adds the length of a queue, which the kernel keeps in an int and /proc shows
+// as unsigned. That of a UDP socket is below zero at times (net/ipv4/udp.c,
+// udp_rqueue_get, 6.12).
+func (w *encoder) queue(key string, v uint64) {
+	if v > math.MaxInt32 && v <= math.MaxUint32 {
+		w.int(key, int64(int32(v)))
+	} else {
+		w.uint(key, v)
+	}
+}
+
+// inode adds the inode of a socket, which is a 32-bit number (fs/inode.c,
+// get_next_ino, 6.12). 0 says that there is none, and a larger one is none.
+func (w *encoder) inode(v uint64) {
+	if v != 0 && v <= exactMax {
+		w.uint(`,"inode":`, v)
+	}
+}
+
+// id adds a 64-bit identifier. It is a string, because readers that keep numbers
+// as doubles cannot tell identifiers beyond 2^53 apart.
+func (w *encoder) id(key string, v uint64) {
+	w.key(key)
+	w.buf = append(w.buf, '"')
+	w.buf = strconv.AppendUint(w.buf, v, 10)
+	w.buf = append(w.buf, '"')
+}
+
+// flag adds a boolean.
+func (w *encoder) flag(key string, v bool) {
+	w.key(key)
+	w.buf = strconv.AppendBool(w.buf, v)
+}
+
+// word adds a string that needs no escapes and is short.
+func (w *encoder) word(key, s string) {
+	w.key(key)
+	w.buf = append(w.buf, '"')
+	w.buf = append(w.buf, s...)
+	w.buf = append(w.buf, '"')
+}
+
+// name adds the word that stands for a number, unless it has none.
+func (w *encoder) name(key string, words []string, number uint8) {
+	if int(number) < len(words) && words[number] != "" {
+		w.word(key, words[number])
+	}
+}
+
+// time adds a time, given in nanoseconds after the Unix epoch.
+func (w *encoder) time(key string, ns int64) {
+	w.key(key)
+	w.buf = append(w.buf, '"')
+	w.buf = w.since.append(w.buf, ns)
+	w.buf = append(w.buf, '"')
+}
+
+// str adds a string that takes at most limit bytes in the line. Nothing is added
+// for an empty one: a field that is absent is unknown.
+func (w *encoder) str(key, s string, limit int) {
+	if s == "" {
+		return
+	}
+	w.key(key)
+	w.buf = append(w.buf, '"')
+	w.escaped(s, min(limit, w.room()-1))
+	w.buf = append(w.buf, '"')
+}
+
+// escaped appends the inside of a string. It reports, and keeps in w.cut, whether it
+// was cut.
+func (w *encoder) escaped(s string, limit int) (cut bool) {
+	w.buf, cut = appendEscaped(w.buf, s, limit)
+	if cut {
+		w.cutHere()
+	}
+	return cut
+}
+
+// list adds an array of strings that takes at most limit bytes in the line.
+// What does not fit is left out.
+func (w *encoder) list(key string, items []string, limit int) {
+	if len(items) == 0 {
+		return
+	}
+	w.key(key)
+	w.buf = append(w.buf, '[')
+	last := len(w.buf) + min(limit, w.room()-1) - len(`,""`)
+	for i, s := range items {
+		if len(w.buf) > last {
+			w.cutHere()
+			break
+		}
+		if i > 0 {
+			w.buf = append(w.buf, ',')
+		}
+		w.buf = append(w.buf, '"')
+		w.escaped(s, last-len(w.buf)+len(`,"`))
+		w.buf = append(w.buf, '"')
+	}
+	w.buf = append(w.buf, ']')
+}
+
+// array adds an array of items that need no escapes, each between quotes, which
+// are empty for numbers. Items that do not fit in limit bytes are left out.
+func (w *encoder) array(key string, items []string, quote string, limit int) {
+	w.key(key)
+	separator, end := byte('['), len(w.buf)+min(limit, w.room())-len(`]`)
+	for _, s := range items {
+		if len(w.buf)+len(`,""`)+len(s) > end {
+			w.cutHere()
+			break
+		}
+		w.buf = append(w.buf, separator)
+		w.buf = append(w.buf, quote...)
+		w.buf = append(w.buf, s...)
+		w.buf = append(w.buf, quote...)
+		separator = ','
+	}
+	w.buf = append(w.buf, ']')
+}

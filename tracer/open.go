@@ -1,0 +1,201 @@
+package tracer
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nettrace/nettrace/snapshot"
+	"github.com/nettrace/nettrace/tracer/table"
+)
+
+const (
+	// DefaultRingBytes holds about 140,000 records: those of 8,000 connections, both
+	// ends, that come while the reader gets no turn. It counts as resident memory.
+	DefaultRingBytes = 16 << 20
+	// DefaultReconcile is how often the table is compared with the kernel's when
+	// nothing asks for it.
+	DefaultReconcile = 5 * time.Minute
+	// processLimit is the number of processes remembered before idle ones are dropped.
+	processLimit = 16384
+)
+
+// Options say what to trace. The zero value traces the caller's own network namespace.
+type Options struct {
+	NetnsPath string              // file of another network namespace, such as /run/netns/NAME
+	AllNetns  bool                // trace every network namespace
+	Family    uint16              // AF_INET or AF_INET6: trace its sockets alone; 0: both
+	Condition *snapshot.Condition // sockets that do not fulfil it are not traced; nil: all are
+	RingBytes int                 // size of the ring buffer, a power of two; 0: DefaultRingBytes
+	Reconcile time.Duration       // between scans of the kernel's table; 0: DefaultReconcile; < 0: only after losses
+	Hooks     []string            // kinds of hook to try ("tp_btf", "fentry", "kprobe", …); empty: all
+	Logs      bool                // keep the verifier's log in load errors
+	Proc      string              // root of the proc file system; empty: /proc
+
+	// For tests:
+	kallsyms string // the file of kernel symbols; empty: /proc/kallsyms
+	countAll bool   // count in the kernel the records that are sent
+}
+
+// ErrNoStream is returned by Open when the hook for transitions, without which
+// there is no stream, cannot be attached.
+var ErrNoStream = errors.New("cannot trace sock:inet_sock_set_state")
+
+// Open loads and attaches the hooks. Events queue up from here on; Run reads them.
+// It needs CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN); the error says what is missing.
+func Open(opts Options) (*Tracer, error) {
+	t := &Tracer{opts: opts}
+	t.opts.RingBytes = cmp.Or(opts.RingBytes, DefaultRingBytes)
+	t.opts.Reconcile = cmp.Or(opts.Reconcile, DefaultReconcile)
+	t.opts.Proc = cmp.Or(opts.Proc, "/proc")
+	t.scan = newScan(t.opts.Reconcile)
+	var err error
+	if t.scope, err = newScope(&t.opts); err != nil {
+		return nil, err
+	}
+	raiseMemlock()
+	if err := t.openHooks(); err != nil {
+		return nil, errors.Join(err, t.scope.close())
+	}
+	ring, err := openRing(t.hooks.maps.Maps[streamMapEvents])
+	if err != nil {
+		t.hooks.close()
+		return nil, errors.Join(fmt.Errorf("open the ring buffer: %w", err), t.scope.close())
+	}
+	t.ring = ring
+	t.procs = table.NewProcesses(processLimit, t.hooks.set.pids.reader(t.opts.Proc), func(task uint32) {
+		// One that is not there needs no deleting.
+		_ = t.hooks.maps.Maps[streamMapProcesses].Delete(task)
+	})
+	t.table = table.New(t.tableConfig(), t.procs, t.out.change)
+	t.scan.rows = newRowReader(&t.scope, opts.Family, t.hooks.chosen[Rows] != "")
+	t.losses, t.witness, t.refresher = newLosses(t.hooks), newWitness(t.hooks), newRefresher(t.hooks)
+	return t, nil
+}
+
+// tableConfig says what the chosen hooks report.
+func (t *Tracer) tableConfig() table.Config {
+	chosen := t.hooks.chosen
+	return table.Config{
+		ReportsPort:  chosen[SourcePort] != "",
+		CanScan:      true,
+		LateCookies:  !t.hooks.set.cookie,
+		SeekOwners:   chosen[Acceptor] == "" && chosen[Files] != "",
+		RealTime:     realTime("/sys/kernel/realtime"),
+		RefreshMinis: chosen[Substate] == refreshHook,
+		OwnersByUse:  chosen[Acceptor] == "",
+		Resets:       chosen[Resets] != "",
+		Connects:     chosen[Connects] != "",
+		Condition:    t.opts.Condition,
+	}
+}
+
+// openHooks loads and attaches the best hook of each capability.
+func (t *Tracer) openHooks() error {
+	timers := findTimers(cmp.Or(t.opts.kallsyms, t.opts.Proc+"/kallsyms"))
+	set := t.settings()
+	var err error
+	if set.wanted, err = newWanted(t.opts.Condition); err != nil {
+		return err
+	}
+	h, err := newHooks(set)
+	if err != nil {
+		return err
+	}
+	if h.set.pids, err = findPidspace(h, t.opts.Proc); err != nil {
+		h.close()
+		return fmt.Errorf("pid namespace: %w", err)
+	}
+	if err := chooseHooks(h, timers); err != nil {
+		h.close()
+		return err
+	}
+	h.releaseTypes()
+	t.hooks = h
+	return nil
+}
+
+// settings are those for a kernel that has the newer helpers.
+func (t *Tracer) settings() settings {
+	return settings{
+		netns:       t.scope.inode,
+		netnsCookie: t.scope.cookie(),
+		family:      t.opts.Family,
+		wakeupAt:    uint64(t.opts.RingBytes) / 4,
+		cookie:      true,
+		taskBTF:     true,
+		probe:       true,
+		countAll:    t.opts.countAll,
+		ringBytes:   t.opts.RingBytes,
+		kinds:       t.opts.Hooks,
+		verifyLogs:  t.opts.Logs,
+	}
+}
+
+// chooseHooks chooses the hooks in an order in which each finds what it needs: the
+// programs for mini-sockets need the timer functions, for one.
+func chooseHooks(h *hooks, timers <-chan timers) error {
+	if err := chooseTransitions(h); err != nil {
+		return err
+	}
+	if err := (<-timers).write(h); err != nil {
+		return err
+	}
+	h.choose(MiniSockets)
+	h.choose(SourcePort, Acceptor, Closer, Resets)
+	if h.chosen[MiniSockets] != "" {
+		h.choose(Substate, TimewaitEnd)
+	}
+	h.choose(Rows)
+	if h.set.pids.whole {
+		h.choose(Files)
+	}
+	h.choose(Connects) // which reads by probe too
+	for variable, is := range map[string]bool{
+		streamVarOwnerByUse:      h.chosen[Acceptor] == "",
+		streamVarSockopsAttached: h.chosen[SourcePort] == sockopsHook,
+		streamVarPortReported:    h.chosen[SourcePort] != "",
+	} {
+		if !is {
+			continue
+		}
+		if err := h.maps.Variables[variable].Set(true); err != nil {
+			return fmt.Errorf("set %s: %w", variable, err)
+		}
+	}
+	return nil
+}
+
+// chooseTransitions chooses the hook for transitions. Where it does not load, it is
+// tried without probe reads, as under lockdown, and then without the newer helpers; if
+// that fails too, the first error is returned.
+func chooseTransitions(h *hooks) error {
+	h.choose(Transitions)
+	first := h.tried[0].Err
+	for _, without := range []func(*settings){
+		func(s *settings) { s.probe = false },
+		func(s *settings) { s.probe, s.cookie, s.taskBTF = true, false, false },
+	} {
+		if h.chosen[Transitions] != "" || errors.Is(first, errLeftOut) {
+			break
+		}
+		h.tried = nil
+		without(&h.set)
+		h.choose(Transitions)
+	}
+	if h.chosen[Transitions] == "" {
+		return fmt.Errorf("%w: %w", ErrNoStream, first)
+	}
+	return nil
+}
+
+// raiseMemlock lets maps be as large as they need to be: before 5.11 they count
+// against RLIMIT_MEMLOCK. Where that is refused they may fit nevertheless; if
+// not, loading them fails. The library has a function for it, in a package that
+// probes the kernel at the start of every program it is linked into.
+func raiseMemlock() {
+	_ = unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY})
+}

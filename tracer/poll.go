@@ -1,0 +1,151 @@
+package tracer
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"iter"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nettrace/nettrace/snapshot"
+	"github.com/nettrace/nettrace/tracer/table"
+)
+
+// Without any BPF the table comes from /proc/net/tcp{,6}.
+
+// readProc applies the rows of /proc to the table during a scan: those of one
+// family, or with 0 of both.
+func readProc(t *table.Table, proc string, family uint16) error {
+	for _, ipv6 := range []bool{false, true} {
+		if ipv6 && family == unix.AF_INET || !ipv6 && family == unix.AF_INET6 {
+			continue
+		}
+		rows, err := procSockets(proc, ipv6)
+		if err != nil {
+			if ipv6 {
+				continue // a kernel without IPv6
+			}
+			return err
+		}
+		now := monotonic()
+		for s, err := range rows {
+			if err != nil {
+				continue // not a row
+			}
+			e := procRow(&s, 0)
+			e.After, e.Time = now, now
+			t.Apply(&e)
+		}
+	}
+	return nil
+}
+
+// procSockets yields the rows of a file of /proc.
+func procSockets(proc string, ipv6 bool) (iter.Seq2[snapshot.Socket, error], error) {
+	rows, err := snapshot.ReadSockets(proc, snapshot.TCP, ipv6)
+	if err == nil && ipv6 && ofMachine(proc) {
+		rows = snapshot.WithDevices(rows, snapshot.TCP)
+	}
+	return rows, err
+}
+
+// nameOwners finds the owners of sockets that have none by their open files.
+func nameOwners(t *table.Table, proc string) error {
+	var owners *snapshot.Owners
+	var failed error
+	known := make(map[int]*snapshot.Process)
+	t.FillOwners(func(inode uint64) *snapshot.Process {
+		if owners == nil && failed == nil {
+			owners, failed = snapshot.ReadOwners(proc, false)
+		}
+		if failed != nil {
+			return nil
+		}
+		p := owners.First(inode)
+		if p == nil {
+			return nil
+		}
+		if known[p.PID] == nil {
+			known[p.PID] = readHolder(proc, p.PID, inode)
+		}
+		return known[p.PID]
+	})
+	return failed
+}
+
+// PollInterval is the period of polling.
+const PollInterval = time.Second
+
+// Poller reports changes without BPF, by reading /proc/net/tcp{,6} every
+// PollInterval: what lives shorter is missed, and of what changes more often only
+// the last state is seen. Every change is marked as inferred. The zero value polls
+// the caller's own network namespace.
+type Poller struct {
+	Proc   string // root of the proc file system; empty: /proc
+	Family uint16 // as in Options
+
+	every time.Duration // instead of PollInterval, for tests
+	table *table.Table  // nil before Run
+}
+
+// Stats returns the counters. It may be called by the handler, and when Run does
+// not run.
+func (p *Poller) Stats() Stats {
+	if p.table == nil {
+		return Stats{}
+	}
+	return Stats{Table: p.table.Stats()}
+}
+
+// Resync has nothing to ask for: each poll compares the table with the kernel's.
+func (p *Poller) Resync() {}
+
+// Run polls until ctx is done. An error of the handler ends it too.
+func (p *Poller) Run(ctx context.Context, h Handler) error {
+	var failed error // of the handler
+	ready := false
+	proc := cmp.Or(p.Proc, "/proc")
+	procs := table.NewProcesses(processLimit, startReader(proc), func(uint32) {})
+	p.table = table.New(table.Config{ScansOnly: true}, procs, func(c *table.Change) {
+		if ready && failed == nil {
+			failed = h.Change(c)
+		}
+	})
+	tick := time.NewTicker(cmp.Or(p.every, PollInterval))
+	defer tick.Stop()
+	for failed == nil {
+		start := monotonic()
+		if err := p.poll(proc, start, !ready); err != nil {
+			return fmt.Errorf("poll: %w", err)
+		}
+		if !ready {
+			ready = true
+			failed = h.Snapshot(p.table.InitialRows, time.Duration(monotonic()-start))
+			p.table.EndInitial()
+		}
+		if failed == nil {
+			failed = h.Idle()
+		}
+		select {
+		case <-ctx.Done():
+			return failed
+		case <-tick.C:
+		}
+	}
+	return failed
+}
+
+// poll compares the table with the kernel's, as of now.
+func (p *Poller) poll(proc string, now uint64, initial bool) error {
+	p.table.BeginScan(now, initial)
+	if err := readProc(p.table, proc, p.Family); err != nil {
+		return err
+	}
+	if err := nameOwners(p.table, proc); err != nil {
+		return err
+	}
+	p.table.EndScan(monotonic())
+	return nil
+}

@@ -1,0 +1,161 @@
+package table_test
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/nettrace/nettrace/snapshot"
+	"github.com/nettrace/nettrace/tracer/table"
+)
+
+// A table in full use allocates for the processes that it meets only.
+func TestTableAllocatesNothing(t *testing.T) {
+	merged := table.New(table.Config{}, noProcesses(), func(*table.Change) {})
+	e := table.Event{
+		Kind: table.EventState, Cookie: 5, Netns: 1,
+		Local: netip.MustParseAddrPort("127.0.0.1:1000"), Remote: netip.MustParseAddrPort("127.0.0.1:80"),
+	}
+	life := []snapshot.State{
+		snapshot.Close, snapshot.SynSent, snapshot.Established, snapshot.CloseWait, snapshot.LastAck, snapshot.Close,
+	}
+	if n := testing.AllocsPerRun(1000, func() {
+		for i := range len(life) - 1 {
+			e.Time += 1000
+			e.Old, e.New = life[i], life[i+1]
+			merged.Apply(&e)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations for each connection", n)
+	}
+}
+
+func BenchmarkTable(b *testing.B) {
+	merged := table.New(table.Config{}, noProcesses(), func(*table.Change) {})
+	e := table.Event{
+		Kind: table.EventState, Netns: 1,
+		Local: netip.MustParseAddrPort("127.0.0.1:1000"), Remote: netip.MustParseAddrPort("127.0.0.1:80"),
+	}
+	life := []snapshot.State{
+		snapshot.Close, snapshot.SynSent, snapshot.Established, snapshot.CloseWait, snapshot.LastAck, snapshot.Close,
+	}
+	for b.Loop() {
+		e.Cookie++
+		for i := range len(life) - 1 {
+			e.Time += 1000
+			e.Old, e.New = life[i], life[i+1]
+			merged.Apply(&e)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(life)-1), "ns/event")
+}
+
+// feeder feeds a table with the events of whole lives.
+type feeder struct {
+	merged *table.Table
+	event  table.Event
+	next   uint64
+}
+
+func newFeeder() *feeder {
+	f := &feeder{merged: table.New(table.Config{ReportsPort: true}, noProcesses(), func(*table.Change) {}), next: 1 << 20}
+	f.merged.Apply(&table.Event{Kind: table.EventProcess, PID: 7, Process: &snapshot.Process{PID: 7, Comm: "life"}})
+	return f
+}
+
+// socket begins a life: a cookie, and addresses of its own.
+func (f *feeder) socket(port uint16) {
+	f.next++
+	n := byte(f.next)
+	f.event = table.Event{
+		Time: f.event.Time, Cookie: f.next, Sock: 0xffff888000000000 + f.next<<10, Netns: 1,
+		Local:  netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port),
+		Remote: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 1, 1, n}), 80),
+	}
+}
+
+func (f *feeder) feed(kind table.EventKind, from, to snapshot.State) {
+	f.event.Kind, f.event.Old, f.event.New = kind, from, to
+	f.event.Time += 1000
+	e := f.event
+	f.merged.Apply(&e)
+}
+
+// walk feeds the transitions between states.
+func (f *feeder) walk(states ...snapshot.State) {
+	for i := range len(states) - 1 {
+		f.feed(table.EventState, states[i], states[i+1])
+	}
+}
+
+// connect is a life of the active side, from a call of connect to a state.
+func (f *feeder) connect(states ...snapshot.State) {
+	f.socket(0)
+	f.event.Task = 7
+	f.walk(snapshot.Close, snapshot.SynSent)
+	f.event.Task = 0
+	f.event.Local = netip.AddrPortFrom(f.event.Local.Addr(), 40000+uint16(f.next%16384))
+	f.feed(table.EventPort, 0, 0)
+	f.feed(table.EventState, snapshot.SynSent, states[0])
+	f.walk(states...)
+}
+
+// timewait replaces the full socket, and ends.
+func (f *feeder) timewait() {
+	full, mini := f.event.Sock, f.event.Sock+512
+	f.event.Sock = mini
+	f.feed(table.EventMiniBorn, 0, snapshot.TimeWait)
+	f.event.Sock = full
+	f.walk(snapshot.FinWait2, snapshot.Close)
+	f.event.Sock = mini
+	f.feed(table.EventMiniGone, 0, 0)
+}
+
+// accept is a life of the passive side.
+func (f *feeder) accept() {
+	f.socket(80)
+	full, cookie := f.event.Sock, f.event.Cookie
+	f.event.Sock, f.event.Cookie = full+512, 0
+	f.feed(table.EventMiniBorn, 0, snapshot.SynRecv)
+	f.event.Sock, f.event.Cookie = full, cookie
+	f.walk(snapshot.SynRecv, snapshot.Established)
+	f.event.Task = 7
+	f.feed(table.EventAccept, 0, 0)
+	f.event.Task = 0
+	f.walk(snapshot.Established, snapshot.CloseWait)
+	f.feed(table.EventRelease, 0, 0)
+	f.walk(snapshot.CloseWait, snapshot.LastAck, snapshot.Close)
+}
+
+// lives feeds ten whole lives.
+func (f *feeder) lives() {
+	for range 3 {
+		f.connect(snapshot.Established, snapshot.FinWait1, snapshot.FinWait2)
+		f.timewait()
+		f.accept()
+	}
+	f.connect(snapshot.Established, snapshot.CloseWait, snapshot.LastAck, snapshot.Close)
+	f.connect(snapshot.Established, snapshot.Close)
+	f.connect(snapshot.Close)
+	f.accept()
+	f.event.Time += 1e8
+	f.merged.Settle(f.event.Time)
+}
+
+// TestTableLives has the lives that the benchmark feeds end, without an allocation.
+func TestTableLives(t *testing.T) {
+	f := newFeeder()
+	if n := testing.AllocsPerRun(100, f.lives); n != 0 {
+		t.Errorf("%v allocations for ten lives", n)
+	}
+	s := f.merged.Stats()
+	if want := uint64(101 * 10); s.Open != 0 || s.Opened != want || s.Closed != want {
+		t.Errorf("%+v, want %d opened and closed", s, want)
+	}
+}
+
+func BenchmarkTableLives(b *testing.B) {
+	f := newFeeder()
+	for b.Loop() {
+		f.lives()
+	}
+}

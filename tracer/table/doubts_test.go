@@ -1,0 +1,184 @@
+package table_test
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/nettrace/nettrace/snapshot"
+	"github.com/nettrace/nettrace/tracer/table"
+)
+
+// scan scans with given rows and answers, and returns what was found. Rows are read
+// now, questions answered as the socket's cookie says: nil is that there is no such socket,
+// a missing one that nobody could be asked.
+func (h *host) scan(rows []table.Event, answers map[uint64][]*table.Event) (found table.Resync, again bool, asked []uint64) {
+	h.t.Helper()
+	h.clock += 10e6
+	h.table.BeginScan(h.clock, false)
+	for _, e := range rows {
+		h.apply(e)
+	}
+	for range 20 {
+		doubts := h.table.Doubts()
+		for _, q := range doubts {
+			asked = append(asked, q.Cookie)
+			h.clock += 10e6
+			a := table.Answer{After: h.clock, Time: h.clock + 1000}
+			if list, ok := answers[q.Cookie]; ok && len(list) > 0 {
+				a.Known = true
+				if list[0] != nil {
+					row := *list[0]
+					row.After, row.Time, row.Netns = a.After, a.Time, 1
+					a.Row = &row
+				}
+				answers[q.Cookie] = list[1:]
+			}
+			h.clock = a.Time
+			h.table.Answer(q, a)
+		}
+		if len(doubts) == 0 {
+			break
+		}
+	}
+	found, again = h.table.EndScan(h.clock)
+	if err := h.table.Check(); err != nil {
+		h.t.Error(err)
+	}
+	return found, again, asked
+}
+
+func rowOf(cookie uint64, state snapshot.State, remote uint16) table.Event {
+	return socket(table.EventRow, cookie, 0, state, remote)
+}
+
+// TestDoubts has the kernel's table say something else than the events. One connection is
+// there, to port 100, ESTABLISHED as far as events go.
+func TestDoubts(t *testing.T) {
+	type rows = []table.Event
+	type answers = []*table.Event
+	is := func(state snapshot.State) *table.Event {
+		e := rowOf(1, state, 100)
+		return &e
+	}
+	moved := rowOf(1, snapshot.Established, 200)
+	waiting := rowOf(1, snapshot.TimeWait, 100)
+	waiting.Mini = true
+	ending := rowOf(1, snapshot.Close, 100)
+	for _, c := range []struct {
+		name    string
+		rows    rows
+		answers answers
+		found   table.Resync
+		again   bool
+		asked   int
+		want    []string // changes
+	}{
+		{"it agrees", rows{*is(snapshot.Established)}, nil, table.Resync{}, false, 0, nil},
+		{
+			"it contradicts, twice",
+			rows{*is(snapshot.CloseWait)},
+			answers{is(snapshot.CloseWait)},
+			table.Resync{Changed: 1},
+			false, 1,
+			[]string{"100 ESTABLISHED>CLOSE_WAIT nobody"},
+		},
+		{"it contradicts, and then not", rows{*is(snapshot.CloseWait)}, answers{is(snapshot.Established)}, table.Resync{}, false, 1, nil},
+		{"it contradicts, and nobody can be asked", rows{*is(snapshot.CloseWait)}, nil, table.Resync{}, true, 1, nil},
+		{
+			"it is gone", nil,
+			answers{nil, nil},
+			table.Resync{Removed: 1},
+			false, 2,
+			[]string{"100 ESTABLISHED>CLOSE nobody"},
+		},
+		{"it was not shown and is there", nil, answers{nil, is(snapshot.Established)}, table.Resync{}, false, 2, nil},
+		{"it is at its end, then gone", nil, answers{&ending, nil, nil}, table.Resync{Removed: 1}, false, 3, []string{"100 ESTABLISHED>CLOSE nobody"}},
+		{
+			"it left a timewait socket", nil,
+			answers{&waiting},
+			table.Resync{Changed: 1},
+			false, 1,
+			[]string{"100 ESTABLISHED>TIME_WAIT nobody"},
+		},
+		{
+			"it has another peer",
+			rows{moved},
+			answers{&moved},
+			table.Resync{Added: 1, Removed: 1},
+			false, 1,
+			[]string{"100 ESTABLISHED>CLOSE nobody", "200 CLOSE>ESTABLISHED nobody"},
+		},
+		{"it was not shown, and nobody can be asked", nil, nil, table.Resync{}, true, 1, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHost(t, table.Config{CanScan: true})
+			if cookie := h.establish(100); cookie != 1 {
+				t.Fatalf("the connection has cookie %d", cookie)
+			}
+			h.got = nil
+			found, again, asked := h.scan(c.rows, map[uint64][]*table.Event{1: c.answers})
+			if found != c.found || again != c.again || len(asked) != c.asked {
+				t.Errorf("found %+v, again %t, asked for %v", found, again, asked)
+			}
+			h.want(c.want...)
+		})
+	}
+}
+
+// TestUnseenTwice has a listener and a connection that nobody can be asked for not be
+// shown by two scans: they are gone after the second one.
+func TestUnseenTwice(t *testing.T) {
+	h := newHost(t, table.Config{CanScan: true})
+	h.process(1, "server", true)
+	listener := h.listen(1)
+	h.establish(100)
+	h.got = nil
+	answers := map[uint64][]*table.Event{listener: {nil, nil}} // another one in its place is found
+	if found, again, _ := h.scan(nil, answers); found.Found() || !again {
+		t.Errorf("the first scan found %+v, again %t", found, again)
+	}
+	h.want()
+	if found, again, _ := h.scan(nil, answers); found.Removed != 2 || again {
+		t.Errorf("the second scan found %+v, again %t", found, again)
+	}
+	slices.Sort(h.got)
+	h.want("0 LISTEN>CLOSE 1/server/1", "100 ESTABLISHED>CLOSE 1/server/3")
+}
+
+// TestRowsOfTheEnded applies rows that were read before their sockets ended, and were
+// merged later: none of them comes back. Afterwards the same addresses may be used again.
+func TestRowsOfTheEnded(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		h := newHost(t, table.Config{CanScan: true, LateCookies: late})
+		h.clock += 10e6
+		h.table.BeginScan(h.clock, true)
+		after := h.clock
+		h.apply(socket(table.EventState, 1, snapshot.Established, snapshot.Close, 100))
+		gone := socket(table.EventMiniGone, 2, 0, 0, 101)
+		h.apply(gone)
+		h.apply(socket(table.EventState, 3, snapshot.Listen, snapshot.Close, 0))
+		h.settle()
+		mini := rowOf(2, snapshot.TimeWait, 101)
+		mini.Mini, mini.Sock = true, 0
+		sibling := rowOf(4, snapshot.Listen, 0)
+		sibling.Inode = 44
+		for _, e := range []table.Event{rowOf(1, snapshot.Established, 100), mini, rowOf(3, snapshot.Listen, 0), sibling} {
+			e.After, e.Time, e.Netns = after, h.clock, 1
+			h.table.Apply(&e)
+		}
+		h.table.EndScan(h.clock)
+		var left []netip.AddrPort
+		for c := range h.table.All {
+			left = append(left, c.Remote)
+		}
+		if len(left) != 1 || h.table.Len() != 1 {
+			t.Errorf("late cookies %t: left are %v, want the listener", late, tableRows(h.table))
+		}
+		if found, again, _ := h.scan([]table.Event{rowOf(5, snapshot.Established, 100), sibling}, map[uint64][]*table.Event{5: {ptr(rowOf(5, snapshot.Established, 100))}}); found.Added != 1 || again {
+			t.Errorf("late cookies %t: the next scan found %+v, again %t", late, found, again)
+		}
+	}
+}
+
+func ptr(e table.Event) *table.Event { return &e }

@@ -1,0 +1,233 @@
+package table
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	"github.com/nettrace/nettrace/snapshot"
+)
+
+// acceptGrace is how long a connection may take to be accepted, or to end,
+// before its owner is looked for.
+const acceptGrace = uint64(100 * time.Millisecond)
+
+// owners attributes sockets to processes: to the one that called connect, listen or
+// accept, or to nobody.
+type owners struct {
+	cfg        *Config
+	rows       *rows
+	life       *life
+	scan       *scan
+	procs      *Processes
+	mptcp      map[uint64]*snapshot.Process // of the scan under way, by inode
+	unaccepted waiting                      // no hook reports who accepted them
+	heirs      waiting                      // rows with the owner of their listener
+	heirsLimit int                          // at that many, the others are dropped from heirs
+}
+
+// inherit makes r an incoming connection, with the owner of its listener. key is that
+// of the listener that the kernel named; 0: it named none.
+func (o *owners) inherit(r *row, key uint64) {
+	r.Direction = Incoming
+	r.Inode = 0
+	l := o.listener(r, key)
+	if key == 0 && o.scan.state != scanInitial { // else some listeners are not known yet
+		l = o.rows.listeners.of(r)
+	}
+	if l == nil || !l.bound() || r.Remote.Port() == 0 {
+		return
+	}
+	if !r.HasUID { // the kernel copies it from the listener
+		r.UID, r.HasUID = l.UID, l.HasUID
+	}
+	if r.CgroupID == 0 {
+		r.CgroupID = l.CgroupID
+	}
+	if l.Owner.Process != nil {
+		r.Owner = l.Owner
+		r.Owner.Source = snapshot.OwnerListener
+		r.listener = l.listener
+		o.addHeir(r)
+	}
+}
+
+// listener returns the listener of a key that the kernel named for a connection, or nil. It
+// may have got its cookie since its last event.
+func (o *owners) listener(r *row, key uint64) *row {
+	l := o.rows.byKey[key]
+	if l != nil || key == 0 || !o.cfg.LateCookies {
+		return l
+	}
+	for _, bound := range o.rows.listeners.byPort[r.port()] {
+		if bound.Cookie == key {
+			return bound
+		}
+	}
+	return nil
+}
+
+// addHeir remembers that r has the owner of its listener.
+func (o *owners) addHeir(r *row) {
+	if len(o.heirs) >= o.heirsLimit {
+		o.heirs.visit(func(ref *rowRef) bool { return ref.row.inherited() })
+		o.heirsLimit = 2*len(o.heirs) + 64
+	}
+	o.heirs.add(r)
+}
+
+// inherited reports whether the owner of r is that of its listener.
+func (r *row) inherited() bool {
+	return r.Owner.Source == snapshot.OwnerListener && r.stage != stageNone
+}
+
+// disinherit takes the owner from r that it has from a listener which is gone: another
+// one may have taken it over (net.ipv4.tcp_migrate_req).
+func (o *owners) disinherit(r *row) {
+	if r.inherited() && o.rows.listeners.byNumber[r.listener] == nil {
+		o.disown(r)
+	}
+}
+
+func (o *owners) disown(r *row) {
+	r.Owner, r.CgroupID, r.listener = snapshot.Owner{}, 0, 0
+}
+
+// relisten handles a request whose timer was started again, perhaps by another listener
+// that took it over.
+func (o *owners) relisten(r *row, key uint64) {
+	if l := o.listener(r, key); r.inherited() && key != 0 && (l == nil || l.listener != r.listener) {
+		o.disown(r)
+		o.inherit(r, key)
+	}
+}
+
+// settleHeirs takes the owner from the connections that survived their listener. The
+// kernel closes what waits in the queue of a listener right after its end, unless
+// another listener takes that over (inet_csk_listen_stop,
+// net/ipv4/inet_connection_sock.c): what survives is not known to be of its process.
+func (o *owners) settleHeirs(now uint64) {
+	ended := o.rows.listeners.ended
+	n := 0
+	for n < len(ended) && now >= ended[n].at+dyingGrace {
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	o.heirs.visit(func(ref *rowRef) bool {
+		r := ref.row
+		survived := func(l endedListener) bool { return r.listener == l.number }
+		if r.inherited() && slices.ContainsFunc(ended[:n], survived) {
+			o.disown(r)
+			o.life.ownerChanged(r, now)
+		}
+		return r.inherited()
+	})
+	o.rows.listeners.ended = slices.Delete(ended, 0, n)
+}
+
+// set makes the calling process the owner. If the record of the process was lost, the
+// socket is nobody's: whose it was before does not count any more.
+func (o *owners) set(r *row, e *Event, source snapshot.OwnerSource) {
+	r.Owner = snapshot.Owner{}
+	if p := o.procs.get(e.Task); p != nil {
+		r.Owner = snapshot.Owner{Process: p, TID: e.TID, Source: source}
+		if name, _, _ := bytes.Cut(e.Thread[:], []byte{0}); string(name) != p.Comm {
+			r.Owner.Thread = e.Thread
+		}
+	}
+	if e.CgroupID != 0 {
+		r.CgroupID = e.CgroupID
+	}
+}
+
+// setSocket makes the process that called connect, listen or accept the owner.
+func (o *owners) setSocket(r *row, e *Event) {
+	o.set(r, e, snapshot.OwnerSocket)
+	r.Inode = uint64(e.Inode)
+	r.setUID(e)
+}
+
+// useContext makes the process whose call led to e the owner, unless a better one is
+// known. The kernel names it only where no hook reports who accepts.
+func (o *owners) useContext(r *row, e *Event) {
+	if o.cfg.OwnersByUse && o.unsure(r) && o.procs.get(e.Task) != nil {
+		o.set(r, e, snapshot.OwnerContext)
+	}
+}
+
+// useFile makes a process with an open file of the socket the owner, unless a
+// better one is known.
+func (o *owners) useFile(e *Event) {
+	if e.MPTCP { // by inode, once all rows are known
+		if o.mptcp[uint64(e.Inode)] == nil { // the first one, as netstat
+			o.mptcp[uint64(e.Inode)] = o.procs.ofFile(e)
+		}
+		return
+	}
+	if r := o.rows.ofFull(e); r != nil && o.unsure(r) {
+		o.find(r, o.procs.ofFile(e), e.Time)
+	}
+}
+
+// find makes a process that was found by its files the owner.
+func (o *owners) find(r *row, p *snapshot.Process, at uint64) {
+	r.Owner = snapshot.Owner{Process: p, Source: snapshot.OwnerFiles}
+	if o.scan.state != scanInitial || r.StartKnown { // else the initial table reports it
+		o.life.ownerChanged(r, at)
+	}
+}
+
+// unsure reports whether the owner was neither seen nor found by its files.
+func (o *owners) unsure(r *row) bool {
+	return r.Owner.Source == snapshot.OwnerUnknown || r.Owner.Source >= snapshot.OwnerListener
+}
+
+// endScan finds the owners of the subflows of MPTCP sockets, which have the inode of
+// the MPTCP socket's file (mptcp_subflow_create_socket and mptcp_sock_graft, net/mptcp).
+func (o *owners) endScan(now uint64) {
+	if len(o.mptcp) > 0 {
+		for r := range o.rows.all {
+			if p := o.mptcp[r.Inode]; p != nil && r.Inode != 0 && o.unsure(r) {
+				o.find(r, p, now)
+			}
+		}
+		clear(o.mptcp)
+	}
+	o.procs.endScan()
+}
+
+// accepted puts r in the list of those whose owner has to be looked for.
+func (o *owners) accepted(r *row, at uint64) { o.unaccepted.addAt(r, at+acceptGrace) }
+
+// due reports whether the owner of some connection should be looked for. The
+// longer a connection stays unaccepted, the longer until it is looked at again.
+func (o *owners) due(now uint64) bool {
+	due := false
+	o.unaccepted.visit(func(ref *rowRef) bool {
+		r := ref.row
+		known := r.Inode != 0 && r.Owner.Source != snapshot.OwnerListener && r.Owner.Source != snapshot.OwnerUnknown
+		if r.stage != stageFull || known {
+			return false
+		}
+		if now >= ref.due {
+			due = true
+			ref.due = now + 2*(now-r.Start)
+		}
+		return true
+	})
+	return due
+}
+
+// fill asks find for the owner of every socket that has none, by its inode.
+func (o *owners) fill(find func(inode uint64) *snapshot.Process) {
+	for r := range o.rows.all {
+		if r.Inode == 0 || r.Owner.Process != nil {
+			continue
+		}
+		if p := find(r.Inode); p != nil {
+			o.find(r, p, r.last)
+		}
+	}
+}
