@@ -77,7 +77,7 @@ static __always_inline int send_close(struct sock *sk, int from, __u32 netns, __
 
 	if (!tp)
 		return 0;
-	c = reserve(sizeof(*c));
+	c = reserve(sizeof(*c), tells_of(from, TCP_CLOSE));
 	if (!c)
 		return 0;
 	fill_event(&c->event, EVENT_STATE, sk, netns, cookie, process);
@@ -147,7 +147,7 @@ static __always_inline int handle_state(struct sock *sk, int from, int to, bool 
 		return send_close(sk, from, netns, cookie, process);
 	if (process && from == TCP_CLOSE)
 		return send_owner(sk, EVENT_STATE, from, to, sk->sk_socket, netns, cookie, true);
-	e = reserve(sizeof(*e));
+	e = reserve(sizeof(*e), tells_of(from, to));
 	if (!e)
 		return 0;
 	fill_event(e, EVENT_STATE, sk, netns, cookie, process);

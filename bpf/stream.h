@@ -13,10 +13,24 @@
 
 #include <bpf/bpf_tracing.h>
 
+/*
+ * What the reader reports for a record. What is dropped is counted by it, so that one who
+ * counts reports knows how many are missing. Where that cannot be known here, it is the
+ * most that may be.
+ */
+enum tells {
+	TELLS_OTHER,  /* nothing by itself */
+	TELLS_STATE,  /* a transition */
+	TELLS_CLOSE,  /* a transition and, as it ends a connection, its close */
+	TELLS_FAILED, /* the close of a connect that failed without any transition */
+	TELLS,
+};
+
+/* The counts, each by enum tells. */
 enum count {
-	COUNT_DROPPED, /* records that did not fit in the ring */
-	COUNT_SENT,    /* those that did, with count_all */
-	COUNTS,
+	COUNT_DROPPED,	    /* records that did not fit in the ring */
+	COUNT_SENT = TELLS, /* those that did, with count_all */
+	COUNTS = 2 * TELLS,
 };
 
 /*
@@ -62,6 +76,14 @@ __u64 reqsk_timer_handler;
 /* Whether a hook reports the port that connect chooses. The loader sets it once it knows. */
 bool port_reported;
 
+/* What a transition of a full socket tells. A listener is no connection. */
+static __always_inline enum tells tells_of(int from, int to)
+{
+	if (from == to) /* close() after shutdown() sets the state anew */
+		return TELLS_OTHER;
+	return to == TCP_CLOSE && from != TCP_LISTEN ? TELLS_CLOSE : TELLS_STATE;
+}
+
 /* Adds one to a count. */
 static __always_inline void count(__u32 which)
 {
@@ -71,14 +93,25 @@ static __always_inline void count(__u32 which)
 		__sync_fetch_and_add(n, 1);
 }
 
-/* Reserves a record; NULL, and counted, where the ring has no room. */
-static __always_inline void *reserve(__u64 size)
+/* Counts a record that is reserved, with count_all. */
+static __always_inline void *count_sent(void *record, enum tells tells)
+{
+	if (record && count_all)
+		count(COUNT_SENT + tells);
+	return record;
+}
+
+/*
+ * Reserves a record, which is submitted in any case; NULL, and counted, where the ring
+ * has no room.
+ */
+static __always_inline void *reserve(__u64 size, enum tells tells)
 {
 	void *record = bpf_ringbuf_reserve(&events, size, 0);
 
 	if (!record)
-		count(COUNT_DROPPED);
-	return record;
+		count(COUNT_DROPPED + tells);
+	return count_sent(record, tells);
 }
 
 static __always_inline void submit(void *record)
@@ -87,8 +120,6 @@ static __always_inline void submit(void *record)
 
 	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) - wakeup_at < WAKEUP_WINDOW)
 		flags = BPF_RB_FORCE_WAKEUP;
-	if (count_all)
-		count(COUNT_SENT);
 	bpf_ringbuf_submit(record, flags);
 }
 

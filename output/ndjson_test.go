@@ -292,8 +292,8 @@ func TestNDJSONLines(t *testing.T) {
 		},
 
 		{"lost", NDJSONOptions{}, func(w *NDJSON) {
-			w.Lost(noon, &tracer.Lost{Stage: "ringbuf", Count: 7, Total: 9, Since: noonMono - 1_000_000_000})
-		}, envelope("000000", "lost") + `,"stage":"ringbuf","lost":7,"lost_total":9,"since":"2026-11-24T11:59:59.000000Z"}`},
+			w.Lost(noon, &tracer.Lost{Stage: "ringbuf", Count: 7, States: 5, Closes: 1, Total: 9, Since: noonMono - 1_000_000_000})
+		}, envelope("000000", "lost") + `,"stage":"ringbuf","lost":7,"lost_states":5,"lost_closes":1,"lost_total":9,"since":"2026-11-24T11:59:59.000000Z"}`},
 
 		{
 			"resync",

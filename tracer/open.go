@@ -38,6 +38,7 @@ type Options struct {
 	// For tests:
 	kallsyms string // the file of kernel symbols; empty: /proc/kallsyms
 	countAll bool   // count in the kernel the records that are sent
+	onRecord func(raw []byte)
 }
 
 // ErrNoStream is returned by Open when the hook for transitions, without which

@@ -45,8 +45,8 @@ type streamCount uint32
 
 const (
 	streamCountCOUNT_DROPPED streamCount = 0
-	streamCountCOUNT_SENT    streamCount = 1
-	streamCountCOUNTS        streamCount = 2
+	streamCountCOUNT_SENT    streamCount = 4
+	streamCountCOUNTS        streamCount = 8
 )
 
 type streamEvent struct {
@@ -175,6 +175,16 @@ type streamSeen struct {
 	Cmdline uint64
 }
 
+type streamTells uint32
+
+const (
+	streamTellsTELLS_OTHER  streamTells = 0
+	streamTellsTELLS_STATE  streamTells = 1
+	streamTellsTELLS_CLOSE  streamTells = 2
+	streamTellsTELLS_FAILED streamTells = 3
+	streamTellsTELLS        streamTells = 4
+)
+
 type streamWantedAtom struct {
 	_       structs.HostLayout
 	Field   uint32
@@ -291,6 +301,7 @@ const (
 	streamVarReqskTimerHandler = "reqsk_timer_handler"
 	streamVarRequestEventType  = "request_event_type"
 	streamVarSockopsAttached   = "sockops_attached"
+	streamVarTellsType         = "tells_type"
 	streamVarTwTimerHandler    = "tw_timer_handler"
 	streamVarWakeupAt          = "wakeup_at"
 	streamVarWantedAtomCount   = "wanted_atom_count"
@@ -424,6 +435,7 @@ type streamVariableSpecs struct {
 	ReqskTimerHandler *ebpf.VariableSpec `ebpf:"reqsk_timer_handler"`
 	RequestEventType  *ebpf.VariableSpec `ebpf:"request_event_type"`
 	SockopsAttached   *ebpf.VariableSpec `ebpf:"sockops_attached"`
+	TellsType         *ebpf.VariableSpec `ebpf:"tells_type"`
 	TwTimerHandler    *ebpf.VariableSpec `ebpf:"tw_timer_handler"`
 	WakeupAt          *ebpf.VariableSpec `ebpf:"wakeup_at"`
 	WantedAtomCount   *ebpf.VariableSpec `ebpf:"wanted_atom_count"`
@@ -509,6 +521,7 @@ type streamVariables struct {
 	ReqskTimerHandler *ebpf.Variable `ebpf:"reqsk_timer_handler"`
 	RequestEventType  *ebpf.Variable `ebpf:"request_event_type"`
 	SockopsAttached   *ebpf.Variable `ebpf:"sockops_attached"`
+	TellsType         *ebpf.Variable `ebpf:"tells_type"`
 	TwTimerHandler    *ebpf.Variable `ebpf:"tw_timer_handler"`
 	WakeupAt          *ebpf.Variable `ebpf:"wakeup_at"`
 	WantedAtomCount   *ebpf.Variable `ebpf:"wanted_atom_count"`

@@ -52,12 +52,16 @@ const (
 	confirmed          // and scanned again, where one scan left doubts
 )
 
-// Lost is an interval in which events were not delivered.
+// Lost is an interval in which events were not delivered. States and Closes are what a
+// handler was not told for that; where the kernel side cannot know it, the most that may be.
+// What a comparison with the kernel's table tells later is marked as inferred.
 type Lost struct {
-	Stage string // "ringbuf": the kernel's ring was full
-	Count uint64 // events not delivered in the interval
-	Total uint64 // since the start
-	Since uint64 // CLOCK_MONOTONIC ns: the last moment when nothing was missing
+	Stage  string // "ringbuf": the kernel's ring was full
+	Count  uint64 // events of all kinds not delivered in the interval
+	States uint64 // transitions among them
+	Closes uint64 // closes of connections among them
+	Total  uint64 // of Count, since the start
+	Since  uint64 // CLOCK_MONOTONIC ns: the last moment when nothing was missing
 }
 
 // Stats counts what went through the tracer.
@@ -82,7 +86,7 @@ func (t *Tracer) Pidspace() string { return t.hooks.set.pids.String() }
 // Stats returns the counters. While Run runs, only its handler may call it.
 func (t *Tracer) Stats() Stats {
 	s := t.stats
-	s.Dropped = t.losses.dropped
+	s.Dropped = t.losses.dropped.records()
 	if t.ring != nil {
 		s.Queued = t.ring.queued()
 	}
@@ -157,6 +161,9 @@ func (t *Tracer) drain() error {
 
 func (t *Tracer) handle(raw []byte) {
 	t.stats.Events++
+	if t.opts.onRecord != nil {
+		t.opts.onRecord(raw)
+	}
 	ev := &t.event
 	if err := decode(raw, ev); err != nil {
 		t.stats.Undecoded++

@@ -40,7 +40,8 @@ func (t *totals) Lost(l tracer.Lost) error {
 		return err
 	}
 	return t.Notice(Notice{Loss, fmt.Sprintf(
-		"%d events lost in the kernel's ring buffer; reading the table again (a larger --ring-size helps)", l.Count)})
+		"%d events lost in the kernel's ring buffer, %d transitions and %d closes among them; reading the table again (a larger --ring-size helps)",
+		l.Count, l.States, l.Closes)})
 }
 
 // Inexact reports what cannot be reported exactly from now on.
