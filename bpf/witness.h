@@ -77,6 +77,7 @@ static __always_inline void note(struct bpf_sock_ops *ops, struct sock *sk, __u3
 	if (ops->args[0] == TCP_SYN_RECV) /* may be the only record of a child */
 		fill_addrs(last, &sk->__sk_common);
 	*whose = cookie;
+	wake_sleeper(); /* it collects what nothing confirms */
 }
 
 #endif

@@ -207,13 +207,19 @@ func (w *watch) table() (rows []string) {
 func (w *watch) read(f func(*table.Table)) {
 	w.t.Helper()
 	done := make(chan struct{})
-	select {
-	case w.ask <- func(t *table.Table) { f(t); close(done) }:
-		<-done
-	case err := <-w.done:
-		w.t.Fatalf("the tracer ended: %v", err)
-	case <-time.After(time.Minute):
-		w.t.Fatal("the tracer does not come to rest")
+	late := time.After(time.Minute)
+	for {
+		w.tracer.pace.bed.wake()
+		select {
+		case w.ask <- func(t *table.Table) { f(t); close(done) }:
+			<-done
+			return
+		case err := <-w.done:
+			w.t.Fatalf("the tracer ended: %v", err)
+		case <-late:
+			w.t.Fatal("the tracer does not come to rest")
+		case <-time.After(pollInterval): // it may sleep again
+		}
 	}
 }
 

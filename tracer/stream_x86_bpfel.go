@@ -240,6 +240,7 @@ const (
 	streamMapMiniRefs          = "mini_refs"
 	streamMapPortSets          = "port_sets"
 	streamMapProcesses         = "processes"
+	streamMapReader            = "reader"
 	streamMapSockopsLast       = "sockops_last"
 	streamProgAcceptFexitA     = "accept_fexit_a"
 	streamProgAcceptFexitB     = "accept_fexit_b"
@@ -402,6 +403,7 @@ type streamMapSpecs struct {
 	MiniRefs    *ebpf.MapSpec `ebpf:"mini_refs"`
 	PortSets    *ebpf.MapSpec `ebpf:"port_sets"`
 	Processes   *ebpf.MapSpec `ebpf:"processes"`
+	Reader      *ebpf.MapSpec `ebpf:"reader"`
 	SockopsLast *ebpf.MapSpec `ebpf:"sockops_last"`
 }
 
@@ -474,6 +476,7 @@ type streamMaps struct {
 	MiniRefs    *ebpf.Map `ebpf:"mini_refs"`
 	PortSets    *ebpf.Map `ebpf:"port_sets"`
 	Processes   *ebpf.Map `ebpf:"processes"`
+	Reader      *ebpf.Map `ebpf:"reader"`
 	SockopsLast *ebpf.Map `ebpf:"sockops_last"`
 }
 
@@ -487,6 +490,7 @@ func (m *streamMaps) Close() error {
 		m.MiniRefs,
 		m.PortSets,
 		m.Processes,
+		m.Reader,
 		m.SockopsLast,
 	)
 }

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// pollInterval bounds how late a change is reported. Programs wake the reader
-	// only when a quarter of the ring is full.
+	// pollInterval bounds how late a change is reported. While the reader polls, programs
+	// wake it only when a quarter of the ring is full.
 	pollInterval = 5 * time.Millisecond
 	// scanInterval is the same while the kernel's table is read.
 	scanInterval = time.Millisecond
@@ -37,7 +37,7 @@ type Tracer struct {
 	losses    losses
 	witness   witness
 	refresher refresher
-	nextCheck uint64 // time of the next check of losses, witness and processes
+	pace      pace
 	shutdown  shutdown
 	stats     Stats
 }
@@ -99,7 +99,7 @@ func (t *Tracer) Table() *table.Table { return t.table }
 
 // Close detaches everything.
 func (t *Tracer) Close() error {
-	err := t.ring.close()
+	err := errors.Join(t.ring.close(), t.pace.bed.close())
 	t.ring = nil
 	t.hooks.close()
 	return errors.Join(err, t.scan.rows.close(), t.scope.close())
@@ -107,7 +107,10 @@ func (t *Tracer) Close() error {
 
 // Resync asks for a scan: the table is compared with the kernel's, and the handler
 // gets the result. Any goroutine may call it.
-func (t *Tracer) Resync() { t.scan.request() }
+func (t *Tracer) Resync() {
+	t.scan.request()
+	t.pace.bed.wake()
+}
 
 // monotonic reads the clock of the events. No other one may be compared with their
 // times.
@@ -117,6 +120,7 @@ func monotonic() uint64 { return clock.Now() }
 // ring and returns nil. An error of the handler ends it too.
 func (t *Tracer) Run(ctx context.Context, h Handler) error {
 	t.out.handler, t.out.started = h, monotonic()
+	defer context.AfterFunc(ctx, t.pace.bed.wake)()
 	t.startScan(scanInitial)
 	for t.out.err == nil {
 		now := monotonic()
@@ -124,7 +128,7 @@ func (t *Tracer) Run(ctx context.Context, h Handler) error {
 			return t.finish()
 		}
 		t.housekeep(now)
-		if err := t.ring.wait(t.pause()); err != nil {
+		if err := t.wait(); err != nil {
 			return fmt.Errorf("wait for the ring buffer: %w", err)
 		}
 		if err := t.drain(); err != nil {
@@ -136,23 +140,14 @@ func (t *Tracer) Run(ctx context.Context, h Handler) error {
 	return t.out.err
 }
 
-// pause is how long the ring is waited for.
-func (t *Tracer) pause() time.Duration {
-	switch {
-	case len(t.scan.rows.parts) > 0:
-		return 0
-	case t.scan.state != scanIdle:
-		return scanInterval
-	}
-	return pollInterval
-}
-
 // drain handles what is in the ring.
 func (t *Tracer) drain() error {
+	before := t.stats.Events
 	err := t.ring.drain(func(record []byte) bool {
 		t.handle(record)
 		return t.out.err == nil
 	})
+	t.pace.drained(t.ring.drainedAt, t.stats.Events != before)
 	if err != nil {
 		return fmt.Errorf("read the ring buffer: %w", err)
 	}
@@ -228,8 +223,7 @@ func (t *Tracer) finish() error {
 
 // housekeep does what is due between two drains.
 func (t *Tracer) housekeep(now uint64) {
-	if now >= t.nextCheck {
-		t.nextCheck = now + uint64(checkInterval)
+	if t.pace.check(now) {
 		t.reportDrops(now)
 		t.scan.mend(t.losses.missed())
 		t.collectWitness(now)
@@ -239,7 +233,7 @@ func (t *Tracer) housekeep(now uint64) {
 			t.startScan(scanOwners)
 		}
 	}
-	if t.refresher.due(now) {
+	if t.refresher.due(now, t.pace.unchecked != 0) {
 		t.out.keep(t.refresher.look(t.table))
 	}
 	t.scanIfDue(now)

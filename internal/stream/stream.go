@@ -145,7 +145,7 @@ func (s *Stream) Run(ctx context.Context, outputs ...Handler) error {
 	sampled := &sample{Handler: events, n: uint64(s.opts.Sample)}
 	wanted := &filter{Handler: sampled, listening: s.opts.Listening, matcher: s.matcher}
 	first := &totals{
-		Handler: wanted, source: s.source, nextStats: time.Now().Add(statsInterval),
+		Handler: wanted, source: s.source, outputs: all, nextStats: time.Now().Add(statsInterval),
 		dropped: []*uint64{&wanted.dropped, &events.dropped}, sampledOut: &sampled.dropped,
 	}
 	reason, err := reasonOf(ctx, s.source.Run(ctx, first))
