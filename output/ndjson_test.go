@@ -54,6 +54,7 @@ func outgoing() *table.Conn {
 			State:    snapshot.Established,
 			UID:      1000,
 			Inode:    70123,
+			Cookie:   1<<53 + 3,
 			CgroupID: 1<<53 + 1,
 			Owner: snapshot.Owner{
 				Process: &snapshot.Process{
@@ -100,7 +101,7 @@ func envelope(fraction, event string) string {
 		`","seq":1,"run_id":"0123456789abcdef","host":"web1"`
 }
 
-const outgoingIdentity = `,"conn_id":"0000000000c0ffee","transport":"tcp","family":"ipv4",` +
+const outgoingIdentity = `,"conn_id":"0000000000c0ffee","cookie":"9007199254740995","transport":"tcp","family":"ipv4",` +
 	`"local_addr":"10.0.0.5","local_port":51464,"remote_addr":"10.9.4.1","remote_port":443,` +
 	`"direction":"outgoing","netns":4026531840`
 
