@@ -63,9 +63,9 @@ type Begin string
 
 // Why a file or a connection begins.
 const (
-	Goes           Begin = "" // it goes on
-	BeginStart     Begin = "start"
-	BeginReopen    Begin = "reopen"
-	BeginRotate    Begin = "rotate"
-	BeginReconnect Begin = "reconnect"
+	Goes      Begin = "" // it goes on
+	Start     Begin = "start"
+	Reopen    Begin = "reopen"
+	Rotate    Begin = "rotate"
+	Reconnect Begin = "reconnect"
 )
