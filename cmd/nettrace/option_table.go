@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nettrace/nettrace/internal/bytesize"
 	"github.com/nettrace/nettrace/internal/option"
 )
 
@@ -162,11 +163,11 @@ func atLeastOne[N ~int | ~int64](option string, n N) error {
 
 func (o *options) setRingSize(text string) error {
 	const largest = 1 << 30
-	size, ok := option.Size(text)
-	if !ok || size > largest {
+	size, ok := bytesize.Parse(text)
+	if !ok || size < 1 || size > largest {
 		return &usageError{fmt.Sprintf("option '--ring-size' needs a size from 1 to 1G, such as 16M, not '%s'", text)}
 	}
-	o.stream.Trace.RingBytes = ringBytes(size)
+	o.stream.Trace.RingBytes = ringBytes(int(size))
 	return nil
 }
 
