@@ -23,6 +23,7 @@ const packPiece = 128 << 10
 type packer struct {
 	shelf   *shelf
 	notice  func(string)
+	draft   string // a compressed file that is not whole
 	failed  bool // the last attempt failed, and somebody knows
 	running bool // with the shelf's lock
 	ending  atomic.Bool
@@ -32,10 +33,10 @@ type packer struct {
 // errEnding says that the run ends.
 var errEnding = errors.New("the run ends")
 
-// draft returns the name of a compressed file that is not whole. It begins with a dot,
-// and not with FILE, so that who follows FILE* does not see it.
-func (p *packer) draft() string {
-	dir, name := filepath.Split(p.shelf.base)
+// draftOf returns the name of what a file is compressed to. It begins with a dot, and
+// not with FILE, so that who follows FILE* does not see it.
+func draftOf(base string) string {
+	dir, name := filepath.Split(base)
 	return filepath.Join(dir, "."+name+packedSuffix+".draft")
 }
 
@@ -89,7 +90,7 @@ func (p *packer) fail(name string, err error) {
 	p.shelf.mu.Lock()
 	defer p.shelf.mu.Unlock()
 	p.running = false
-	_ = os.Remove(p.draft()) // the next one is written over it
+	_ = os.Remove(p.draft) // the next one is written over it
 	if !p.failed && !errors.Is(err, errEnding) {
 		p.notice(fmt.Sprintf("compress %s: %v; it stays as it is until the next rotation", name, err))
 		p.failed = true
@@ -115,7 +116,7 @@ func (p *packer) pack(file *os.File) error {
 	if err != nil {
 		return err
 	}
-	draft, err := os.OpenFile(p.draft(), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, st.Mode().Perm())
+	draft, err := os.OpenFile(p.draft, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, st.Mode().Perm())
 	if err != nil {
 		return err
 	}
@@ -123,7 +124,10 @@ func (p *packer) pack(file *os.File) error {
 	if err == nil {
 		err = dress(draft, st)
 	}
-	if err = errors.Join(err, draft.Close()); err != nil {
+	if closing := draft.Close(); err == nil {
+		err = closing
+	}
+	if err != nil {
 		return err
 	}
 	return p.replace(st)
@@ -167,12 +171,12 @@ func (p *packer) replace(st os.FileInfo) error {
 		if is, err := os.Lstat(name); err != nil || !os.SameFile(is, st) {
 			continue
 		}
-		if err := os.Rename(p.draft(), name+packedSuffix); err != nil {
+		if err := os.Rename(p.draft, name+packedSuffix); err != nil {
 			return err
 		}
 		return os.Remove(name)
 	}
-	return os.Remove(p.draft())
+	return os.Remove(p.draft)
 }
 
 // close ends the work and waits for that.

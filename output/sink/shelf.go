@@ -53,7 +53,8 @@ func (s *shelf) tidy() {
 		}
 	}
 	if s.packer != nil {
-		_ = os.Remove(s.packer.draft()) // the next one is written over it
+		s.packer.draft = draftOf(s.base)
+		_ = os.Remove(s.packer.draft) // the next one is written over it
 		s.packer.start()
 	}
 }
