@@ -107,7 +107,7 @@ func outputs(e *env, o *options, s *stream.Stream, wall output.Clock) []stream.H
 		return []stream.Handler{o.summaryOutput(e, s, wall), notices}
 	}
 	if o.JSON {
-		return []stream.Handler{stream.NewNDJSON(out, o.recordOptions(s), wall), notices}
+		return []stream.Handler{stream.NewNDJSON(out, stream.Native, o.recordOptions(s), wall), notices}
 	}
 	return []stream.Handler{stream.NewText(out, o.textOptions(e, s), wall), notices}
 }

@@ -100,7 +100,7 @@ func (o *options) summaryOutput(e *env, s *stream.Stream, wall output.Clock) str
 	}
 	devices := stream.NewDevices(s.EachNamespace)
 	if o.JSON {
-		return stream.NewSummaryRecords(stream.NewNDJSON(stdio.Unbuffered{Out: e.stdout}, o.recordOptions(s), wall), opts, devices)
+		return stream.NewSummaryRecords(stream.NewNDJSON(stdio.Unbuffered{Out: e.stdout}, stream.Native, o.recordOptions(s), wall), opts, devices)
 	}
 	return stream.NewSummaryText(stdio.Unbuffered{Out: e.stdout}, opts, devices)
 }
