@@ -19,6 +19,7 @@ const (
 	headFilter  = "Which of them"
 	headSelect  = "Which records, and what of them"
 	headTrace   = "Tracing and output"
+	headOutput  = "Where records go"
 	headOther   = "Other"
 )
 
@@ -31,6 +32,7 @@ func optionTable(o *options) []option.Option {
 	table = append(table, filterFlags(&o.filter)...)
 	table = append(table, selectOptions(o)...)
 	table = append(table, traceOptions(o)...)
+	table = append(table, o.out.Rows(headOutput)...)
 	return append(table, otherOptions(o)...)
 }
 

@@ -33,6 +33,17 @@ func ParseEvents(name string) (e Events, ok bool) {
 	return 0, false
 }
 
+// String returns the name, as ParseEvents takes it.
+func (e Events) String() string {
+	switch e {
+	case EventsClose:
+		return "close"
+	case EventsFailed:
+		return "failed"
+	}
+	return "all"
+}
+
 // Closes reports whether closes alone are told.
 func (e Events) Closes() bool { return e != EventsAll }
 

@@ -301,7 +301,7 @@ func TestRelease(t *testing.T) {
 // TestFatal ends with the error of the target, which is told once.
 func TestFatal(t *testing.T) {
 	told := make(chan error, 10)
-	s := New(NewStdout(failing{}, 0, nil), Options{Failed: func(err error) { told <- err }})
+	s := New(NewStandard(failing{}, 0, nil), Options{Failed: func(err error) { told <- err }})
 	s.Start(nil)
 	for range 3 {
 		if n, err := s.Write([]byte("line\n")); n != 5 || err != nil {
@@ -323,7 +323,7 @@ func (failing) Write([]byte) (int, error) { return 0, unix.EPIPE }
 // TestPieces writes to a pipe as much as it keeps whole.
 func TestPieces(t *testing.T) {
 	var sizes pieces
-	s := New(NewStdout(&sizes, 4096, nil), Options{})
+	s := New(NewStandard(&sizes, 4096, nil), Options{})
 	s.Start(nil)
 	line := strings.Repeat("x", 999) + "\n"
 	if _, err := s.Write([]byte(strings.Repeat(line, 50) + strings.Repeat("y", 8000) + "\n")); err != nil {
@@ -454,7 +454,7 @@ func TestMemory(t *testing.T) {
 }
 
 func BenchmarkLine(b *testing.B) {
-	s := New(NewStdout(&discard{}, 0, nil), Options{Block: true})
+	s := New(NewStandard(&discard{}, 0, nil), Options{Block: true})
 	s.Start(nil)
 	var lines []byte
 	for range 120 { // as many as an encoder buffers
