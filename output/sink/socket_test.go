@@ -404,8 +404,8 @@ func TestBackoff(t *testing.T) {
 		t.Error("the first attempt waits")
 	}
 	differ := false
-	for i, want := range []time.Duration{500, 1000, 2000, 4000, 8000, 16000, 24000, 24000} {
-		want *= time.Millisecond
+	for i, ms := range []int64{500, 1000, 2000, 4000, 8000, 16000, 24000, 24000} {
+		want := time.Duration(ms) * time.Millisecond
 		b.failed(now)
 		got := b.remaining(now)
 		if got < want || got > want+want/pausePart || got > 30*time.Second {
