@@ -11,9 +11,6 @@ import (
 // shippers in use.
 const lineMax = 4096
 
-// tail is what is kept free in a line for its end.
-const tail = len(`,"truncated":true}` + "\n")
-
 // The most bytes that a string takes in a line, escapes included. They are
 // chosen so that every field has its place in the longest possible line, and
 // only the strings are cut.
@@ -37,8 +34,30 @@ type NDJSONOptions struct {
 	SampleRate uint32
 	// Fields are the members that the records of rows and changes have, in this
 	// order, besides timestamp, event and seq; nil: all. Records of the run itself
-	// have all of theirs.
+	// have all of theirs. The names are those of the native schema, whatever Schema
+	// calls the members.
 	Fields []string
+	Schema Schema // what members are called; of a stream's records
+}
+
+// Schema is a way to name the members of records, and to write their values.
+type Schema uint8
+
+// The schemas.
+const (
+	Native        Schema = iota // of docs/nettrace.schema.json: NDJSON writes it
+	ElasticCommon               // of docs/nettrace.ecs.schema.json: ECS writes it
+)
+
+// ParseSchema returns the schema of a name, as the command line has them.
+func ParseSchema(name string) (s Schema, ok bool) {
+	switch name {
+	case "native":
+		return Native, true
+	case "ecs":
+		return ElasticCommon, true
+	}
+	return Native, false
 }
 
 // encoder makes lines of JSON, one flat object each, in a buffer. It has what
@@ -56,6 +75,8 @@ type encoder struct {
 	seq   uint64
 	ident []byte // the members that are the same in each line
 	short bool   // the host name at their end was cut
+	mark  string // the member that says that a string was cut
+	ecs   *ecs   // nil: the native schema
 	pick  *pick  // nil: lines have all members
 	wall  Clock
 	clock timeText
@@ -67,17 +88,23 @@ const bufferSize = 64 << 10
 
 func newEncoder(out io.Writer, opts NDJSONOptions, wall Clock) encoder {
 	w := encoder{opts: opts, out: out, wall: wall, pick: newPick(opts.Fields), buf: make([]byte, 0, bufferSize+lineMax)}
-	w.ident = append(w.ident, `,"run_id":"`...)
-	w.ident = appendHex64(w.ident, opts.RunID)
-	w.ident = append(w.ident, '"')
-	if opts.SampleRate > 1 {
-		w.ident = append(w.ident, `,"sample_rate":`...)
-		w.ident = strconv.AppendUint(w.ident, uint64(opts.SampleRate), 10)
-	}
-	w.ident = append(w.ident, `,"host":"`...)
-	w.ident, w.short = appendEscaped(w.ident, opts.Host, textMax)
-	w.ident = append(w.ident, '"')
+	w.mark = `,"truncated":true`
+	w.identify(`,"run_id":"`, `,"sample_rate":`, `,"host":"`)
 	return w
+}
+
+// identify makes the members that are the same in each line, under these keys.
+func (w *encoder) identify(run, rate, host string) {
+	w.ident = append(w.ident[:0], run...)
+	w.ident = appendHex64(w.ident, w.opts.RunID)
+	w.ident = append(w.ident, '"')
+	if w.opts.SampleRate > 1 {
+		w.ident = append(w.ident, rate...)
+		w.ident = strconv.AppendUint(w.ident, uint64(w.opts.SampleRate), 10)
+	}
+	w.ident = append(w.ident, host...)
+	w.ident, w.short = appendEscaped(w.ident, w.opts.Host, textMax)
+	w.ident = append(w.ident, '"')
 }
 
 // Buffered returns the number of bytes that wait for Flush.
@@ -104,17 +131,34 @@ func (w *encoder) Full() bool { return len(w.buf) >= bufferSize }
 // begin starts the line of an event that happened ns nanoseconds after the Unix
 // epoch.
 func (w *encoder) begin(event string, ns int64) {
-	w.line, w.cut = len(w.buf), false
-	if w.pick != nil {
-		w.pick.begin()
+	if w.ecs != nil {
+		w.beginECS(event, ecsClassOf(event), ns)
+		return
 	}
-	w.seq++
+	w.beginLine()
 	w.buf = append(w.buf, `{"timestamp":"`...)
 	w.buf = w.clock.append(w.buf, ns)
 	w.buf = append(w.buf, `","v":1,"event":"`...)
 	w.buf = append(w.buf, event...)
 	w.buf = append(w.buf, `","seq":`...)
-	w.buf = strconv.AppendUint(w.buf, w.seq, 10)
+	w.appendSeq()
+	w.endEnvelope()
+}
+
+// beginLine makes ready for the next line.
+func (w *encoder) beginLine() {
+	w.line, w.cut = len(w.buf), false
+	if w.pick != nil {
+		w.pick.begin()
+	}
+	w.seq++
+}
+
+// appendSeq appends the number of the line.
+func (w *encoder) appendSeq() { w.buf = strconv.AppendUint(w.buf, w.seq, 10) }
+
+// endEnvelope adds the members that are the same in each line.
+func (w *encoder) endEnvelope() {
 	w.buf = append(w.buf, w.ident...)
 	if w.short {
 		w.cutHere()
@@ -142,7 +186,7 @@ func (w *encoder) end() {
 // endWhole closes the line of a record of the run itself.
 func (w *encoder) endWhole() {
 	if w.cut {
-		w.buf = append(w.buf, `,"truncated":true`...)
+		w.buf = append(w.buf, w.mark...)
 	}
 	w.buf = append(w.buf, '}', '\n')
 }

@@ -6,17 +6,26 @@ import (
 )
 
 // room returns the bytes that are left in the line.
-func (w *encoder) room() int { return lineMax - tail - (len(w.buf) - w.line) }
+func (w *encoder) room() int {
+	return lineMax - len(w.mark) - len("}\n") - (len(w.buf) - w.line)
+}
 
 // key begins a member. Keys are written out with what surrounds them, as
 // `,"pid":`, here and below: a line has two dozen of them, and to append each in
 // one piece takes an eighth off its cost.
 func (w *encoder) key(key string) {
-	w.buf = append(w.buf, key...)
+	if w.ecs == nil {
+		w.buf = append(w.buf, key...)
+		return
+	}
+	w.buf = w.ecs.appendKey(w.buf, key)
 }
 
 // uint adds a number.
 func (w *encoder) uint(key string, v uint64) {
+	if w.ecs != nil && v > longMax {
+		return
+	}
 	w.key(key)
 	w.buf = strconv.AppendUint(w.buf, v, 10)
 }

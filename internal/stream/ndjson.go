@@ -17,8 +17,32 @@ type NDJSON struct {
 	out     io.Writer
 	opts    output.NDJSONOptions
 	wall    output.Clock
-	records *output.NDJSON // from Start on
-	written uint64         // rows and changes
+	records records // from Start on
+	written uint64  // rows and changes
+}
+
+// records appends the records of a run to a buffer, each by the method with its name,
+// in one schema.
+type records interface {
+	Start(at time.Time, s *output.Start)
+	Conn(at time.Time, c *table.Conn)
+	SnapshotEnd(at time.Time, rows int, took time.Duration)
+	Change(c *table.Change)
+	Lost(at time.Time, l *tracer.Lost)
+	Resync(at time.Time, r table.Resync)
+	Stats(at time.Time, t *output.Totals)
+	Stop(at time.Time, t *output.Totals, reason string)
+	Summary(at time.Time, s *output.Summary) int
+	Buffered() int
+	Flush() error
+}
+
+// newRecords returns a writer of records in the schema of the options.
+func newRecords(out io.Writer, opts output.NDJSONOptions, wall output.Clock) records {
+	if opts.Schema == output.ElasticCommon {
+		return output.NewECS(out, opts, wall)
+	}
+	return output.NewNDJSON(out, opts, wall)
 }
 
 // NewNDJSON returns a writer of records to out. Each Write has whole lines. The
@@ -30,7 +54,7 @@ func NewNDJSON(out io.Writer, opts output.NDJSONOptions, wall output.Clock) *NDJ
 // Start writes the start record.
 func (j *NDJSON) Start(s *output.Start) error {
 	j.opts.Poll = s.Mode == modePoll
-	j.records = output.NewNDJSON(j.out, j.opts, j.wall)
+	j.records = newRecords(j.out, j.opts, j.wall)
 	j.records.Start(time.Now(), s)
 	return j.records.Flush()
 }
