@@ -28,7 +28,7 @@ type ECS struct {
 // NewECS returns a writer of a stream's records to out.
 func NewECS(out io.Writer, opts NDJSONOptions, wall Clock) *ECS {
 	w := &ECS{NDJSON: *NewNDJSON(out, opts, wall)}
-	w.mark = `,"nettrace.truncated":true`
+	w.setMark(`,"nettrace.truncated":true`, 2)
 	w.ecs = newECSEnvelope(opts.RunID)
 	w.identify(`,"nettrace.run_id":"`, `,"nettrace.sample_rate":`, `,"host.name":"`)
 	for d := range w.picks {

@@ -165,6 +165,9 @@ func (w *NDJSON) conn(c *table.Conn) { w.connBy(c, w.identity) }
 // connBy adds what identifies a connection, and is made by members where it is not in
 // the cache.
 func (w *NDJSON) connBy(c *table.Conn, members func(*identity)) {
+	if w.encoded == nil {
+		w.encoded = new([encodedKept]encoded)
+	}
 	k := &w.encoded[c.ID%encodedKept]
 	if id := w.identityOf(c); k.identity == id && k.conn.valid {
 		w.buf = append(w.buf, k.conn.text...)

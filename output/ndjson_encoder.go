@@ -11,6 +11,9 @@ import (
 // shippers in use.
 const lineMax = 4096
 
+// seqMax is how many digits a number has at most.
+const seqMax = 20
+
 // The most bytes that a string takes in a line, escapes included. They are
 // chosen so that every field has its place in the longest possible line, and
 // only the strings are cut.
@@ -34,30 +37,12 @@ type NDJSONOptions struct {
 	SampleRate uint32
 	// Fields are the members that the records of rows and changes have, in this
 	// order, besides timestamp, event and seq; nil: all. Records of the run itself
-	// have all of theirs. The names are those of the native schema, whatever Schema
-	// calls the members.
+	// have all of theirs. The names are those of the native schema, whatever the
+	// records call the members.
 	Fields []string
-	Schema Schema // what members are called; of a stream's records
-}
-
-// Schema is a way to name the members of records, and to write their values.
-type Schema uint8
-
-// The schemas.
-const (
-	Native        Schema = iota // of docs/nettrace.schema.json: NDJSON writes it
-	ElasticCommon               // of docs/nettrace.ecs.schema.json: ECS writes it
-)
-
-// ParseSchema returns the schema of a name, as the command line has them.
-func ParseSchema(name string) (s Schema, ok bool) {
-	switch name {
-	case "native":
-		return Native, true
-	case "ecs":
-		return ElasticCommon, true
-	}
-	return Native, false
+	// DeferSeq leaves the number of a record to who writes it: a NUL byte, which can
+	// stand nowhere else, is where its digits go. output/sink puts them in.
+	DeferSeq bool
 }
 
 // encoder makes lines of JSON, one flat object each, in a buffer. It has what
@@ -76,6 +61,7 @@ type encoder struct {
 	ident []byte // the members that are the same in each line
 	short bool   // the host name at their end was cut
 	mark  string // the member that says that a string was cut
+	max   int    // bytes that a line has at most before that and its end
 	ecs   *ecs   // nil: the native schema
 	pick  *pick  // nil: lines have all members
 	wall  Clock
@@ -88,9 +74,19 @@ const bufferSize = 64 << 10
 
 func newEncoder(out io.Writer, opts NDJSONOptions, wall Clock) encoder {
 	w := encoder{opts: opts, out: out, wall: wall, pick: newPick(opts.Fields), buf: make([]byte, 0, bufferSize+lineMax)}
-	w.mark = `,"truncated":true`
+	w.setMark(`,"truncated":true`, 1)
 	w.identify(`,"run_id":"`, `,"sample_rate":`, `,"host":"`)
 	return w
+}
+
+// setMark sets the member that says that a string was cut, and what is left in a line
+// beside it and the digits of the record's number, which stands there numbers times.
+func (w *encoder) setMark(mark string, numbers int) {
+	w.mark = mark
+	w.max = lineMax - len(mark) - len("}\n")
+	if w.opts.DeferSeq {
+		w.max -= numbers * (seqMax - 1)
+	}
 }
 
 // identify makes the members that are the same in each line, under these keys.
@@ -154,15 +150,21 @@ func (w *encoder) beginLine() {
 	w.seq++
 }
 
-// appendSeq appends the number of the line.
-func (w *encoder) appendSeq() { w.buf = strconv.AppendUint(w.buf, w.seq, 10) }
-
 // endEnvelope adds the members that are the same in each line.
 func (w *encoder) endEnvelope() {
 	w.buf = append(w.buf, w.ident...)
 	if w.short {
 		w.cutHere()
 	}
+}
+
+// appendSeq appends the number of the record, or what stands for it.
+func (w *encoder) appendSeq() {
+	if w.opts.DeferSeq {
+		w.buf = append(w.buf, 0)
+		return
+	}
+	w.buf = strconv.AppendUint(w.buf, w.seq, 10)
 }
 
 func (w *encoder) beginAt(event string, at time.Time) { w.begin(event, at.UnixNano()) }
