@@ -12,11 +12,18 @@ func (w *encoder) room() int { return w.max - (len(w.buf) - w.line) }
 // `,"pid":`, here and below: a line has two dozen of them, and to append each in
 // one piece takes an eighth off its cost.
 func (w *encoder) key(key string) {
-	w.buf = append(w.buf, key...)
+	if w.ecs == nil {
+		w.buf = append(w.buf, key...)
+		return
+	}
+	w.buf = w.ecs.appendKey(w.buf, key)
 }
 
 // uint adds a number.
 func (w *encoder) uint(key string, v uint64) {
+	if w.ecs != nil && v > longMax {
+		return
+	}
 	w.key(key)
 	w.buf = strconv.AppendUint(w.buf, v, 10)
 }
