@@ -45,35 +45,40 @@ type NDJSONOptions struct {
 	DeferSeq bool
 }
 
-// encoder makes lines of JSON, one flat object each, in a buffer. It has what
-// every record has (the envelope) and one method for each kind of member. The
-// record encoders embed it.
-//
-// Between begin and end one line is being made: buf[line:] is its text so far,
-// and cut says whether a string in it was cut. No line is longer than lineMax.
+// encoder makes records in a buffer. It has what every record has (the envelope) and
+// what a record's members are made with. The record encoders embed it.
 type encoder struct {
+	line
 	opts  NDJSONOptions
 	out   io.Writer
-	buf   []byte // whole lines, and the line that is being made
-	line  int    // where that line begins
-	cut   bool   // a string of that line was cut
 	seq   uint64
 	ident []byte // the members that are the same in each line
 	short bool   // the host name at their end was cut
-	mark  string // the member that says that a string was cut
-	max   int    // bytes that a line has at most before that and its end
-	ecs   *ecs   // nil: the native schema
-	pick  *pick  // nil: lines have all members
 	wall  Clock
 	clock timeText
 	since timeText // for times that lie behind those of the events
+}
+
+// line makes one flat object of JSON at the end of a buffer, and has one method for each
+// kind of member.
+//
+// Between beginLine and end a line is being made: buf[begun:] is its text so far, and cut
+// says whether a string in it was cut. No line is longer than lineMax.
+type line struct {
+	buf   []byte // whole lines, and the line that is being made
+	begun int    // where that line begins
+	cut   bool   // a string of that line was cut
+	mark  string // the member that says so
+	max   int    // bytes that a line has at most before that and its end
+	ecs   *ecs   // nil: the native schema
+	pick  *pick  // nil: lines have all members
 }
 
 // bufferSize is how much is buffered before the buffer is full, in bytes.
 const bufferSize = 64 << 10
 
 func newEncoder(out io.Writer, opts NDJSONOptions, wall Clock) encoder {
-	w := encoder{opts: opts, out: out, wall: wall, pick: newPick(opts.Fields), buf: make([]byte, 0, bufferSize+lineMax)}
+	w := encoder{opts: opts, out: out, wall: wall, line: line{pick: newPick(opts.Fields), buf: make([]byte, 0, bufferSize+lineMax)}}
 	w.setMark(`,"truncated":true`, 1)
 	w.identify(`,"run_id":"`, `,"sample_rate":`, `,"host":"`)
 	return w
@@ -143,7 +148,7 @@ func (w *encoder) begin(event string, ns int64) {
 
 // beginLine makes ready for the next line.
 func (w *encoder) beginLine() {
-	w.line, w.cut = len(w.buf), false
+	w.begun, w.cut = len(w.buf), false
 	if w.pick != nil {
 		w.pick.begin()
 	}
@@ -170,7 +175,7 @@ func (w *encoder) appendSeq() {
 func (w *encoder) beginAt(event string, at time.Time) { w.begin(event, at.UnixNano()) }
 
 // cutHere marks the string that ends here as cut.
-func (w *encoder) cutHere() {
+func (w *line) cutHere() {
 	w.cut = true
 	if w.pick != nil {
 		w.pick.cut(len(w.buf))
@@ -178,15 +183,15 @@ func (w *encoder) cutHere() {
 }
 
 // end closes the line of a row or a change, which has the chosen members alone.
-func (w *encoder) end() {
+func (w *line) end() {
 	if w.pick != nil {
-		w.buf, w.cut = w.pick.reduce(w.buf, w.line)
+		w.buf, w.cut = w.pick.reduce(w.buf, w.begun)
 	}
 	w.endWhole()
 }
 
 // endWhole closes the line of a record of the run itself.
-func (w *encoder) endWhole() {
+func (w *line) endWhole() {
 	if w.cut {
 		w.buf = append(w.buf, w.mark...)
 	}
