@@ -23,7 +23,7 @@ func (m *Metrics) sick() string {
 	}
 	err := m.ask(func(stream.Standing) {})
 	if errors.Is(err, stream.ErrSilent) {
-		return fmt.Sprintf("%v within %v", err, patience)
+		return fmt.Sprintf("%v within %v", err, m.patience)
 	}
 	if err != nil {
 		return err.Error()

@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	// patience is how long the stream may take to answer. One that polls takes a second.
+	// patience is how long the stream may take to answer. One that polls looks once a second.
 	patience = 2 * time.Second
 	// lookEvery is the time between two walks over the table, which take a few
 	// milliseconds of the stream's time on a busy host, however often it is scraped.
@@ -39,9 +39,11 @@ type Metrics struct {
 
 	server *server
 	began  time.Time
-	counts *counts
-	stage  atomic.Int32 // how far the run is
-	run    run
+	// patience is how long the stream may take to answer.
+	patience time.Duration
+	counts   *counts
+	stage    atomic.Int32 // how far the run is
+	run      run
 
 	mu   sync.Mutex
 	seen sight
@@ -89,7 +91,7 @@ func Listen(at Place) (*Metrics, error) {
 }
 
 func newMetrics() *Metrics {
-	return &Metrics{began: time.Now(), counts: newCounts()}
+	return &Metrics{began: time.Now(), patience: patience, counts: newCounts()}
 }
 
 // Observer returns m as what observes a run, or nil.
@@ -171,7 +173,7 @@ func (m *Metrics) look() sight {
 
 // ask has the stream call see, if it lives.
 func (m *Metrics) ask(see func(stream.Standing)) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), m.patience)
 	defer cancel()
 	return m.run.stream.Look(ctx, see)
 }

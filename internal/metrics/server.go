@@ -143,6 +143,10 @@ func readHead(r io.Reader, most int) ([]byte, error) {
 	}
 }
 
+// mostAfter is how much a client may send besides the head of its request, and still
+// get its answer for sure.
+const mostAfter = 1 << 20
+
 // leave waits until the client closes. Where it has sent more than a head, to close at
 // once would reset the connection, and the answer could be lost.
 func (s *server) leave(c net.Conn) {
@@ -150,5 +154,5 @@ func (s *server) leave(c net.Conn) {
 		return
 	}
 	_ = c.SetReadDeadline(time.Now().Add(s.limits.leaving)) // fails if it is closed: then reading does
-	_, _ = io.CopyN(io.Discard, c, int64(s.limits.head))    // the answer is out
+	_, _ = io.CopyN(io.Discard, c, mostAfter)               // the answer is out
 }
