@@ -34,7 +34,7 @@ func TestHealth(t *testing.T) {
 	expect(statusOK, "ok")
 
 	var outputs []sink.Stats
-	m.Outputs = func() []sink.Stats { return outputs }
+	m.done = func() []sink.Stats { return outputs }
 	outputs = someOutputs()
 	expect(statusOK, "ok") // what waits there waits for 20 seconds
 	outputs[1].Queue.Oldest = time.Minute

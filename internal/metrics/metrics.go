@@ -33,9 +33,8 @@ const (
 // Metrics counts what a run reports, and tells who asks. Listen makes one.
 type Metrics struct {
 	stream.Nop
-	// Outputs returns what the outputs of the run have done. It is called by any
-	// goroutine; nil: there is nothing to tell of them.
-	Outputs func() []sink.Stats
+	// done returns what the outputs of the run have done; nil: there are none.
+	done func() []sink.Stats
 
 	server *server
 	began  time.Time
@@ -94,11 +93,13 @@ func newMetrics() *Metrics {
 	return &Metrics{began: time.Now(), patience: patience, counts: newCounts()}
 }
 
-// Observer returns m as what observes a run, or nil.
-func (m *Metrics) Observer() stream.Observer {
+// Observer returns m as what observes a run, or nil. outputs returns what the outputs of
+// the run have done; any goroutine may call it.
+func (m *Metrics) Observer(outputs func() []sink.Stats) stream.Observer {
 	if m == nil {
 		return nil
 	}
+	m.done = outputs
 	return m
 }
 
@@ -180,10 +181,10 @@ func (m *Metrics) ask(see func(stream.Standing)) error {
 
 // outputs returns what the outputs have done.
 func (m *Metrics) outputs() []sink.Stats {
-	if m.Outputs == nil {
+	if m.done == nil {
 		return nil
 	}
-	return m.Outputs()
+	return m.done()
 }
 
 // known returns a state that has a name: 0 stands for all others.

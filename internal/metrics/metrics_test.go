@@ -45,7 +45,7 @@ func told(t *testing.T) string {
 		rows:    []snapshot.State{snapshot.Listen, snapshot.Established, snapshot.Established, snapshot.CloseWait},
 		changes: lives(), lost: 17, resyncs: 2,
 	})
-	m.Outputs = someOutputs
+	m.done = someOutputs
 	m.began = time.UnixMilli(1700000000000)
 	return string(m.exposition())
 }
@@ -131,7 +131,7 @@ func TestSeriesAreBounded(t *testing.T) {
 		changes = append(changes, life(id, table.Direction(id/13%3), outcome, snapshot.State(id%16), snapshot.State(id/16%16), snapshot.Close)...)
 	}
 	m := begin(t, &script{changes: changes})
-	m.Outputs = func() []sink.Stats { return append(someOutputs(), sink.Stats{Place: "tcp:10.9.8.7:5170"}) }
+	m.done = func() []sink.Stats { return append(someOutputs(), sink.Stats{Place: "tcp:10.9.8.7:5170"}) }
 	all := string(m.exposition())
 	const most = 200
 	series := 0

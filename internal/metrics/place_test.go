@@ -128,7 +128,7 @@ func TestStaleSocket(t *testing.T) {
 // TestNowhere checks that nothing listens, and nothing observes, without a place.
 func TestNowhere(t *testing.T) {
 	m, err := Listen(Place{})
-	if m != nil || err != nil || m.Observer() != nil {
+	if m != nil || err != nil || m.Observer(nil) != nil {
 		t.Errorf("%v %v", m, err)
 	}
 	m.Close()

@@ -36,7 +36,7 @@ type Error struct{ message string }
 
 func (e *Error) Error() string { return e.message }
 
-// Errorf returns the error of a wrong value, for what reads one.
+// Errorf returns an error about the value of an option, of type *Error.
 func Errorf(format string, args ...any) error { return &Error{fmt.Sprintf(format, args...)} }
 
 // Set hands the options that were given to the flag library, which sets their values.
