@@ -250,6 +250,61 @@ func checkPromtool(t *testing.T, socket string) {
 	}
 }
 
+// TestMetricsOfOutputs compares what is told of a file with the file, and what of a
+// socket that nobody reads with what was said on stderr.
+func TestMetricsOfOutputs(t *testing.T) {
+	netns := newNetns(t)
+	dir := t.TempDir()
+	socket, file := filepath.Join(dir, "metrics.sock"), filepath.Join(dir, "records.ndjson")
+	tr := trace(t, netns, "", "--metrics", "unix:"+socket, "--output", "-", "--output", file+",events=close", "--output", "unix:"+dir+"/nobody.sock")
+	server := startLoad(t, load.Server(), netns)
+	runLoad(t, load.Client(0, 300, -1), netns)
+	tr.quiet()
+	series := scrape(t, socket)
+	written, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]float64{
+		`nettrace_output_records_total{output="2-file"}`:                       float64(strings.Count(string(written), "\n")),
+		`nettrace_output_bytes_total{output="2-file"}`:                         float64(len(written)),
+		`nettrace_output_bytes_total{output="1-stdout"}`:                       float64(tr.size()),
+		`nettrace_output_up{output="1-stdout"}`:                                1,
+		`nettrace_output_up{output="2-file"}`:                                  1,
+		`nettrace_output_up{output="3-unix"}`:                                  0,
+		`nettrace_output_records_total{output="3-unix"}`:                       0,
+		`nettrace_output_errors_total{output="2-file",errno="ENOSPC"}`:         0,
+		`nettrace_output_last_write_timestamp_seconds{output="3-unix"}`:        0,
+		`nettrace_queue_bytes{output="2-file"}`:                                0,
+		`nettrace_queue_limit_bytes{output="2-file"}`:                          64 << 20,
+		`nettrace_lost_events_total{stage="queue"}`:                            0,
+		`nettrace_tcp_closed_total{outcome="refused",direction="outgoing"}`:    100,
+		`nettrace_tcp_transitions_total{old_state="close",new_state="listen"}`: 1,
+	} {
+		if got, ok := series[name]; !ok || got != want {
+			t.Errorf("%s %v (there: %t), want %v", name, got, ok, want)
+		}
+	}
+	if n := series[`nettrace_output_errors_total{output="3-unix",errno="ENOENT"}`]; n < 1 {
+		t.Errorf("%v errors of the socket that is not there", n)
+	}
+	if n := series[`nettrace_queue_bytes{output="3-unix"}`]; n < 100000 {
+		t.Errorf("%v bytes wait for it", n)
+	}
+	if last := series[`nettrace_output_last_write_timestamp_seconds{output="2-file"}`]; math.Abs(last-float64(time.Now().Unix())) > 600 {
+		t.Errorf("the file took something last at %v", last)
+	}
+	if err := server.Stop(); err != nil {
+		t.Error(err)
+	}
+	if err := tr.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := tr.cmd.Wait(); err == nil { // the socket's records could not be handed over
+		t.Error("it ended well")
+	}
+}
+
 // TestMetricsRefused checks that a place that cannot be had ends the run before it
 // begins, with a message that names it.
 func TestMetricsRefused(t *testing.T) {
