@@ -193,7 +193,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		return plain(statusOK, "ok")
 	}, is)
 	go s.serve()
-	defer s.close()
+	defer func() { _ = s.close() }()
 	var all sync.WaitGroup
 	for range 100 {
 		all.Go(func() {
