@@ -91,6 +91,7 @@ func (o *options) checkNeeds(streams bool) error {
 		{"events", o.stream.Events.Closes(), stream},
 		{"no-snapshot", o.stream.NoSnapshot, stream},
 		{"sample", o.stream.Sample > 0, stream},
+		{"metrics", o.metrics.Given(), stream},
 		{"every", o.every > 0, stream},
 		{"every", o.every > 0, sums},
 		{"sort", o.summary.Sort != "", sums},
