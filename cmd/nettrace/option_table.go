@@ -134,6 +134,8 @@ func traceOptions(o *options) []option.Option {
 			Then: o.checkSource,
 		},
 		{Name: "host-name", Heading: headTrace, Usage: "`NAME` of this host in JSON", Env: "NODE_NAME", Into: &o.HostName},
+		{Name: "no-owner", Heading: headTrace, Usage: "with -c, no search for owners: those that a call shows alone, and no capability is kept", Into: &o.stream.Trace.NoOwners},
+		{Name: "user", Heading: headTrace, Usage: "with -c, go on as a `USER`, a name or a number, which keeps what it needs of root", Into: &o.user},
 		{Name: "doctor", Heading: headTrace, Usage: "say what of tracing works on this machine and what is inexact", Into: &o.doctor},
 		{Name: "hooks", Usage: "comma `LIST` of hook variants to use", Into: o.setHooks},
 		{Name: "proc", Usage: "`ROOT` of the proc file system", Into: &o.procRoot},

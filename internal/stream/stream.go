@@ -40,6 +40,7 @@ type Options struct {
 	Duration   time.Duration    // time to run; 0: no end
 	LeftOut    []string         // what is asked for besides and cannot be streamed
 	Version    string           // of the program, for the start record
+	Files      []string         // that are written, and opened again while the run goes on
 }
 
 // Stream is one run. Open makes it, Run runs it once, Close ends it.
@@ -81,6 +82,9 @@ func Open(opts Options) (*Stream, error) {
 		if h.Chosen {
 			s.start.Hooks = append(s.start.Hooks, string(h.Capability)+"="+h.Name)
 		}
+	}
+	if err := s.giveUp(); err != nil {
+		return nil, errors.Join(err, t.Close())
 	}
 	s.start.Inexact = tracer.Inexact(t.Hooks())
 	for _, what := range s.start.Inexact {
