@@ -61,7 +61,7 @@ func show(e *env, o *options) error {
 		return runDoctor(e, o)
 	case streams:
 		runtime.UnlockOSThread()
-		if err := privilege.Become(o.user); err != nil {
+		if err := privilege.Become(o.runAs); err != nil {
 			return err
 		}
 		return runStream(e, o, f)

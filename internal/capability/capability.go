@@ -81,11 +81,20 @@ func Read(path, which string) (Set, error) {
 	if err != nil {
 		return 0, err
 	}
-	for line := range strings.Lines(string(status)) {
+	s, err := Parse(string(status), which)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", path, err)
+	}
+	return s, nil
+}
+
+// Parse returns a set of the text of a status file.
+func Parse(status, which string) (Set, error) {
+	for line := range strings.Lines(status) {
 		if text, ok := strings.CutPrefix(line, which+":"); ok {
 			bits, err := strconv.ParseUint(strings.TrimSpace(text), 16, 64)
 			return Set(bits), err
 		}
 	}
-	return 0, fmt.Errorf("%s has no %s line", path, which)
+	return 0, fmt.Errorf("no line %s", which)
 }

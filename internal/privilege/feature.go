@@ -81,7 +81,7 @@ var Features = []Feature{
 		asked:   func(n *Needs) bool { return n.Files },
 	},
 	{
-		Name: "another user", When: "--user",
+		Name: "another user", When: "--run-as",
 		Start: capability.Of(unix.CAP_SETUID, unix.CAP_SETGID), Without: "it fails",
 		asked: func(n *Needs) bool { return n.User },
 	},
