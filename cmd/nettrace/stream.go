@@ -12,6 +12,7 @@ import (
 	"github.com/nettrace/nettrace/internal/filter"
 	"github.com/nettrace/nettrace/internal/names"
 	"github.com/nettrace/nettrace/internal/netns"
+	"github.com/nettrace/nettrace/internal/service"
 	"github.com/nettrace/nettrace/internal/stdio"
 	"github.com/nettrace/nettrace/internal/stream"
 	"github.com/nettrace/nettrace/internal/view"
@@ -52,7 +53,7 @@ func runStream(e *env, o *options, f *filter.Filter) error {
 	defer onSignal(syscall.SIGUSR1, s.Resync)()
 	wall := clock.NewWall()
 	defer func() { _ = wall.Close() }() // a timer, that is all
-	return s.Run(ctx, outputs(e, o, s, wall)...)
+	return s.Run(ctx, append(outputs(e, o, s, wall), service.Handlers()...)...)
 }
 
 // checkNetns enters a network namespace as the stream will have to.
