@@ -1,6 +1,8 @@
 package privilege
 
 import (
+	"strings"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/nettrace/nettrace/internal/capability"
@@ -134,4 +136,15 @@ func all() (s capability.Set) {
 		s |= f.Start | f.Run
 	}
 	return s
+}
+
+// Uses names the features that take a capability.
+func Uses(c capability.Set) string {
+	var uses []string
+	for _, f := range Features {
+		if (f.Start|f.Run)&c != 0 {
+			uses = append(uses, f.Name)
+		}
+	}
+	return strings.Join(uses, "; ")
 }

@@ -16,7 +16,7 @@ import (
 // Of returns what a run of a tracer needs. Where the kernel asks for privilege while the
 // run goes on is tried.
 func Of(t *tracer.Tracer, opts *tracer.Options) (*Needs, error) {
-	n := &Needs{Memlock: countsMaps(), Netns: opts.NetnsPath != "", AllNetns: opts.AllNetns, Owners: !opts.NoOwners}
+	n := Usual(opts)
 	n.ProcOwners = n.Owners
 	for _, h := range t.Hooks() {
 		if h.Chosen {
@@ -36,13 +36,18 @@ func (n *Needs) use(h tracer.Hook) {
 	kind, _, _ := strings.Cut(h.Name, "/")
 	switch kind {
 	case "sockops", "cgroup":
-		n.Cgroup, n.Mount = true, !cgroupMounted()
+		n.Cgroup, n.Mount = true, !cgroupMounted("/proc/self/mountinfo")
 	case "kprobe", "kretprobe":
 		n.Kprobes = n.Kprobes || paranoid("/proc/sys/kernel/perf_event_paranoid")
 	}
 	if h.Capability == tracer.Files {
 		n.ProcOwners = false
 	}
+}
+
+// Usual returns what a run needs where nothing is known of the hooks: no one was let in.
+func Usual(opts *tracer.Options) *Needs {
+	return &Needs{Memlock: countsMaps(), Netns: opts.NetnsPath != "", AllNetns: opts.AllNetns, Owners: !opts.NoOwners}
 }
 
 // OfPolling returns what a run needs that has no BPF.
@@ -78,9 +83,10 @@ func paranoid(path string) bool {
 	return err == nil && notNumber == nil && level > 2
 }
 
-func cgroupMounted() bool {
-	var st unix.Statfs_t
-	return unix.Statfs("/sys/fs/cgroup", &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
+// cgroupMounted reports whether the cgroup v2 hierarchy is mounted somewhere.
+func cgroupMounted(mountinfo string) bool {
+	text, err := os.ReadFile(mountinfo)
+	return err == nil && strings.Contains(string(text), " - cgroup2 ")
 }
 
 // Refused reports whether one of the files could not be opened, renamed or made again by

@@ -3,6 +3,7 @@ package stream
 import (
 	"errors"
 
+	"github.com/nettrace/nettrace/internal/netns"
 	"github.com/nettrace/nettrace/internal/privilege"
 	"github.com/nettrace/nettrace/tracer"
 )
@@ -24,4 +25,19 @@ func (s *Stream) giveUp() error {
 		return nil
 	}
 	return err
+}
+
+// lonely is what is said of a network namespace that has no interface but lo. A service
+// with PrivateNetwork=yes and a container without a network are in such a one.
+const lonely = "this network namespace has no interface but lo: connections of the host and of other namespaces are not seen"
+
+// sayLonely has the start record say so where the namespace is the caller's and not one
+// that was asked for.
+func (s *Stream) sayLonely() {
+	if s.opts.Trace.NetnsPath != "" || s.opts.Trace.AllNetns {
+		return
+	}
+	if alone, err := netns.OnlyLoopback(procRoot(s.opts.ProcRoot)); err == nil && alone {
+		s.start.Inexact = append(s.start.Inexact, lonely)
+	}
 }

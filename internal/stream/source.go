@@ -62,6 +62,7 @@ func openPoller(opts Options, why error) (*Stream, error) {
 	}
 	s.start.Mode = modePoll
 	s.start.Inexact = []string{"short-lived connections are missed, and of several transitions in a second the last is told"}
+	s.sayLonely()
 	s.limitation("%v", why)
 	s.limitation("polling /proc every %v instead: short-lived connections will be missed", tracer.PollInterval)
 	return s, nil

@@ -87,6 +87,7 @@ func Open(opts Options) (*Stream, error) {
 		return nil, errors.Join(err, t.Close())
 	}
 	s.start.Inexact = tracer.Inexact(t.Hooks())
+	s.sayLonely()
 	for _, what := range s.start.Inexact {
 		s.notices = append(s.notices, Notice{Inexact, what + " (see nettrace --doctor)"})
 	}
