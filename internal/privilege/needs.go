@@ -47,32 +47,12 @@ func (n *Needs) use(h tracer.Hook) {
 
 // Usual returns what a run needs where nothing is known of the hooks: no one was let in.
 func Usual(opts *tracer.Options) *Needs {
-	return &Needs{Memlock: countsMaps(), Netns: opts.NetnsPath != "", AllNetns: opts.AllNetns, Owners: !opts.NoOwners}
+	return &Needs{Memlock: capability.CountsMaps(), Netns: opts.NetnsPath != "", AllNetns: opts.AllNetns, Owners: !opts.NoOwners}
 }
 
 // OfPolling returns what a run needs that has no BPF.
 func OfPolling(opts *tracer.Options) *Needs {
 	return &Needs{Polls: true, Owners: !opts.NoOwners, ProcOwners: !opts.NoOwners}
-}
-
-// countsMaps reports whether this kernel counts maps against RLIMIT_MEMLOCK.
-func countsMaps() bool {
-	var uts unix.Utsname
-	if unix.Uname(&uts) != nil {
-		return false
-	}
-	return older(unix.ByteSliceToString(uts.Release[:]), 5, 11)
-}
-
-// older reports whether a release such as 5.10.0-33-amd64 is before a version. What is no
-// release is not.
-func older(release string, major, minor int) bool {
-	first, rest, _ := strings.Cut(release, ".")
-	second, _, _ := strings.Cut(rest, ".")
-	second, _, _ = strings.Cut(second, "-")
-	a, errA := strconv.Atoi(first)
-	b, errB := strconv.Atoi(second)
-	return errA == nil && errB == nil && (a < major || a == major && b < minor)
 }
 
 // paranoid reports whether perf_event_open(2) wants CAP_SYS_ADMIN, as Debian has it

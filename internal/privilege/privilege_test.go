@@ -222,16 +222,6 @@ func TestNeeds(t *testing.T) {
 	}
 }
 
-func TestOlder(t *testing.T) {
-	for release, want := range map[string]bool{
-		"5.10.0-33-amd64": true, "5.11.0": false, "5.4": true, "4.19-rc1": true, "6.1.0": false, "5.11-rc1": false, "": false, "six": false,
-	} {
-		if got := older(release, 5, 11); got != want {
-			t.Errorf("%q is older: %v", release, got)
-		}
-	}
-}
-
 func TestParanoid(t *testing.T) {
 	for text, want := range map[string]bool{"2\n": false, "3\n": true, "4": true, "-1\n": false, "": false} {
 		file := filepath.Join(t.TempDir(), "level")
