@@ -25,10 +25,10 @@ func Drop(keep capability.Set) (capability.Set, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := everywhere("no_new_privs", unix.PR_SET_NO_NEW_PRIVS, 1, 0); err != nil {
+	if err := everywhere("no_new_privs", unix.PR_SET_NO_NEW_PRIVS, 1); err != nil {
 		return had, err
 	}
-	if err := everywhere("ambient capabilities", unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0); err != nil {
+	if err := everywhere("ambient capabilities", unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL); err != nil {
 		return had, err
 	}
 	left := had & keep
@@ -45,12 +45,12 @@ func bound(keep capability.Set) error {
 	for n := range uint(64) {
 		in, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0)
 		if err != nil {
-			return nil // the kernel has no more
+			break // the kernel has no more
 		}
 		if in == 0 || keep.Has(n) {
 			continue
 		}
-		if err := everywhere("the bounding set", unix.PR_CAPBSET_DROP, uintptr(n), 0); err != nil {
+		if err := everywhere("the bounding set", unix.PR_CAPBSET_DROP, uintptr(n)); err != nil {
 			return err
 		}
 	}
@@ -73,8 +73,8 @@ func words(effective, permitted capability.Set) (*unix.CapUserHeader, *[2]unix.C
 }
 
 // everywhere calls prctl(2) on every thread, those of the runtime included.
-func everywhere(what string, option, a, b uintptr) error {
-	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_PRCTL, option, a, b)
+func everywhere(what string, option, value uintptr) error {
+	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_PRCTL, option, value, 0)
 	return failed(what, errno)
 }
 

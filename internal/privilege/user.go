@@ -40,7 +40,7 @@ func become(uid, gid int) error {
 	if err != nil {
 		return err
 	}
-	if err := everywhere("keep capabilities", unix.PR_SET_KEEPCAPS, 1, 0); err != nil {
+	if err := everywhere("keep capabilities", unix.PR_SET_KEEPCAPS, 1); err != nil {
 		return err
 	}
 	for _, step := range []func() error{

@@ -42,8 +42,8 @@ func TestUnitIsRead(t *testing.T) {
 	if out := analyze(t, "verify", "--man=no", unit); strings.Contains(out, "nettrace") {
 		t.Error(out)
 	}
-	broken := append(text, "[Service]\nProtectEverything=yes\n"...)
-	if err := os.WriteFile(unit, broken, 0o600); err != nil {
+	broken := string(text) + "[Service]\nProtectEverything=yes\n"
+	if err := os.WriteFile(unit, []byte(broken), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if out := analyze(t, "verify", "--man=no", unit); !strings.Contains(out, "ProtectEverything") {
