@@ -145,6 +145,27 @@ func checkThreads(sets map[string]capability.Set, lines ...string) error {
 	return nil
 }
 
+// TestDocs compares the table of features with that of docs/privileges.md.
+func TestDocs(t *testing.T) {
+	text, err := os.ReadFile("../../docs/privileges.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := func(s capability.Set) string {
+		if s == 0 {
+			return ""
+		}
+		return "`" + strings.Join(s.Names(), "` `") + "`"
+	}
+	var rows strings.Builder
+	for _, f := range Features {
+		fmt.Fprintf(&rows, "| %s | %s | %s | %s | %s |\n", f.Name, f.When, names(f.Start), names(f.Run), f.Without)
+	}
+	if !strings.Contains(string(text), rows.String()) {
+		t.Errorf("docs/privileges.md does not have these rows:\n%s", rows.String())
+	}
+}
+
 // TestWithout is refused on one thread what this process may do, and may do it again
 // afterwards, on that thread too.
 func TestWithout(t *testing.T) {
