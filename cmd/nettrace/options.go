@@ -6,6 +6,7 @@ import (
 	"github.com/nettrace/nettrace/internal/netns"
 	"github.com/nettrace/nettrace/internal/netstat"
 	"github.com/nettrace/nettrace/internal/option"
+	"github.com/nettrace/nettrace/internal/outputs"
 	"github.com/nettrace/nettrace/internal/stream"
 	"github.com/nettrace/nettrace/internal/view"
 )
@@ -17,6 +18,9 @@ type options struct {
 	stream       stream.Options // options of the stream alone; see streamOptions
 
 	views netstat.Views
+
+	out  outputs.Options // where the stream goes
+	plan *outputs.Plan   // the same, read
 
 	filter    filterOptions // which sockets and records are told
 	selection               // which records, and what of them
