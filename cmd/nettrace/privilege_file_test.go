@@ -16,9 +16,9 @@ import (
 	"github.com/nettrace/nettrace/internal/load"
 )
 
-// TestStreamPrivilegeFiles has files renamed after the drop: each is opened again, with
+// TestPrivilegeFiles has files renamed after the drop: each is opened again, with
 // the capabilities that are documented for its directory.
-func TestStreamPrivilegeFiles(t *testing.T) {
+func TestPrivilegeFiles(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
 	}

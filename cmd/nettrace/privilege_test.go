@@ -42,9 +42,9 @@ func owning() capability.Set {
 	return ptrace
 }
 
-// TestStreamPrivilegeDropped looks at every thread of a run that was started by root:
+// TestPrivilegeDropped looks at every thread of a run that was started by root:
 // the documented capabilities are left, and all that the run is asked for goes on.
-func TestStreamPrivilegeDropped(t *testing.T) {
+func TestPrivilegeDropped(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		args []string
@@ -68,9 +68,9 @@ func TestStreamPrivilegeDropped(t *testing.T) {
 	}
 }
 
-// TestStreamPrivilegeNamespaces traces all namespaces: one that is made after the drop
+// TestPrivilegeNamespaces traces all namespaces: one that is made after the drop
 // is entered.
-func TestStreamPrivilegeNamespaces(t *testing.T) {
+func TestPrivilegeNamespaces(t *testing.T) {
 	home := newNetns(t)
 	args := []string{"--json", "-acp", "--require-bpf", "--all-netns"}
 	for name, cmd := range map[string]*exec.Cmd{
@@ -100,9 +100,9 @@ func TestStreamPrivilegeNamespaces(t *testing.T) {
 	}
 }
 
-// TestStreamPrivilegeSets runs as nobody with sets of capabilities: with the documented
+// TestPrivilegeSets runs as nobody with sets of capabilities: with the documented
 // one everything works, and without each of it what is documented does not.
-func TestStreamPrivilegeSets(t *testing.T) {
+func TestPrivilegeSets(t *testing.T) {
 	start := bpf | owning()
 	if os.Getenv("NETTRACE_KERNEL") == "5.10" {
 		start |= capability.Of(unix.CAP_SYS_RESOURCE)
@@ -139,8 +139,8 @@ func TestStreamPrivilegeSets(t *testing.T) {
 	}
 }
 
-// TestStreamPrivilegeFile runs a file with capabilities, as setcap(8) gives them.
-func TestStreamPrivilegeFile(t *testing.T) {
+// TestPrivilegeFileCapabilities runs a file with capabilities, as setcap(8) gives them.
+func TestPrivilegeFileCapabilities(t *testing.T) {
 	if _, err := exec.LookPath("setcap"); err != nil {
 		t.Skip("needs setcap: ", err)
 	}
@@ -238,7 +238,8 @@ func checkWorks(t *testing.T, tr *tracing, netns string, server *load.Process, o
 		switch r.Event {
 		case "tcp_close":
 			closes++
-			if r.PID == 0 || r.Comm == "" {
+			// What is accepted late has no owner on 5.10, where no program sees that.
+			if (r.PID == 0 || r.Comm == "") && (r.Direction == "outgoing" || always() == 0) {
 				t.Errorf("a close without its owner: %+v", r)
 			}
 		case "tcp_state":

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// TestStreamService plays the service manager: it is told when the initial table is
+// TestService plays the service manager: it is told when the initial table is
 // complete, then that the run lives, and that it ends.
-func TestStreamService(t *testing.T) {
+func TestService(t *testing.T) {
 	netns := newNetns(t)
 	path := filepath.Join(t.TempDir(), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
