@@ -79,6 +79,16 @@ func (g *Group) Reopen() {
 	}
 }
 
+// Files returns the files that are written and opened anew.
+func (g *Group) Files() (files []string) {
+	for i := range g.plan.places {
+		if spec := &g.plan.places[i].spec; spec.Kind == sink.ToFile {
+			files = append(files, spec.Place)
+		}
+	}
+	return files
+}
+
 // Stats returns what each output has done so far. Any goroutine may call it.
 func (g *Group) Stats() []sink.Stats {
 	var all []sink.Stats
