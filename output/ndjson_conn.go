@@ -153,6 +153,9 @@ const encodedKept = 1024
 
 // conn adds what identifies a connection.
 func (w *NDJSON) conn(c *table.Conn) {
+	if w.encoded == nil {
+		w.encoded = new([encodedKept]encoded)
+	}
 	k := &w.encoded[c.ID%encodedKept]
 	if id := w.identityOf(c); k.identity == id && k.conn.valid {
 		w.buf = append(w.buf, k.conn.text...)

@@ -14,6 +14,9 @@ const lineMax = 4096
 // tail is what is kept free in a line for its end.
 const tail = len(`,"truncated":true}` + "\n")
 
+// seqMax is how many digits a number has at most.
+const seqMax = 20
+
 // The most bytes that a string takes in a line, escapes included. They are
 // chosen so that every field has its place in the longest possible line, and
 // only the strings are cut.
@@ -39,6 +42,9 @@ type NDJSONOptions struct {
 	// order, besides timestamp, event and seq; nil: all. Records of the run itself
 	// have all of theirs.
 	Fields []string
+	// DeferSeq leaves the number of a record to who writes it: a NUL byte, which can
+	// stand nowhere else, is where its digits go. output/sink puts them in.
+	DeferSeq bool
 }
 
 // encoder makes lines of JSON, one flat object each, in a buffer. It has what
@@ -56,6 +62,7 @@ type encoder struct {
 	seq   uint64
 	ident []byte // the members that are the same in each line
 	short bool   // the host name at their end was cut
+	max   int    // bytes that a line has at most before its end
 	pick  *pick  // nil: lines have all members
 	wall  Clock
 	clock timeText
@@ -66,7 +73,10 @@ type encoder struct {
 const bufferSize = 64 << 10
 
 func newEncoder(out io.Writer, opts NDJSONOptions, wall Clock) encoder {
-	w := encoder{opts: opts, out: out, wall: wall, pick: newPick(opts.Fields), buf: make([]byte, 0, bufferSize+lineMax)}
+	w := encoder{opts: opts, out: out, wall: wall, pick: newPick(opts.Fields), max: lineMax - tail, buf: make([]byte, 0, bufferSize+lineMax)}
+	if opts.DeferSeq {
+		w.max -= seqMax - 1
+	}
 	w.ident = append(w.ident, `,"run_id":"`...)
 	w.ident = appendHex64(w.ident, opts.RunID)
 	w.ident = append(w.ident, '"')
@@ -114,11 +124,20 @@ func (w *encoder) begin(event string, ns int64) {
 	w.buf = append(w.buf, `","v":1,"event":"`...)
 	w.buf = append(w.buf, event...)
 	w.buf = append(w.buf, `","seq":`...)
-	w.buf = strconv.AppendUint(w.buf, w.seq, 10)
+	w.appendSeq()
 	w.buf = append(w.buf, w.ident...)
 	if w.short {
 		w.cutHere()
 	}
+}
+
+// appendSeq appends the number of the record, or what stands for it.
+func (w *encoder) appendSeq() {
+	if w.opts.DeferSeq {
+		w.buf = append(w.buf, 0)
+		return
+	}
+	w.buf = strconv.AppendUint(w.buf, w.seq, 10)
 }
 
 func (w *encoder) beginAt(event string, at time.Time) { w.begin(event, at.UnixNano()) }

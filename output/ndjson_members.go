@@ -6,7 +6,7 @@ import (
 )
 
 // room returns the bytes that are left in the line.
-func (w *encoder) room() int { return lineMax - tail - (len(w.buf) - w.line) }
+func (w *encoder) room() int { return w.max - (len(w.buf) - w.line) }
 
 // key begins a member. Keys are written out with what surrounds them, as
 // `,"pid":`, here and below: a line has two dozen of them, and to append each in

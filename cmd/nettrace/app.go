@@ -1,8 +1,6 @@
 package main
 
 import (
-	"errors"
-
 	"github.com/nettrace/nettrace/internal/option"
 	"github.com/nettrace/nettrace/internal/view"
 )
@@ -39,13 +37,10 @@ func parse(e *env, args []string) (*options, error) {
 	program := about
 	program.Version = version
 	ran, err := table.Set(&program, list, &o.texts, e.stdout)
-	var wrong *option.Error
-	switch {
-	case errors.As(err, &wrong):
-		return nil, &usageError{wrong.Error()}
-	case err != nil || !ran:
+	if err != nil || !ran {
 		return nil, err
 	}
+	o.JSON = o.JSON || o.out.Records()
 	o.Programs = o.Programs || o.Context
 	if o.filter.any() || o.summarize {
 		o.filter.operands = operands

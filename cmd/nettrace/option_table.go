@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nettrace/nettrace/internal/bytesize"
 	"github.com/nettrace/nettrace/internal/option"
 )
 
@@ -18,6 +19,7 @@ const (
 	headFilter  = "Which of them"
 	headSelect  = "Which records, and what of them"
 	headTrace   = "Tracing and output"
+	headOutput  = "Where records go"
 	headOther   = "Other"
 )
 
@@ -30,6 +32,7 @@ func optionTable(o *options) []option.Option {
 	table = append(table, filterFlags(&o.filter)...)
 	table = append(table, selectOptions(o)...)
 	table = append(table, traceOptions(o)...)
+	table = append(table, o.out.Rows(headOutput)...)
 	return append(table, otherOptions(o)...)
 }
 
@@ -162,11 +165,11 @@ func atLeastOne[N ~int | ~int64](option string, n N) error {
 
 func (o *options) setRingSize(text string) error {
 	const largest = 1 << 30
-	size, ok := option.Size(text)
-	if !ok || size > largest {
+	size, ok := bytesize.Parse(text)
+	if !ok || size < 1 || size > largest {
 		return &usageError{fmt.Sprintf("option '--ring-size' needs a size from 1 to 1G, such as 16M, not '%s'", text)}
 	}
-	o.stream.Trace.RingBytes = ringBytes(size)
+	o.stream.Trace.RingBytes = ringBytes(int(size))
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/nettrace/nettrace/internal/netns"
 	"github.com/nettrace/nettrace/internal/option"
+	"github.com/nettrace/nettrace/internal/outputs"
 	"github.com/nettrace/nettrace/internal/stream"
 	"github.com/nettrace/nettrace/internal/view"
 )
@@ -18,6 +19,9 @@ type options struct {
 	// Options that choose a view. netstat counts them: more than one in all is an
 	// error.
 	route, interfaces, statistics, masquerade int
+
+	out  outputs.Options // where the stream goes
+	plan *outputs.Plan   // the same, read
 
 	filter    filterOptions // which sockets and records are told
 	selection               // which records, and what of them

@@ -64,7 +64,11 @@ func (o *options) checkSelection(streams bool) error {
 	if err := o.checkNeeds(streams); err != nil {
 		return err
 	}
-	if o.stream.Events.Closes() && o.Shown() == output.OnlyServers {
+	var err error
+	if o.plan, err = o.out.Plan(streams, o.stream.Events, o.fields); err != nil {
+		return err
+	}
+	if o.plan.Closes() && o.Shown() == output.OnlyServers {
 		return &usageError{"option '--events' with close or failed tells of connections, and -l shows none"}
 	}
 	if o.fields != "" {

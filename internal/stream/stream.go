@@ -17,11 +17,13 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nettrace/nettrace/internal/field"
 	"github.com/nettrace/nettrace/internal/tuning"
 	"github.com/nettrace/nettrace/output"
+	"github.com/nettrace/nettrace/output/sink"
 	"github.com/nettrace/nettrace/tracer"
 )
 
@@ -29,17 +31,18 @@ import (
 // caller's own network namespace until the context ends.
 type Options struct {
 	Trace      tracer.Options
-	RequireBPF bool             // fail where BPF cannot be used; else poll instead
-	ProcRoot   string           // of the proc file system; empty: /proc
-	Listening  output.Listening // which sockets are reported
-	Events     Events           // which events of them
-	NoSnapshot bool             // without the table at the start; it is kept nevertheless
-	Sample     uint32           // of so many connections one is told; 0: all are
-	Bind       Binder           // makes the filter for the source that is found; nil: none
-	Count      int              // transitions to report, or closes where Events has them alone; 0: no end
-	Duration   time.Duration    // time to run; 0: no end
-	LeftOut    []string         // what is asked for besides and cannot be streamed
-	Version    string           // of the program, for the start record
+	RequireBPF bool                      // fail where BPF cannot be used; else poll instead
+	ProcRoot   string                    // of the proc file system; empty: /proc
+	Listening  output.Listening          // which sockets are reported
+	Events     Events                    // which events of them
+	NoSnapshot bool                      // without the table at the start; it is kept nevertheless
+	Sample     uint32                    // of so many connections one is told; 0: all are
+	Bind       Binder                    // makes the filter for the source that is found; nil: none
+	Count      int                       // transitions to report, or closes where Events has them alone; 0: no end
+	Duration   time.Duration             // time to run; 0: no end
+	LeftOut    []string                  // what is asked for besides and cannot be streamed
+	Version    string                    // of the program, for the start record
+	Queues     func() output.QueueTotals // returns what waits for the outputs; nil: nobody counts it
 }
 
 // Stream is one run. Open makes it, Run runs it once, Close ends it.
@@ -147,6 +150,7 @@ func (s *Stream) Run(ctx context.Context, outputs ...Handler) error {
 	first := &totals{
 		Handler: wanted, source: s.source, nextStats: time.Now().Add(statsInterval),
 		dropped: []*uint64{&wanted.dropped, &events.dropped}, sampledOut: &sampled.dropped,
+		queues: s.opts.Queues,
 	}
 	reason, err := reasonOf(ctx, s.source.Run(ctx, first))
 	sum := first.sum()
@@ -177,11 +181,17 @@ func (s *Stream) summary(changes int, sum *output.Totals) Notice {
 // reasonOf returns why a source ended, in the words of the stop record, and the
 // error that is left to report.
 func reasonOf(ctx context.Context, err error) (string, error) {
+	var fatal *sink.Fatal // of an output, which says so itself
 	switch {
 	case errors.Is(err, errDone):
 		return "count", nil
 	case err != nil:
 		return "error", err
+	case errors.As(context.Cause(ctx), &fatal):
+		if errors.Is(fatal, syscall.EPIPE) {
+			return "epipe", nil
+		}
+		return "error", nil
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return "duration", nil
 	}
