@@ -19,7 +19,7 @@ const followed = "/var/log/nettrace/nettrace.ndjson"
 func TestFiles(t *testing.T) {
 	dir := t.TempDir()
 	all, closes := filepath.Join(dir, "all"), filepath.Join(dir, "closes")
-	tr := trace(t, all, all+",rotate-size=40M,rotate-keep=9", closes+",events=close,rotate-size=20M,rotate-keep=9")
+	tr := traceIn(t, newNetns(t), all, all+",rotate-size=40M,rotate-keep=9", closes+",events=close,rotate-size=20M,rotate-keep=9")
 	followers := map[string][]*running{
 		all:    {rsyslog.run(t, followed, all), syslogNG.run(t, followed, all)},
 		closes: {telegraf.run(t, followed, closes)},

@@ -28,7 +28,7 @@ const connections = 30_000
 func TestMain(m *testing.M) {
 	load.Main()
 	status := m.Run()
-	if dir, err := built(); err == nil && os.Getenv("SHIP_DIR") == "" {
+	if dir, err := built(); err == nil {
 		_ = os.RemoveAll(dir)
 	}
 	os.Exit(status)
@@ -36,9 +36,6 @@ func TestMain(m *testing.M) {
 
 // built is a directory with nettrace in it.
 var built = sync.OnceValues(func() (string, error) {
-	if d := os.Getenv("SHIP_DIR"); d != "" {
-		return d, nil
-	}
 	dir, err := os.MkdirTemp("", "nettrace-ship")
 	if err != nil {
 		return "", err
@@ -60,15 +57,32 @@ type tracing struct {
 	stderr bytes.Buffer
 }
 
-// trace starts nettrace in a network namespace of its own, with a server of the load,
-// and waits until the file, which is one of its outputs, has the table at the start.
-func trace(t *testing.T, file string, outputs ...string) *tracing {
+// newNetns makes a network namespace for a run. Without BTF it skips the test.
+func newNetns(t *testing.T) string {
 	t.Helper()
 	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
 		t.Skip("needs a kernel with BTF: ", err)
 	}
-	tr := &tracing{t: t, netns: testnet.New(t)}
-	testnet.Set(t, tr.netns, "net/core/somaxconn", "65535")
+	netns := testnet.New(t)
+	testnet.Set(t, netns, "net/core/somaxconn", "65535")
+	return netns
+}
+
+// inNetns runs f on a thread in a namespace, or in the current one if it is "".
+func inNetns(t *testing.T, netns string, f func()) {
+	t.Helper()
+	if netns == "" {
+		f()
+		return
+	}
+	testnet.In(t, netns, f)
+}
+
+// traceIn starts nettrace in a network namespace, with a server of the load, and waits
+// until the file, which is one of its outputs, has the table at the start.
+func traceIn(t *testing.T, netns, file string, outputs ...string) *tracing {
+	t.Helper()
+	tr := &tracing{t: t, netns: netns}
 	dir, err := built()
 	if err != nil {
 		t.Fatal(err)
