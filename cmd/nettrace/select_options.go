@@ -65,10 +65,10 @@ func (o *options) checkSelection(streams bool) error {
 		return err
 	}
 	var err error
-	if o.plan, err = o.out.Plan(streams, o.stream.Events, o.fields); err != nil {
+	if o.out.plan, err = o.out.Plan(streams, o.stream.Events, o.fields); err != nil {
 		return err
 	}
-	if o.plan.Closes() && o.Shown() == output.OnlyServers {
+	if o.out.plan.Closes() && o.Shown() == output.OnlyServers {
 		return &usageError{"option '--events' with close or failed tells of connections, and -l shows none"}
 	}
 	if o.fields != "" {

@@ -42,11 +42,11 @@ func runStream(e *env, o *options, f *filter.Filter) error {
 		}
 	}
 	opts.Bind = o.checkingSummary(opts.Bind)
-	outs, err := o.plan.Open(e.stdout, e.stderr)
+	outs, err := o.out.plan.Open(e.stdout, e.stderr)
 	if err != nil {
 		return err
 	}
-	opts.Events, opts.Queues = o.plan.Events(), outs.Totals
+	opts.Events, opts.Queues = o.out.plan.Events(), outs.Totals
 	s, err := stream.Open(opts)
 	if err != nil {
 		return err
