@@ -20,7 +20,7 @@ type options struct {
 	// error.
 	route, interfaces, statistics, masquerade int
 
-	out streamOutputs // where the stream goes
+	out outputs.Choice // where the stream goes
 
 	filter    filterOptions // which sockets and records are told
 	selection               // which records, and what of them
@@ -32,12 +32,6 @@ type options struct {
 	procRoot string // where the proc file system is
 
 	texts option.Texts // that are printed instead
-}
-
-// streamOutputs are outputs as they were given, and read.
-type streamOutputs struct {
-	outputs.Options
-	plan *outputs.Plan
 }
 
 // chosenView returns the view that runs.
