@@ -47,11 +47,15 @@ func TestPlan(t *testing.T) {
 		{"nothing", Options{}, stream.EventsAll, none, want{places: []string{"stdout"}, fields: [][]string{nil}}},
 		{"closes to stdout", Options{}, stream.EventsClose, "pid", want{places: []string{"stdout"}, events: stream.EventsClose, closes: true, fields: [][]string{nil}}},
 		{
-			"a file and stdout", Options{Places: []string{"/a,events=close,fields=pid+comm", "-"}}, stream.EventsAll, none,
+			"a file and stdout",
+			Options{Places: []string{"/a,events=close,fields=pid+comm", "-"}},
+			stream.EventsAll, none,
 			want{places: []string{"/a", "stdout"}, closes: true, fields: [][]string{{"pid", "comm"}, nil}},
 		},
 		{
-			"closes and failures", Options{Places: []string{"/a,events=failed", "tcp:localhost:99"}}, stream.EventsClose, "local,seq",
+			"closes and failures",
+			Options{Places: []string{"/a,events=failed", "tcp:localhost:99"}},
+			stream.EventsClose, "local,seq",
 			want{places: []string{"/a", "tcp:localhost:99"}, events: stream.EventsClose, closes: true, fields: [][]string{{"local_addr", "local_port", "seq"}, {"local_addr", "local_port", "seq"}}},
 		},
 		{"a wrong key", Options{Places: []string{"/a,evnts=close"}}, 0, none, want{err: "option '--output': no key 'evnts', near: events"}},
