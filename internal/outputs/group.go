@@ -178,7 +178,7 @@ func (g *Group) drain(h *hurry) (left leftover) {
 	}
 	wg.Wait()
 	for _, err := range errs {
-		var undelivered *sink.Undelivered
+		var undelivered *sink.UndeliveredError
 		if errors.As(err, &undelivered) {
 			left.undelivered = true
 			g.notice(undelivered.Error())
