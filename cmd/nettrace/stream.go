@@ -54,6 +54,9 @@ func runStream(e *env, o *options, f *filter.Filter) error {
 	if err != nil {
 		return err
 	}
+	if o.out.Named() {
+		signal.Ignore(syscall.SIGPIPE) // else the end of stdout's reader loses what waits for other places
+	}
 	opts.Events, opts.Queues, opts.Files = o.out.Read.Events(), outs.Totals, outs.Files()
 	opts.Observer = m.Observer(outs.Stats)
 	s, err := stream.Open(opts)
