@@ -30,6 +30,7 @@ type options struct {
 	resolve  bool   // names of hosts and ports in the changes
 	color    string // auto (or empty), always or never
 	doctor   bool
+	runAs    string // the user to go on as; empty: who starts it
 	netns    string // name, path or pid of a network namespace; empty: the current one
 	procRoot string // where the proc file system is
 

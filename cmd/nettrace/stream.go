@@ -14,6 +14,7 @@ import (
 	"github.com/nettrace/nettrace/internal/names"
 	"github.com/nettrace/nettrace/internal/netns"
 	"github.com/nettrace/nettrace/internal/outputs"
+	"github.com/nettrace/nettrace/internal/service"
 	"github.com/nettrace/nettrace/internal/stream"
 	"github.com/nettrace/nettrace/internal/view"
 	"github.com/nettrace/nettrace/output"
@@ -52,7 +53,7 @@ func runStream(e *env, o *options, f *filter.Filter) error {
 	if err != nil {
 		return err
 	}
-	opts.Events, opts.Queues = o.plan.Events(), outs.Totals
+	opts.Events, opts.Queues, opts.Files = o.plan.Events(), outs.Totals, outs.Files()
 	opts.Observer = m.Observer(outs.Stats)
 	s, err := stream.Open(opts)
 	if err != nil {
@@ -62,10 +63,10 @@ func runStream(e *env, o *options, f *filter.Filter) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	defer onSignal(syscall.SIGUSR1, s.Resync)()
-	defer onSignal(syscall.SIGHUP, outs.Reopen)()
+	defer onSignal(syscall.SIGHUP, func() { service.Reload(outs.Reopen) })()
 	wall := clock.NewWall()
 	defer func() { _ = wall.Close() }() // a timer, that is all
-	return outs.Run(ctx, s, o.form(e, s, wall))
+	return outs.Run(ctx, s, o.form(e, s, wall), service.Handlers()...)
 }
 
 // runDoctor reports what of tracing works on this machine.

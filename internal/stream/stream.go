@@ -44,6 +44,7 @@ type Options struct {
 	Version    string                    // of the program, for the start record
 	Queues     func() output.QueueTotals // returns what waits for the outputs; nil: nobody counts it
 	Observer   Observer                  // sees more than the outputs; nil: nobody
+	Files      []string                  // that are written, and opened again while the run goes on
 }
 
 // Stream is one run. Open makes it, Run runs it once, Close ends it.
@@ -89,7 +90,11 @@ func Open(opts Options) (*Stream, error) {
 			s.start.Hooks = append(s.start.Hooks, string(h.Capability)+"="+h.Name)
 		}
 	}
+	if err := s.giveUp(); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
 	s.start.Inexact = tracer.Inexact(t.Hooks())
+	s.sayLonely()
 	for _, what := range s.start.Inexact {
 		s.notices = append(s.notices, Notice{Inexact, what + " (see nettrace --doctor)"})
 	}
