@@ -42,8 +42,8 @@ func parse(e *env, args []string) (*options, error) {
 	}
 	o.JSON = o.JSON || o.out.Records()
 	o.Programs = o.Programs || o.Context
-	if o.filter.any() || o.summarize {
-		o.filter.operands = operands
+	if o.filter.Any() || o.summarize {
+		o.filter.Operands = operands
 	}
 	return o, nil
 }

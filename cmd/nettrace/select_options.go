@@ -90,7 +90,10 @@ func (o *options) checkNeeds(streams bool) error {
 	}{
 		{"events", o.stream.Events.Closes(), stream},
 		{"no-snapshot", o.stream.NoSnapshot, stream},
+		{"run-as", o.runAs != "", stream},
+		{"no-owner", o.stream.Trace.NoOwners && !o.doctor, stream},
 		{"sample", o.stream.Sample > 0, stream},
+		{"metrics", o.metrics.Given(), stream},
 		{"every", o.every > 0, stream},
 		{"every", o.every > 0, sums},
 		{"sort", o.summary.Sort != "", sums},

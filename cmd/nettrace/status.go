@@ -7,6 +7,7 @@ import (
 
 	"github.com/nettrace/nettrace/internal/filter"
 	"github.com/nettrace/nettrace/internal/option"
+	"github.com/nettrace/nettrace/internal/outputs"
 	"github.com/nettrace/nettrace/internal/view"
 )
 
@@ -52,6 +53,8 @@ func report(e *env, err error) status {
 			fmt.Fprintln(e.stderr, failure.Message)
 		}
 		return status(failure.Status)
+	case errors.Is(err, outputs.ErrTold):
+		return statusFailed
 	case errors.Is(err, syscall.EPIPE):
 		return statusPipe
 	default:

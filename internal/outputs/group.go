@@ -79,6 +79,16 @@ func (g *Group) Reopen() {
 	}
 }
 
+// Files returns the files that are written and opened anew.
+func (g *Group) Files() (files []string) {
+	for i := range g.plan.places {
+		if spec := &g.plan.places[i].spec; spec.Kind == sink.ToFile {
+			files = append(files, spec.Place)
+		}
+	}
+	return files
+}
+
 // Stats returns what each output has done so far. Any goroutine may call it.
 func (g *Group) Stats() []sink.Stats {
 	var all []sink.Stats
@@ -100,6 +110,10 @@ func (g *Group) Totals() (t output.QueueTotals) {
 	}
 	return t
 }
+
+// ErrTold says that not everything could be handed over, which the person who watches
+// the run was told already: stderr may be read by who reads nothing any more.
+var ErrTold = errors.New("not everything could be delivered")
 
 // Run runs a stream to the outputs, and to others beside them, until the context ends
 // or the stream does. Then what waits is handed over.
@@ -123,7 +137,11 @@ func (g *Group) Run(ctx context.Context, s *stream.Stream, form *Form, others ..
 	}()
 	handlers := append(g.handlers(form), stream.NewNotices(notices{g.notices}, form.JSON, form.Watched))
 	err := s.Run(running, append(handlers, others...)...)
-	return errors.Join(err, g.drain(hurry))
+	left := g.drain(hurry)
+	if err = errors.Join(err, left.failure); err == nil && left.undelivered {
+		err = ErrTold
+	}
+	return err
 }
 
 // handlers returns a chain of handlers for each output.
@@ -140,8 +158,14 @@ func (g *Group) handlers(form *Form) []stream.Handler {
 	return handlers
 }
 
+// leftover is how the handing over ended.
+type leftover struct {
+	failure     error
+	undelivered bool
+}
+
 // drain hands over what waits, in all outputs at once.
-func (g *Group) drain(h *hurry) error {
+func (g *Group) drain(h *hurry) (left leftover) {
 	errs := make([]error, len(g.sinks))
 	var wg sync.WaitGroup
 	for i, s := range g.sinks {
@@ -153,10 +177,19 @@ func (g *Group) drain(h *hurry) error {
 		})
 	}
 	wg.Wait()
+	for _, err := range errs {
+		var undelivered *sink.Undelivered
+		if errors.As(err, &undelivered) {
+			left.undelivered = true
+			g.notice(undelivered.Error())
+			continue
+		}
+		left.failure = errors.Join(left.failure, err)
+	}
 	soon, cancel := context.WithTimeout(context.Background(), noticeTime)
 	defer cancel()
 	_ = g.notices.Drain(soon) // nobody can be told
-	return errors.Join(errs...)
+	return left
 }
 
 // The times that the end of a run takes at most. Together they are less than five

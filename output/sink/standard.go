@@ -6,9 +6,9 @@ import (
 	"math"
 )
 
-// standard is a Target that is open already. What it cannot write it will not write
+// stdStream is a Target that is open already. What it cannot write it will not write
 // later: who gave it cannot be asked for another.
-type standard struct {
+type stdStream struct {
 	to    io.Writer
 	whole int          // a Write of more may be cut by the end, or by another writer
 	gone  func() error // returns why nobody reads any more; nil: nobody knows
@@ -21,11 +21,11 @@ type standard struct {
 // 0, lines are written in pieces of so many bytes, as a pipe takes them whole. gone is
 // asked on Reopen whether the reader went away; it may be nil.
 func NewStandard(to io.Writer, whole int, gone func() error) Target {
-	return &standard{to: to, whole: whole, gone: gone}
+	return &stdStream{to: to, whole: whole, gone: gone}
 }
 
 // Ready begins once.
-func (o *standard) Ready(next int) (Begin, error) {
+func (o *stdStream) Ready(next int) (Begin, error) {
 	o.next = next
 	if o.asked && o.gone != nil {
 		if err := o.gone(); err != nil {
@@ -42,10 +42,10 @@ func (o *standard) Ready(next int) (Begin, error) {
 
 // Reopen looks for a reader that went away: a terminal that is hung up says so by
 // SIGHUP, and nothing else would end the run.
-func (o *standard) Reopen() { o.asked = true }
+func (o *stdStream) Reopen() { o.asked = true }
 
 // Room returns how much is written at a time.
-func (o *standard) Room() int {
+func (o *stdStream) Room() int {
 	if o.whole == 0 {
 		return math.MaxInt
 	}
@@ -53,7 +53,7 @@ func (o *standard) Room() int {
 }
 
 // Write writes. Every error is the end.
-func (o *standard) Write(lines []byte) (int, error) {
+func (o *stdStream) Write(lines []byte) (int, error) {
 	n, err := o.to.Write(lines)
 	if n < len(lines) && err == nil {
 		err = fmt.Errorf("stdout: %w", io.ErrShortWrite)
@@ -65,4 +65,4 @@ func (o *standard) Write(lines []byte) (int, error) {
 }
 
 // Close leaves it open: it is the process's.
-func (*standard) Close() error { return nil }
+func (*stdStream) Close() error { return nil }
