@@ -42,6 +42,7 @@ var built = sync.OnceValues(func() (string, error) {
 	}
 	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, "nettrace"), "./cmd/nettrace")
 	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as make does
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return dir, fmt.Errorf("go build: %w: %s", err, out)
 	}
