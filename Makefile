@@ -3,6 +3,8 @@
 export CGO_ENABLED = 0
 
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT  = $(shell git rev-parse HEAD 2>/dev/null)
+BUILD   = github.com/nettrace/nettrace/internal/build
 SUDO    = $(if $(filter-out 0,$(shell id -u)),sudo)
 
 # Tools of `make lint`, each version in a directory of its own.
@@ -23,7 +25,7 @@ say = $(if $(V),@:,@printf '  %-9s %s\n' $(1) '$(2)')
 
 all: # build a static bin/nettrace; needs Go alone
 	$(call say,BUILD,bin/nettrace)
-	$(Q)go build -trimpath -buildvcs=false -tags urfave_cli_no_docs -ldflags '-s -w -X main.version=$(VERSION)' -o bin/nettrace ./cmd/nettrace
+	$(Q)go build -trimpath -buildvcs=false -tags urfave_cli_no_docs -ldflags '-s -w -X $(BUILD).version=$(VERSION) -X $(BUILD).commit=$(COMMIT)' -o bin/nettrace ./cmd/nettrace
 
 run: all # build and stream
 	$(Q)$(SUDO) bin/nettrace -c $(ARGS)

@@ -29,13 +29,13 @@ type filterOptions struct {
 func filterFlags(f *filterOptions) []option.Option {
 	return []option.Option{
 		{Name: "filter", Heading: headFilter, Usage: "only what an `EXPRESSION` selects, as in ss(8); may be repeated", Into: &f.expressions},
-		{Name: "filter-file", Heading: headFilter, Usage: "the expression in `FILE`, or in stdin (-); lines that begin with # are left out", Into: &f.files},
+		{Name: "filter-file", Heading: headFilter, Usage: "the expression in `FILE`, or in stdin (-); lines that begin with # are left out", Values: option.Files, Into: &f.files},
 		{Name: "explain-filter", Heading: headFilter, Usage: "say how the filter is read and what it takes", Into: &f.explain},
 		{Name: "port", Heading: headFilter, Usage: "only `PORT`, at either end; like those below short for an expression", Into: &f.flags.Port},
 		{Name: "pid", Heading: headFilter, Usage: "only sockets of process `N`", Into: &f.flags.PID},
 		{Name: "comm", Heading: headFilter, Usage: "only sockets of processes of this `NAME`", Into: &f.flags.Comm},
-		{Name: "user", Heading: headFilter, Usage: "only sockets of `USER`", Into: &f.flags.User},
-		{Name: "state", Heading: headFilter, Usage: "only sockets in `STATE`", Into: &f.flags.State},
+		{Name: "user", Heading: headFilter, Usage: "only sockets of `USER`", Values: option.Users, Into: &f.flags.User},
+		{Name: "state", Heading: headFilter, Usage: "only sockets in `STATE`", Values: ",established syn-sent syn-recv fin-wait-1 fin-wait-2 time-wait closed close-wait last-ack listening closing all connected synchronized bucket big", Into: &f.flags.State},
 		{Name: "failed", Heading: headFilter, Usage: "with -c, only connections that were never established", Into: &f.flags.Failed},
 		{Name: "slower", Heading: headFilter, Usage: "with -c, only connections that took longer than `D` to open, or to fail", Into: &f.flags.Slower},
 		{Name: "filter-in-user-space", Usage: "with -c, have the kernel side send what the filter leaves out", Into: &f.inUserSpace},

@@ -22,11 +22,11 @@ const (
 )
 
 // optionTable returns the options of the command line, whose values go to o. The
-// rows of a heading are in the order of the completion.
+// help, the manual page and the completions have them in this order.
 func optionTable(o *options) []option.Option {
-	table := append(viewOptions(o), familyOptions()...)
-	table = append(table, socketOptions(o)...)
-	table = append(table, showOptions(o)...)
+	table := append(showOptions(o), socketOptions(o)...)
+	table = append(table, familyOptions()...)
+	table = append(table, viewOptions(o)...)
 	table = append(table, filterFlags(&o.filter)...)
 	table = append(table, selectOptions(o)...)
 	table = append(table, traceOptions(o)...)
@@ -73,7 +73,7 @@ func socketOptions(o *options) []option.Option {
 		{Name: "sctp", Letter: "S", Place: 21, Heading: headSockets, Usage: "SCTP endpoints and associations", Into: &o.SCTP},
 		{Name: "raw", Letter: "w", Place: 24, Heading: headSockets, Usage: "raw sockets", Into: &o.Raw},
 		{
-			Name: "protocol", Letter: "A", Place: 19, Heading: headSockets, Into: &o.Families,
+			Name: "protocol", Letter: "A", Place: 19, Heading: headSockets, Values: ",inet inet6 unix ipx ax25 x25 netrom rose ddp", Into: &o.Families,
 			Usage: "address families: a `LIST` of inet (-4), inet6 (-6), unix (-x), ipx, ax25, x25, netrom, rose, ddp; also --inet, --unix, ...",
 		},
 		{Name: "l2cap", Letter: "2", Place: 26, Heading: headSockets, Usage: "Bluetooth L2CAP sockets (never compiled in)", Into: &o.Bluetooth},
@@ -90,19 +90,19 @@ func showOptions(o *options) []option.Option {
 		{Name: "all", Letter: "a", Place: 29, Heading: headShow, Usage: "listening and other sockets; interfaces that are down", Into: &o.All},
 		{Name: "listening", Letter: "l", Place: 28, Heading: headShow, Usage: "only listening sockets", Into: &o.Listening},
 		{Name: "numeric", Letter: "n", Place: 37, Heading: headShow, Usage: "no names of hosts, ports and users", Then: numeric},
+		{Name: "programs", Letter: "p", Place: 33, Heading: headShow, Usage: "process that holds each socket", Into: &o.Programs},
+		{Name: "continuous", Letter: "c", Place: 31, Heading: headShow, Usage: "go on: stream every change of TCP sockets, repeat other views each second", Into: &o.Continuous},
+		{Name: "extend", Letter: "e", Place: 32, Heading: headShow, Usage: "more columns; may be repeated", Into: option.Counted{N: &o.Extend}},
+		{Name: "timers", Letter: "o", Place: 30, Heading: headShow, Usage: "timers of sockets", Into: &o.Timers},
+		{Name: "wide", Letter: "W", Place: 36, Heading: headShow, Usage: "do not cut addresses", Into: &o.Wide},
+		{Name: "verbose", Letter: "v", Place: 34, Heading: headShow, Usage: "say which tables the kernel does not have", Into: &o.Verbose},
 		{Name: "numeric-hosts", Place: 38, Heading: headShow, Usage: "no names of hosts", Into: &o.NumericHosts},
 		{Name: "numeric-ports", Place: 39, Heading: headShow, Usage: "no names of ports", Into: &o.NumericPorts},
 		{Name: "numeric-users", Place: 40, Heading: headShow, Usage: "no names of users", Into: &o.NumericUsers},
 		{Name: "symbolic", Letter: "N", Place: 41, Heading: headShow, Usage: "names of hardware (addresses of -r and of SCTP stay numbers)", Into: &o.Symbolic},
-		{Name: "extend", Letter: "e", Place: 32, Heading: headShow, Usage: "more columns; may be repeated", Into: option.Counted{N: &o.Extend}},
-		{Name: "timers", Letter: "o", Place: 30, Heading: headShow, Usage: "timers of sockets", Into: &o.Timers},
-		{Name: "programs", Letter: "p", Place: 33, Heading: headShow, Usage: "process that holds each socket", Into: &o.Programs},
 		{Name: "context", Letter: "Z", Place: 45, Heading: headShow, Usage: "its SELinux context", Into: &o.Context},
-		{Name: "wide", Letter: "W", Place: 36, Heading: headShow, Usage: "do not cut addresses", Into: &o.Wide},
-		{Name: "verbose", Letter: "v", Place: 34, Heading: headShow, Usage: "say which tables the kernel does not have", Into: &o.Verbose},
 		{Name: "fib", Letter: "F", Place: 43, Heading: headShow, Usage: "routing table (the default)", Into: &o.FIB},
 		{Name: "cache", Letter: "C", Place: 42, Heading: headShow, Usage: "routing cache instead of the table", Into: &o.Cache},
-		{Name: "continuous", Letter: "c", Place: 31, Heading: headShow, Usage: "go on: stream every change of TCP sockets, repeat other views each second", Into: &o.Continuous},
 	}
 }
 
@@ -119,10 +119,10 @@ func traceOptions(o *options) []option.Option {
 			Name: "duration", Heading: headTrace, Usage: "with -c, end after a time `D` such as 90s", Standard: "no end", Into: &o.Duration,
 			Then: func() error { return atLeastOne("duration", o.Duration) },
 		},
-		{Name: "netns", Heading: headTrace, Usage: "network namespace: a `NAME`, a path or a process id", Into: &o.netns},
+		{Name: "netns", Heading: headTrace, Usage: "network namespace: a `NAME`, a path or a process id", Values: option.Netns, Into: &o.netns},
 		{Name: "all-netns", Heading: headTrace, Usage: "with -c, all network namespaces", Into: &o.stream.Trace.AllNetns},
 		{Name: "resolve", Heading: headTrace, Usage: "with -c, names of hosts and ports in the changes, as soon as they are known", Into: &o.resolve},
-		{Name: "color", Heading: headTrace, Usage: "with -c, failures in color: `WHEN` is auto, always or never", Into: o.setColor},
+		{Name: "color", Heading: headTrace, Usage: "with -c, failures in color: `WHEN` is auto, always or never", Values: "auto always never", Into: o.setColor},
 		{Name: "require-bpf", Heading: headTrace, Usage: "with -c, fail where BPF cannot be used instead of polling", Into: &o.stream.RequireBPF},
 		{
 			Name: "interval", Heading: headTrace, Usage: "with -c, compare with the kernel's table every `D`", Standard: "chosen by the tracer", Into: &o.stream.Trace.Reconcile,
@@ -130,13 +130,13 @@ func traceOptions(o *options) []option.Option {
 		},
 		{Name: "ring-size", Heading: headTrace, Usage: "with -c, `SIZE` of the kernel's buffer, as in 16M, rounded up to a power of two", Into: o.setRingSize},
 		{
-			Name: "source", Heading: headTrace, Usage: "read sockets from `WHERE`: proc or diag (default: diag where it serves)", Into: &o.Source,
+			Name: "source", Heading: headTrace, Usage: "read sockets from `WHERE`: proc or diag (default: diag where it serves)", Values: "proc diag", Into: &o.Source,
 			Then: o.checkSource,
 		},
 		{Name: "host-name", Heading: headTrace, Usage: "`NAME` of this host in JSON", Env: "NODE_NAME", Into: &o.HostName},
 		{Name: "doctor", Heading: headTrace, Usage: "say what of tracing works on this machine and what is inexact", Into: &o.doctor},
 		{Name: "hooks", Usage: "comma `LIST` of hook variants to use", Into: o.setHooks},
-		{Name: "proc", Usage: "`ROOT` of the proc file system", Into: &o.procRoot},
+		{Name: "proc", Usage: "`ROOT` of the proc file system", Values: option.Dirs, Into: &o.procRoot},
 	}
 }
 
@@ -145,8 +145,8 @@ func otherOptions(o *options) []option.Option {
 	return []option.Option{
 		{Name: "help", Letter: "h", Place: 16, Heading: headOther, Usage: "this text", Library: true},
 		{Name: "version", Letter: "V", Place: 14, Heading: headOther, Usage: "version", Library: true},
-		{Name: "man", Usage: "print the manual page", Into: &o.texts.Manual},
-		{Name: "completion", Usage: "print the completion script for a `SHELL`", Into: &o.texts.Completion},
+		{Name: "man", Heading: headOther, Usage: "print the manual page", Into: &o.texts.Manual},
+		{Name: "completion", Heading: headOther, Usage: "print the completion script for a `SHELL`", Values: "bash fish zsh", Into: &o.texts.Completion},
 		{Letter: "?"}, // the usage, as an error
 		{Letter: "d"}, // netstat accepts it and does nothing
 	}
