@@ -1,8 +1,6 @@
 package main
 
 import (
-	"errors"
-
 	"github.com/nettrace/nettrace/internal/build"
 	"github.com/nettrace/nettrace/internal/fieldlist"
 	"github.com/nettrace/nettrace/internal/manual"
@@ -35,16 +33,13 @@ func parse(e *env, args []string) (*options, error) {
 		return nil, err
 	}
 	ran, err := table.Set(&about, list, &o.texts, e.stdout)
-	var wrong *option.Error
-	switch {
-	case errors.As(err, &wrong):
-		return nil, &usageError{wrong.Error()}
-	case err != nil || !ran:
+	if err != nil || !ran {
 		return nil, err
 	}
+	o.JSON = o.JSON || o.out.Records()
 	o.Programs = o.Programs || o.Context
-	if o.filter.any() || o.summarize {
-		o.filter.operands = operands
+	if o.filter.Any() || o.summarize {
+		o.filter.Operands = operands
 	}
 	return o, nil
 }

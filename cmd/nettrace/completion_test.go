@@ -29,6 +29,17 @@ var completions = []struct{ typed, completed string }{
 	{"--user roo", "--user root"},
 	{"--count 5 --sou", "--count 5 --source"},
 	{"--completion fi", "--completion fish"},
+	{"--on-stall bl", "--on-stall block"},
+	{"--schema=e", "--schema=ecs"},
+	{"--rotate-compress gz", "--rotate-compress gzip"},
+	{"--output uniq", "--output unique-name"},
+	{"--output unixg", "--output unixgram:"},
+	{"--output=tc", "--output=tcp:"},
+	{"--output unix:uniq", "--output unix:unique-name"},
+	{"--output unique-name,events=cl", "--output unique-name,events=close"},
+	{"--output=unique-name,schema=native,compre", "--output=unique-name,schema=native,compress=gzip"},
+	{"--metrics loc", "--metrics localhost:"},
+	{"--run-as roo", "--run-as root"},
 }
 
 // completionScript writes the completion script for a shell into a new directory, in

@@ -64,7 +64,11 @@ func (o *options) checkSelection(streams bool) error {
 	if err := o.checkNeeds(streams); err != nil {
 		return err
 	}
-	if o.stream.Events.Closes() && o.Shown() == output.OnlyServers {
+	var err error
+	if o.plan, err = o.out.Plan(streams, o.stream.Events, o.fields); err != nil {
+		return err
+	}
+	if o.plan.Closes() && o.Shown() == output.OnlyServers {
 		return &usageError{"option '--events' with close or failed tells of connections, and -l shows none"}
 	}
 	if o.fields != "" {
@@ -86,7 +90,10 @@ func (o *options) checkNeeds(streams bool) error {
 	}{
 		{"events", o.stream.Events.Closes(), stream},
 		{"no-snapshot", o.stream.NoSnapshot, stream},
+		{"run-as", o.runAs != "", stream},
+		{"no-owner", o.stream.Trace.NoOwners && !o.doctor, stream},
 		{"sample", o.stream.Sample > 0, stream},
+		{"metrics", o.metrics.Given(), stream},
 		{"every", o.every > 0, stream},
 		{"every", o.every > 0, sums},
 		{"sort", o.summary.Sort != "", sums},

@@ -32,6 +32,9 @@ type Error struct{ message string }
 
 func (e *Error) Error() string { return e.message }
 
+// Errorf returns an error about the value of an option, of type *Error.
+func Errorf(format string, args ...any) error { return &Error{fmt.Sprintf(format, args...)} }
+
 // Set hands the options that were given to the flag library, which sets their values.
 // Help, version, manual page and completion it prints to out; then ran is false. Errors
 // are of type *Error where the library finds them, else those of the options.

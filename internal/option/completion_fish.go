@@ -18,8 +18,11 @@ end
 # A place of an output, and behind a comma its options.
 function __%[1]s_places
 	set -l value (commandline -ct | string replace -r '^--[a-z-]+=' '')
+	set -l scheme (string match -r '^unix(?:gram)?:' -- "$value")
 	if string match -q '*,*' -- "$value"
 		__%[1]s_list %[3]s
+	else if test -n "$scheme"
+		string replace -r '^' "$scheme" -- (__fish_complete_path (string replace "$scheme" '' -- "$value"))
 	else
 		printf '%%s\n' %[2]s
 		__fish_complete_path "$value"

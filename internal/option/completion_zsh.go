@@ -82,7 +82,7 @@ func (p *Program) zshValue(v Values) string {
 	if v.isList() {
 		return "{_" + p.Name + "_list " + words + "}"
 	}
-	return "(" + words + ")"
+	return "(" + zshQuoted(words) + ")"
 }
 
 // zshQuoted keeps a text from being taken for a part of a specification in single quotes.

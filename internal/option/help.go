@@ -85,14 +85,16 @@ func (o *Option) names(dashes string) string {
 	if o.Letter != "" {
 		names = "-" + o.Letter + ", " + names
 	}
-	switch argument := o.argument(); {
-	case argument == "":
-		return names
-	case strings.HasPrefix(argument, "["):
-		return names + argument
-	default:
-		return names + " " + argument
+	return names + o.gap() + o.argument()
+}
+
+// gap returns what stands between the name of an option and its argument: nothing where
+// that has to be attached.
+func (o *Option) gap() string {
+	if _, attached := o.Into.(Optional); attached || !o.takesValue() {
+		return ""
 	}
+	return " "
 }
 
 // argument returns the word that stands for the value of an option: what its usage has

@@ -50,14 +50,10 @@ func (o *Option) roffNames() string {
 	if o.Letter != "" {
 		text = `\fB` + roff("-"+o.Letter) + `\fR, ` + text
 	}
-	switch argument := o.argument(); {
-	case argument == "":
-		return text
-	case strings.HasPrefix(argument, "["):
-		return text + `\fI` + roff(argument) + `\fR`
-	default:
-		return text + ` \fI` + roff(argument) + `\fR`
+	if argument := o.argument(); argument != "" {
+		text += o.gap() + `\fI` + roff(argument) + `\fR`
 	}
+	return text
 }
 
 // roffFamilies lists the options that stand for address families.

@@ -120,7 +120,7 @@ func TestExplain(t *testing.T) {
 	table, _ := sample()
 	for word, want := range map[string]string{
 		"--evnets=close": "unrecognized option '--evnets=close'\nDid you mean --events?",
-		"--fieldz":        "unrecognized option '--fieldz'\nDid you mean --fields?",
+		"--fieldz":       "unrecognized option '--fieldz'\nDid you mean --fields?",
 		"--foo":          "unrecognized option '--foo'",
 		"--nothing-near": "unrecognized option '--nothing-near'",
 		"-y":             "invalid option -- 'y'",

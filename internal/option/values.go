@@ -8,15 +8,16 @@ type Values string
 
 // Values that are not written out.
 const (
-	Anything Values = ""            // a number, a time, an expression
-	Files    Values = "<files>"     // the names of files
-	Dirs     Values = "<dirs>"      // the names of directories
-	Netns    Values = "<netns>"     // named network namespaces, and files
-	Users    Values = "<users>"     // users of this machine
-	Places   Values = "<places>"    // where --output goes, with its options
-	Fields   Values = ",<fields>"   // a list of the fields of records
-	Groups   Values = ",<measures>" // a list of what a summary groups by, and of its measures
-	Measure  Values = "<measures>"  // one of them
+	Anything Values = ""                 // a number, a time, an expression
+	Files    Values = "<files>"          // the names of files
+	Dirs     Values = "<dirs>"           // the names of directories
+	Netns    Values = "<netns>"          // named network namespaces, and files
+	Users    Values = "<users>"          // users of this machine
+	Places   Values = "<places>"         // where --output goes, with its options
+	Listen   Values = "unix: localhost:" // where connections are waited for
+	Fields   Values = ",<fields>"        // a list of the fields of records
+	Groups   Values = ",<measures>"      // a list of what a summary groups by, and of its measures
+	Measure  Values = "<measures>"       // one of them
 )
 
 // isList reports whether several values may stand behind one another.

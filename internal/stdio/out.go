@@ -65,6 +65,23 @@ func (s *Out) Flush() error {
 	return err
 }
 
+// Whole returns how many bytes a Write keeps together, as Patient.Whole does. 0: there is
+// no such number, or nothing is known of what is written to.
+func (s *Out) Whole() int {
+	if p, ok := s.w.(Patient); ok {
+		return p.Whole()
+	}
+	return 0
+}
+
+// Gone returns an error where it is known that nobody reads any more.
+func (s *Out) Gone() error {
+	if p, ok := s.w.(Patient); ok {
+		return p.Gone()
+	}
+	return nil
+}
+
 // Unbuffered is an Out for a stream: what is written is out when Write returns.
 type Unbuffered struct{ *Out }
 

@@ -53,12 +53,16 @@ func openPoller(opts Options, why error) (*Stream, error) {
 	if opts.Trace.NetnsPath != "" || opts.Trace.AllNetns {
 		return nil, fmt.Errorf("%w; polling sees the current network namespace only", why)
 	}
-	s := New(&tracer.Poller{Proc: opts.ProcRoot, Family: opts.Trace.Family}, opts)
+	s := New(&tracer.Poller{Proc: opts.ProcRoot, Family: opts.Trace.Family, NoOwners: opts.Trace.NoOwners}, opts)
 	if err := s.bind(field.Poll); err != nil {
+		return nil, err
+	}
+	if err := s.giveUp(); err != nil {
 		return nil, err
 	}
 	s.start.Mode = modePoll
 	s.start.Inexact = []string{"short-lived connections are missed, and of several transitions in a second the last is told"}
+	s.sayLonely()
 	s.limitation("%v", why)
 	s.limitation("polling /proc every %v instead: short-lived connections will be missed", tracer.PollInterval)
 	return s, nil
