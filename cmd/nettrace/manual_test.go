@@ -55,6 +55,25 @@ func TestManualOptions(t *testing.T) {
 	}
 }
 
+// TestManualRecords checks that the manual page names each kind of record.
+func TestManualRecords(t *testing.T) {
+	schema, err := os.ReadFile("../../docs/nettrace.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := regexp.MustCompile(`"event": *\{[^}]*"const": *"(\w+)"`).FindAllStringSubmatch(string(schema), -1)
+	if len(kinds) < 10 {
+		t.Fatalf("the schema has only %d kinds of records", len(kinds))
+	}
+	_, records, _ := strings.Cut(textOf(t, "--man"), "\n.SH RECORDS\n")
+	records, _, _ = strings.Cut(records, "\n.SH ")
+	for _, kind := range kinds {
+		if !regexp.MustCompile(`\b` + kind[1] + `\b`).MatchString(records) {
+			t.Errorf("the page does not have the record %s", kind[1])
+		}
+	}
+}
+
 // TestManualRenders checks that the programs that show manual pages have nothing to say
 // about it.
 func TestManualRenders(t *testing.T) {
@@ -93,7 +112,7 @@ func TestExamples(t *testing.T) {
 		command, _, _ := strings.Cut(strings.TrimSpace(line), "   ")
 		lines = append(lines, strings.TrimPrefix(command, "sudo "))
 	}
-	for line := range strings.Lines(manual.Page) {
+	for line := range strings.Lines(strings.ReplaceAll(manual.Page, "\\e\n", "")) {
 		if strings.HasPrefix(line, "nettrace \\-") && !strings.HasPrefix(line, "nettrace \\- ") {
 			lines = append(lines, strings.NewReplacer(`\-`, "-", `\(aq`, "'").Replace(strings.TrimSpace(line)))
 		}
