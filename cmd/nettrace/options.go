@@ -3,6 +3,7 @@ package main
 import (
 	"golang.org/x/sys/unix"
 
+	"github.com/nettrace/nettrace/internal/build"
 	"github.com/nettrace/nettrace/internal/metrics"
 	"github.com/nettrace/nettrace/internal/netns"
 	"github.com/nettrace/nettrace/internal/netstat"
@@ -63,7 +64,7 @@ func (o *options) streamOptions() (stream.Options, error) {
 		opts.Count = 0 // tables are counted
 	}
 	opts.LeftOut = o.leftOut()
-	opts.Version = version
+	opts.Version = build.Version()
 	var err error
 	opts.Trace.NetnsPath, err = netns.Path(o.netns)
 	return opts, err

@@ -84,7 +84,7 @@ func TestParse(t *testing.T) {
 				t.Fatal(err)
 			}
 			tt.want.procRoot = "/proc"
-			if diff := cmp.Diff(&tt.want, got, cmp.AllowUnexported(options{}, filterOptions{}, selection{}, tracer.Options{})); diff != "" {
+			if diff := cmp.Diff(&tt.want, got, cmp.AllowUnexported(options{}, filterOptions{}, selection{}, tracer.Options{}, metrics.Place{})); diff != "" {
 				t.Errorf("options (-want +got):\n%s", diff)
 			}
 		})
