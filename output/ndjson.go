@@ -13,7 +13,7 @@ import "io"
 // several goroutines at once.
 type NDJSON struct {
 	encoder
-	encoded *[encodedKept]encoded // by connection
+	encoded *[encodedKept]encoded // by connection; nil: none was encoded yet
 }
 
 // Clock converts times of the kernel's CLOCK_MONOTONIC, in ns, to ns after the Unix
@@ -24,5 +24,5 @@ type Clock interface {
 
 // NewNDJSON returns a writer of a stream's records to out.
 func NewNDJSON(out io.Writer, opts NDJSONOptions, wall Clock) *NDJSON {
-	return &NDJSON{encoder: newEncoder(out, opts, wall), encoded: new([encodedKept]encoded)}
+	return &NDJSON{encoder: newEncoder(out, opts, wall)}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -161,7 +162,7 @@ func starts() *rapid.Generator[*Start] {
 			Hooks:   rapid.SliceOf(names(300)).Draw(t, "hooks"),
 			Inexact: rapid.SliceOf(names(300)).Draw(t, "inexact"),
 			Filter:  text("filter"),
-			Reason:  rapid.SampledFrom([]string{"start", "reopen", "rotate"}).Draw(t, "reason"),
+			Reason:  rapid.SampledFrom([]string{"start", "reopen", "rotate", "reconnect"}).Draw(t, "reason"),
 			FileSeq: rapid.Uint64().Draw(t, "file"),
 		}
 	})
@@ -170,13 +171,41 @@ func starts() *rapid.Generator[*Start] {
 func losses() *rapid.Generator[*tracer.Lost] {
 	return rapid.Custom(func(t *rapid.T) *tracer.Lost {
 		l := rapid.Make[tracer.Lost]().Draw(t, "lost")
-		l.Stage = rapid.SampledFrom([]string{"ringbuf", "queue", "output"}).Draw(t, "stage")
+		l.Stage = "ringbuf"
 		return &l
+	})
+}
+
+func drops() *rapid.Generator[*Dropped] {
+	return rapid.Custom(func(t *rapid.T) *Dropped {
+		return &Dropped{
+			Stage:   rapid.SampledFrom([]string{"queue", "output"}).Draw(t, "stage"),
+			Records: rapid.Uint64().Draw(t, "records"), States: rapid.Uint64().Draw(t, "states"), Closes: rapid.Uint64().Draw(t, "closes"),
+			Total: rapid.Uint64().Draw(t, "total"), Since: times().Draw(t, "since"), Until: times().Draw(t, "until"),
+		}
 	})
 }
 
 func times() *rapid.Generator[time.Time] {
 	return rapid.Map(rapid.Int64(), func(ns int64) time.Time { return time.Unix(0, ns) })
+}
+
+// numbered puts the number of each line where it was left out, and checks that the
+// longest one has room.
+func numbered(t reporter, text []byte) []byte {
+	var out []byte
+	seq := 0
+	for line := range bytes.Lines(text) {
+		seq++
+		if at := bytes.IndexByte(line, 0); at >= 0 {
+			if n := len(line) - 1 + seqMax; n > lineMax {
+				t.Errorf("a line of %d bytes", n)
+			}
+			line = fmt.Appendf(nil, "%s%d%s", line[:at], seq, line[at+1:])
+		}
+		out = append(out, line...)
+	}
+	return out
 }
 
 // Whatever the values are, each line is complete, not longer than the limit, and
@@ -190,6 +219,7 @@ func TestNDJSONKeepsTheSchema(t *testing.T) {
 			RunID: rapid.Uint64().Draw(t, "run id"),
 			Poll:  rapid.Bool().Draw(t, "poll"),
 
+			DeferSeq:   rapid.Bool().Draw(t, "defer seq"),
 			SampleRate: rapid.Uint32().Draw(t, "sample rate"),
 			Cmdline:    rapid.Bool().Draw(t, "cmdline"),
 			Users:      userNames(func(uint32) string { return user }),
@@ -203,15 +233,16 @@ func TestNDJSONKeepsTheSchema(t *testing.T) {
 		w.SnapshotEnd(at, rapid.Int().Draw(t, "rows"), time.Duration(rapid.Int64().Draw(t, "took")))
 		w.Change(changes().Draw(t, "change"))
 		w.Lost(at, losses().Draw(t, "lost"))
+		w.Dropped(at, drops().Draw(t, "dropped"))
 		w.Resync(at, rapid.Make[table.Resync]().Draw(t, "resync"))
 		w.Stats(at, &totals)
 		w.Stop(at, &totals, rapid.SampledFrom([]string{"signal", "duration", "count", "epipe", "error"}).Draw(t, "why"))
 		if err := w.Flush(); err != nil {
 			t.Fatal(err)
 		}
-		records := checkLines(t, out.Bytes())
-		if len(records) != 9 {
-			t.Fatalf("%d lines, want 9: %q", len(records), out.Bytes())
+		records := checkLines(t, numbered(t, out.Bytes()))
+		if len(records) != 10 {
+			t.Fatalf("%d lines, want 10: %q", len(records), out.Bytes())
 		}
 		for i, record := range records {
 			if record["seq"] != float64(i+1) {

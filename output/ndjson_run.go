@@ -16,7 +16,7 @@ type Start struct {
 	Hooks           []string
 	Inexact         []string // what is not exact with these hooks
 	Filter          string   // as it was given; empty: none
-	Reason          string   // "start", "reopen" or "rotate"
+	Reason          string   // "start", "reopen", "rotate" or "reconnect"
 	FileSeq         uint64   // 1 for the first file of the run, and so on
 }
 
@@ -38,10 +38,34 @@ type Totals struct {
 	Closed uint64 // connections that ended
 	Failed uint64 // those of them that were never ESTABLISHED
 
-	QueueBytes  uint64 // waiting to be written
-	MemoryBytes uint64 // in use by the program
+	RingBytes   uint64 // waiting in the kernel's ring buffer
+	MemoryBytes uint64 // in use by the program, queues not counted
 
 	SampledOut uint64 // changes of connections that are not in the sample
+
+	Queue QueueTotals // of all outputs
+}
+
+// QueueTotals is what waits for the outputs of a run, and what they have taken.
+type QueueTotals struct {
+	Bytes  uint64 // waiting to be written
+	Oldest uint64 // ns that the oldest record waits already
+
+	Records    uint64 // written
+	Written    uint64 // bytes
+	Errors     uint64 // of opening, connecting and writing
+	Reopenings uint64 // files and connections after the first ones
+}
+
+// Dropped is a time in which an output did not get all of its records.
+type Dropped struct {
+	Stage   string // "queue": more came than it takes; "output": it took nothing
+	Records uint64 // transitions, closes and rows
+	States  uint64 // transitions
+	Closes  uint64
+	Total   uint64 // records since the start
+
+	Since, Until time.Time // when the first and the last of them were due
 }
 
 // Start appends the "start" record, the first of every file.
@@ -85,6 +109,19 @@ func (w *NDJSON) Lost(at time.Time, l *tracer.Lost) {
 	w.endWhole()
 }
 
+// Dropped appends a "lost" record of what an output did not get.
+func (w *NDJSON) Dropped(at time.Time, d *Dropped) {
+	w.beginAt("lost", at)
+	w.str(`,"stage":`, d.Stage, nameMax)
+	w.uint(`,"lost":`, d.Records)
+	w.uint(`,"lost_states":`, d.States)
+	w.uint(`,"lost_closes":`, d.Closes)
+	w.uint(`,"lost_total":`, d.Total)
+	w.time(`,"since":`, d.Since.UnixNano())
+	w.time(`,"until":`, d.Until.UnixNano())
+	w.endWhole()
+}
+
 // Resync appends a "resync" record: the table was compared with the kernel's.
 func (w *NDJSON) Resync(at time.Time, r table.Resync) {
 	w.beginAt("resync", at)
@@ -125,7 +162,13 @@ func (w *NDJSON) totals(t *Totals) {
 	w.uint(`,"opened":`, t.Opened)
 	w.uint(`,"closed":`, t.Closed)
 	w.uint(`,"failed":`, t.Failed)
-	w.uint(`,"queue_bytes":`, t.QueueBytes)
+	w.uint(`,"ring_bytes":`, t.RingBytes)
+	w.uint(`,"queue_bytes":`, t.Queue.Bytes)
+	w.uint(`,"queue_oldest_ns":`, t.Queue.Oldest)
+	w.uint(`,"written_records":`, t.Queue.Records)
+	w.uint(`,"written_bytes":`, t.Queue.Written)
+	w.uint(`,"write_errors":`, t.Queue.Errors)
+	w.uint(`,"reopenings":`, t.Queue.Reopenings)
 	w.uint(`,"memory_bytes":`, t.MemoryBytes)
 	if w.opts.SampleRate > 1 {
 		w.uint(`,"sampled_out":`, t.SampledOut)

@@ -101,6 +101,8 @@ func envelope(fraction, event string) string {
 		`","seq":1,"run_id":"0123456789abcdef","host":"web1"`
 }
 
+const noQueue = `"ring_bytes":0,"queue_bytes":0,"queue_oldest_ns":0,"written_records":0,"written_bytes":0,"write_errors":0,"reopenings":0,"memory_bytes":0`
+
 const outgoingIdentity = `,"conn_id":"0000000000c0ffee","cookie":"9007199254740995","transport":"tcp","family":"ipv4",` +
 	`"local_addr":"10.0.0.5","local_port":51464,"remote_addr":"10.9.4.1","remote_port":443,` +
 	`"direction":"outgoing","netns":4026531840`
@@ -296,6 +298,13 @@ func TestNDJSONLines(t *testing.T) {
 			w.Lost(noon, &tracer.Lost{Stage: "ringbuf", Count: 7, States: 5, Closes: 1, Total: 9, Since: noonMono - 1_000_000_000})
 		}, envelope("000000", "lost") + `,"stage":"ringbuf","lost":7,"lost_states":5,"lost_closes":1,"lost_total":9,"since":"2026-11-24T11:59:59.000000Z"}`},
 
+		{"records that were left out", NDJSONOptions{DeferSeq: true}, func(w *NDJSON) {
+			w.Dropped(noon, &Dropped{
+				Stage: "queue", Records: 7, States: 4, Closes: 2, Total: 9, Since: noon.Add(-time.Second), Until: noon.Add(-time.Millisecond),
+			})
+		}, strings.Replace(envelope("000000", "lost"), `"seq":1`, "\"seq\":\x00", 1) + `,"stage":"queue","lost":7,"lost_states":4,"lost_closes":2,` +
+			`"lost_total":9,"since":"2026-11-24T11:59:59.000000Z","until":"2026-11-24T11:59:59.999000Z"}`},
+
 		{
 			"resync",
 			NDJSONOptions{},
@@ -306,9 +315,12 @@ func TestNDJSONLines(t *testing.T) {
 		{
 			"stats",
 			NDJSONOptions{},
-			func(w *NDJSON) { w.Stats(noon, &Totals{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}) },
+			func(w *NDJSON) {
+				w.Stats(noon, &Totals{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, QueueTotals{15, 16, 17, 18, 19, 20}})
+			},
 			envelope("000000", "stats") + `,"events_in":1,"events_out":2,"filtered":3,"lost_ringbuf":4,"lost_queue":5,` +
-				`"lost_output":6,"open":7,"open_before":8,"opened":9,"closed":10,"failed":11,"queue_bytes":12,"memory_bytes":13}`,
+				`"lost_output":6,"open":7,"open_before":8,"opened":9,"closed":10,"failed":11,"ring_bytes":12,` +
+				`"queue_bytes":15,"queue_oldest_ns":16,"written_records":17,"written_bytes":18,"write_errors":19,"reopenings":20,"memory_bytes":13}`,
 		},
 		{
 			"a sample's stats",
@@ -316,7 +328,7 @@ func TestNDJSONLines(t *testing.T) {
 			func(w *NDJSON) { w.Stats(noon, &Totals{SampledOut: 14}) },
 			strings.Replace(envelope("000000", "stats"), `,"host"`, `,"sample_rate":100,"host"`, 1) +
 				`,"events_in":0,"events_out":0,"filtered":0,"lost_ringbuf":0,"lost_queue":0,"lost_output":0,"open":0,"open_before":0,` +
-				`"opened":0,"closed":0,"failed":0,"queue_bytes":0,"memory_bytes":0,"sampled_out":14}`,
+				`"opened":0,"closed":0,"failed":0,` + noQueue + `,"sampled_out":14}`,
 		},
 
 		{
@@ -324,7 +336,7 @@ func TestNDJSONLines(t *testing.T) {
 			NDJSONOptions{},
 			func(w *NDJSON) { w.Stop(noon, &Totals{EventsIn: 5}, "signal") },
 			envelope("000000", "stop") + `,"reason":"signal","events_in":5,"events_out":0,"filtered":0,"lost_ringbuf":0,` +
-				`"lost_queue":0,"lost_output":0,"open":0,"open_before":0,"opened":0,"closed":0,"failed":0,"queue_bytes":0,"memory_bytes":0}`,
+				`"lost_queue":0,"lost_output":0,"open":0,"open_before":0,"opened":0,"closed":0,"failed":0,` + noQueue + `}`,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) { checkGolden(t, tt.opts, newWriter, tt.write, tt.want) })
@@ -345,7 +357,7 @@ func checkGolden[W flusher](t *testing.T, opts NDJSONOptions,
 	if got := out.String(); got != want+"\n" {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
-	checkLines(t, out.Bytes())
+	checkLines(t, numbered(t, out.Bytes()))
 }
 
 // In a line that is too long only strings are shortened.

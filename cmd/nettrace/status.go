@@ -6,6 +6,8 @@ import (
 	"syscall"
 
 	"github.com/nettrace/nettrace/internal/filter"
+	"github.com/nettrace/nettrace/internal/option"
+	"github.com/nettrace/nettrace/internal/outputs"
 	"github.com/nettrace/nettrace/internal/view"
 )
 
@@ -27,6 +29,10 @@ func (e *usageError) Error() string { return e.message }
 
 // report prints why the run ended, unless the view did, and returns the exit status.
 func report(e *env, err error) status {
+	var wrong *option.Error
+	if errors.As(err, &wrong) {
+		err = &usageError{wrong.Error()}
+	}
 	var usage *usageError
 	var failure *view.Error
 	var expression *filter.Error
@@ -47,6 +53,8 @@ func report(e *env, err error) status {
 			fmt.Fprintln(e.stderr, failure.Message)
 		}
 		return status(failure.Status)
+	case errors.Is(err, outputs.ErrTold):
+		return statusFailed
 	case errors.Is(err, syscall.EPIPE):
 		return statusPipe
 	default:

@@ -9,23 +9,26 @@ import (
 
 	"github.com/nettrace/nettrace/internal/clock"
 	"github.com/nettrace/nettrace/internal/doctor"
+	"github.com/nettrace/nettrace/internal/fieldlist"
 	"github.com/nettrace/nettrace/internal/filter"
+	"github.com/nettrace/nettrace/internal/metrics"
 	"github.com/nettrace/nettrace/internal/names"
 	"github.com/nettrace/nettrace/internal/netns"
-	"github.com/nettrace/nettrace/internal/stdio"
+	"github.com/nettrace/nettrace/internal/outputs"
+	"github.com/nettrace/nettrace/internal/service"
 	"github.com/nettrace/nettrace/internal/stream"
 	"github.com/nettrace/nettrace/internal/view"
 	"github.com/nettrace/nettrace/output"
 )
 
 // runStream streams the changes of TCP sockets until a signal or an option ends
-// it. SIGUSR1 asks for a comparison with the kernel's table.
+// it. SIGUSR1 asks for a comparison with the kernel's table, SIGHUP to open files anew.
 func runStream(e *env, o *options, f *filter.Filter) error {
 	opts, err := o.streamOptions()
 	if err != nil {
 		return err
 	}
-	if err := checkNetns(opts.Trace.NetnsPath); err != nil {
+	if err := netns.Check(opts.Trace.NetnsPath); err != nil {
 		return err
 	}
 	if f != nil {
@@ -42,6 +45,20 @@ func runStream(e *env, o *options, f *filter.Filter) error {
 		}
 	}
 	opts.Bind = o.checkingSummary(opts.Bind)
+	m, err := metrics.Listen(o.metrics)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	outs, err := o.out.Read.Open(e.stdout, e.stderr)
+	if err != nil {
+		return err
+	}
+	if o.out.Named() {
+		signal.Ignore(syscall.SIGPIPE) // else the end of stdout's reader loses what waits for other places
+	}
+	opts.Events, opts.Queues, opts.Files = o.out.Read.Events(), outs.Totals, outs.Files()
+	opts.Observer = m.Observer(outs.Stats)
 	s, err := stream.Open(opts)
 	if err != nil {
 		return err
@@ -50,17 +67,10 @@ func runStream(e *env, o *options, f *filter.Filter) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	defer onSignal(syscall.SIGUSR1, s.Resync)()
+	defer onSignal(syscall.SIGHUP, func() { service.Reload(outs.Reopen) })()
 	wall := clock.NewWall()
 	defer func() { _ = wall.Close() }() // a timer, that is all
-	return s.Run(ctx, outputs(e, o, s, wall)...)
-}
-
-// checkNetns enters a network namespace as the stream will have to.
-func checkNetns(path string) error {
-	if path == "" {
-		return nil
-	}
-	return netns.Do(path, func() error { return nil })
+	return outs.Run(ctx, s, o.form(e, s, wall), service.Handlers()...)
 }
 
 // runDoctor reports what of tracing works on this machine.
@@ -69,7 +79,7 @@ func runDoctor(e *env, o *options) error {
 	if err != nil {
 		return err
 	}
-	if err := checkNetns(opts.Trace.NetnsPath); err != nil {
+	if err := netns.Check(opts.Trace.NetnsPath); err != nil {
 		return err
 	}
 	traces, err := doctor.Report(e.stdout, opts.Trace)
@@ -99,17 +109,12 @@ func onSignal(kind os.Signal, f func()) (stop func()) {
 	}
 }
 
-// outputs returns where the changes go: stdout, and notices to stderr.
-func outputs(e *env, o *options, s *stream.Stream, wall output.Clock) []stream.Handler {
-	out := stdio.Unbuffered{Out: e.stdout}
-	notices := stream.NewNotices(e.stderr, o.JSON, e.terminal.Stderr)
-	if o.Summary != nil {
-		return []stream.Handler{o.summaryOutput(e, s, wall), notices}
+// form says what the lines of a stream are.
+func (o *options) form(e *env, s *stream.Stream, wall output.Clock) *outputs.Form {
+	return &outputs.Form{
+		JSON: o.JSON, Records: o.recordOptions(s), Text: o.textOptions(e, s), Watched: e.terminal.Stderr, Wall: wall,
+		Summary: stream.SummaryOptions{Spec: o.Summary, Every: o.every, Count: o.Rounds, ASCII: !e.terminal.UTF8()},
 	}
-	if o.JSON {
-		return []stream.Handler{stream.NewNDJSON(out, o.recordOptions(s), wall), notices}
-	}
-	return []stream.Handler{stream.NewText(out, o.textOptions(e, s), wall), notices}
 }
 
 // textOptions say how the text of a stream looks.
@@ -126,7 +131,7 @@ func (o *options) textOptions(e *env, s *stream.Stream) stream.TextOptions {
 		Namespaces: s.EachNamespace,
 		Closes:     o.stream.Events.Closes(),
 		NoTable:    o.stream.NoSnapshot,
-		Fields:     o.columns(),
+		Fields:     fieldlist.Chosen(o.fields),
 		Width:      e.terminal.Width(),
 		Color:      e.terminal.Colored(o.color),
 		ASCII:      !e.terminal.UTF8(),

@@ -6,12 +6,9 @@ import (
 
 	"github.com/nettrace/nettrace/internal/field"
 	"github.com/nettrace/nettrace/internal/filter"
-	"github.com/nettrace/nettrace/internal/names"
-	"github.com/nettrace/nettrace/internal/stdio"
 	"github.com/nettrace/nettrace/internal/stream"
 	"github.com/nettrace/nettrace/internal/summary"
 	"github.com/nettrace/nettrace/internal/view"
-	"github.com/nettrace/nettrace/output"
 )
 
 // selection says what stands in records, and what they are summed up to.
@@ -41,9 +38,9 @@ func (o *options) chooseSummary(streams bool) error {
 		says string
 	}{
 		{o.Kind != view.Sockets, "option '--summary' is for sockets"},
-		{o.summary.List == "" && len(o.filter.operands) > 0, "option '--summary' takes its list after a '=': --summary=" + strings.Join(o.filter.operands, " ")},
+		{o.summary.List == "" && len(o.filter.Operands) > 0, "option '--summary' takes its list after a '=': --summary=" + strings.Join(o.filter.Operands, " ")},
 		{o.fields != "", "options '--summary' and '--fields' exclude each other: the list of the summary has its columns"},
-		{o.stream.Events.Closes(), "options '--summary' and '--events' exclude each other: --filter chooses what is summed up"},
+		{o.out.Read.Closes(), "options '--summary' and '--events' exclude each other: --filter chooses what is summed up"},
 		{streams && o.Rounds > 0 && o.every == 0, "option '--count' is about the tables of a summary, and needs --every"},
 		{!streams && len(others) > 0, "option '--summary' is for Internet and Unix sockets: leave out " + strings.Join(others, ", ")},
 	} {
@@ -90,17 +87,4 @@ func (o *options) checkingSummary(bind stream.Binder) stream.Binder {
 		}
 		return bind(in)
 	}
-}
-
-// summaryOutput returns where the tables of a stream's summary go.
-func (o *options) summaryOutput(e *env, s *stream.Stream, wall output.Clock) stream.Handler {
-	opts := stream.SummaryOptions{Spec: o.Summary, Every: o.every, Count: o.Rounds, ASCII: !e.terminal.UTF8()}
-	if !o.NumericUsers {
-		opts.Users = new(names.Resolver)
-	}
-	devices := stream.NewDevices(s.EachNamespace)
-	if o.JSON {
-		return stream.NewSummaryRecords(stream.NewNDJSON(stdio.Unbuffered{Out: e.stdout}, o.recordOptions(s), wall), opts, devices)
-	}
-	return stream.NewSummaryText(stdio.Unbuffered{Out: e.stdout}, opts, devices)
 }

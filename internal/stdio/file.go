@@ -25,6 +25,32 @@ func (p Patient) Write(data []byte) (n int, err error) {
 	}
 }
 
+// Whole returns how many bytes a write keeps together, whoever else writes and whenever
+// the process ends: those of PIPE_BUF where the file is a pipe (pipe(7)). 0: there is no
+// such number.
+func (p Patient) Whole() int {
+	const pipeBuf = 4096 // include/uapi/linux/limits.h
+	var st unix.Stat_t
+	if unix.Fstat(int(p.File.Fd()), &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
+		return 0
+	}
+	return pipeBuf
+}
+
+// Gone returns an error where nobody reads the file any more: a pipe without a reader,
+// a terminal that is hung up.
+func (p Patient) Gone() error {
+	fds := []unix.PollFd{{Fd: int32(p.File.Fd())}}
+	_, _ = unix.Poll(fds, 0) // where it fails nothing is known
+	if fds[0].Revents&(unix.POLLERR|unix.POLLHUP) == 0 {
+		return nil
+	}
+	if p.Whole() > 0 {
+		return &os.PathError{Op: "write", Path: p.File.Name(), Err: unix.EPIPE}
+	}
+	return &os.PathError{Op: "write", Path: p.File.Name(), Err: unix.EIO}
+}
+
 // waitWritable waits until a file takes more, or until its next write fails.
 func waitWritable(fd int) error {
 	for {

@@ -5,7 +5,6 @@ package stdio
 
 import (
 	"bytes"
-	"errors"
 	"io"
 )
 
@@ -65,10 +64,19 @@ func (s *Out) Flush() error {
 	return err
 }
 
-// Unbuffered is an Out for a stream: what is written is out when Write returns.
-type Unbuffered struct{ *Out }
+// Whole returns how many bytes a Write keeps together, as Patient.Whole does. 0: there is
+// no such number, or nothing is known of what is written to.
+func (s *Out) Whole() int {
+	if p, ok := s.w.(Patient); ok {
+		return p.Whole()
+	}
+	return 0
+}
 
-func (u Unbuffered) Write(p []byte) (int, error) {
-	n, err := u.Out.Write(p)
-	return n, errors.Join(err, u.Flush())
+// Gone returns an error where it is known that nobody reads any more.
+func (s *Out) Gone() error {
+	if p, ok := s.w.(Patient); ok {
+		return p.Gone()
+	}
+	return nil
 }

@@ -2,8 +2,10 @@ package stream
 
 import (
 	"iter"
+	"slices"
 	"time"
 
+	"github.com/nettrace/nettrace/output"
 	"github.com/nettrace/nettrace/tracer/table"
 )
 
@@ -29,6 +31,17 @@ func ParseEvents(name string) (e Events, ok bool) {
 		return EventsFailed, true
 	}
 	return 0, false
+}
+
+// String returns the name, as ParseEvents takes it.
+func (e Events) String() string {
+	switch e {
+	case EventsClose:
+		return "close"
+	case EventsFailed:
+		return "failed"
+	}
+	return "all"
 }
 
 // Closes reports whether closes alone are told.
@@ -68,4 +81,42 @@ func (f *eventFilter) Change(c *table.Change) error {
 		return nil
 	}
 	return f.Handler.Change(c)
+}
+
+// outputFilter passes on the events that one output asks for.
+type outputFilter struct{ eventFilter }
+
+// Only returns a handler that passes on some of the events to an output, which counts
+// the others among what is left out.
+func Only(events Events, h Handler) Handler {
+	if events == EventsAll {
+		return h
+	}
+	return &outputFilter{eventFilter{Handler: h, events: events}}
+}
+
+// Stats passes on what went through, for this output.
+func (f *outputFilter) Stats(t *output.Totals) error {
+	own := f.own(t)
+	return f.Handler.Stats(&own)
+}
+
+// Stop passes on what went through, for this output.
+func (f *outputFilter) Stop(t *output.Totals, reason string) error {
+	own := f.own(t)
+	return f.Handler.Stop(&own, reason)
+}
+
+func (f *outputFilter) own(t *output.Totals) output.Totals {
+	own := *t
+	own.Filtered += f.dropped
+	return own
+}
+
+// Widest returns the events that are enough for all of these.
+func Widest(all ...Events) Events {
+	if len(all) == 0 {
+		return EventsAll
+	}
+	return slices.MinFunc(all, func(a, b Events) int { return int(a) - int(b) })
 }

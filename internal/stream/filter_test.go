@@ -99,7 +99,7 @@ func TestExpressions(t *testing.T) {
 		out := new(bytes.Buffer)
 		opts := bound(t, tt.text)
 		s := lives()
-		count := runFiltered(t, s, opts, stream.NewNDJSON(out, output.NDJSONOptions{}, wall))
+		count := runFiltered(t, s, opts, stream.NewNDJSON(out, stream.Native, output.NDJSONOptions{}, wall))
 		got := toldOf(t, out)
 		if diff := cmp.Diff(tt.want, got); diff != "" {
 			t.Errorf("%q tells (-want +got):\n%s", tt.text, diff)
@@ -180,7 +180,7 @@ func TestFilterStart(t *testing.T) {
 	out := new(bytes.Buffer)
 	opts := bound(t, "dport=443 and(state=ESTAB or state=FIN_WAIT1,FIN_WAIT2)")
 	opts.Count = 2
-	runFiltered(t, lives(), opts, stream.NewNDJSON(out, output.NDJSONOptions{}, wall))
+	runFiltered(t, lives(), opts, stream.NewNDJSON(out, stream.Native, output.NDJSONOptions{}, wall))
 	byEvent := records(t, out)
 	if got := byEvent["start"][0]["filter"]; got != "dport = :443 and ( state = established or state in { fin-wait-1, fin-wait-2 } )" {
 		t.Errorf("the start record has the filter %v", got)

@@ -56,7 +56,7 @@ func TestEvents(t *testing.T) {
 			}
 			var lines bytes.Buffer
 			opts := stream.Options{Listening: output.ServersAndEstablished, Events: tt.events, NoSnapshot: tt.bare}
-			count := run(t, endings(), opts, stream.NewNDJSON(&lines, output.NDJSONOptions{}, wall))
+			count := run(t, endings(), opts, stream.NewNDJSON(&lines, stream.Native, output.NDJSONOptions{}, wall))
 			byEvent := records(t, &lines)
 			got := make(map[string]int)
 			for event, list := range byEvent {
@@ -163,7 +163,7 @@ func TestSample(t *testing.T) {
 	}
 	var lines bytes.Buffer
 	run(t, s, stream.Options{Listening: output.ServersAndEstablished, Sample: n},
-		stream.NewNDJSON(&lines, output.NDJSONOptions{SampleRate: n, Fields: []string{"conn_id"}}, wall))
+		stream.NewNDJSON(&lines, stream.Native, output.NDJSONOptions{SampleRate: n, Fields: []string{"conn_id"}}, wall))
 	byEvent := records(t, &lines)
 	told := make(map[string]int)
 	rows := make(map[string]bool)
@@ -227,7 +227,7 @@ func TestSelectionAllocatesNothing(t *testing.T) {
 	for _, events := range []stream.Events{stream.EventsAll, stream.EventsClose, stream.EventsFailed} {
 		opts := stream.Options{Events: events, Sample: 1}
 		n := allocating(t, opts,
-			stream.NewNDJSON(io.Discard, output.NDJSONOptions{Fields: []string{"conn_id", "outcome"}, SampleRate: 2}, wall),
+			stream.NewNDJSON(io.Discard, stream.Native, output.NDJSONOptions{Fields: []string{"conn_id", "outcome"}, SampleRate: 2}, wall),
 			stream.NewText(io.Discard, stream.TextOptions{Closes: events.Closes()}, wall))
 		if n != 0 {
 			t.Errorf("events %d: %v allocations", events, n)

@@ -26,6 +26,7 @@ type totals struct {
 	// because they are of connections outside of the sample.
 	dropped    []*uint64
 	sampledOut *uint64
+	queues     func() output.QueueTotals // nil: nobody counts them
 }
 
 // Snapshot passes the initial table on, after which fewer collections are due.
@@ -70,18 +71,23 @@ func (t *totals) sum() output.Totals {
 	for _, n := range t.dropped {
 		filtered += *n
 	}
+	var queues output.QueueTotals
+	if t.queues != nil {
+		queues = t.queues()
+	}
 	return output.Totals{
 		EventsIn:    s.Events,
 		Filtered:    filtered,
 		SampledOut:  *t.sampledOut,
 		LostRingbuf: t.lost,
-		QueueBytes:  uint64(max(s.Queued, 0)),
+		RingBytes:   uint64(max(s.Queued, 0)),
 		MemoryBytes: memoryBytes(),
 		Open:        s.Table.Open,
 		Before:      s.Table.Before,
 		Opened:      s.Table.Opened,
 		Closed:      s.Table.Closed,
 		Failed:      s.Table.Failed,
+		Queue:       queues,
 	}
 }
 

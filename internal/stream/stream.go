@@ -17,11 +17,13 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nettrace/nettrace/internal/field"
 	"github.com/nettrace/nettrace/internal/tuning"
 	"github.com/nettrace/nettrace/output"
+	"github.com/nettrace/nettrace/output/sink"
 	"github.com/nettrace/nettrace/tracer"
 )
 
@@ -29,17 +31,20 @@ import (
 // caller's own network namespace until the context ends.
 type Options struct {
 	Trace      tracer.Options
-	RequireBPF bool             // fail where BPF cannot be used; else poll instead
-	ProcRoot   string           // of the proc file system; empty: /proc
-	Listening  output.Listening // which sockets are reported
-	Events     Events           // which events of them
-	NoSnapshot bool             // without the table at the start; it is kept nevertheless
-	Sample     uint32           // of so many connections one is told; 0: all are
-	Bind       Binder           // makes the filter for the source that is found; nil: none
-	Count      int              // transitions to report, or closes where Events has them alone; 0: no end
-	Duration   time.Duration    // time to run; 0: no end
-	LeftOut    []string         // what is asked for besides and cannot be streamed
-	Version    string           // of the program, for the start record
+	RequireBPF bool                      // fail where BPF cannot be used; else poll instead
+	ProcRoot   string                    // of the proc file system; empty: /proc
+	Listening  output.Listening          // which sockets are reported
+	Events     Events                    // which events of them
+	NoSnapshot bool                      // without the table at the start; it is kept nevertheless
+	Sample     uint32                    // of so many connections one is told; 0: all are
+	Bind       Binder                    // makes the filter for the source that is found; nil: none
+	Count      int                       // transitions to report, or closes where Events has them alone; 0: no end
+	Duration   time.Duration             // time to run; 0: no end
+	LeftOut    []string                  // what is asked for besides and cannot be streamed
+	Version    string                    // of the program, for the start record
+	Queues     func() output.QueueTotals // returns what waits for the outputs; nil: nobody counts it
+	Observer   Observer                  // sees more than the outputs; nil: nobody
+	Files      []string                  // that are written, and opened again while the run goes on
 }
 
 // Stream is one run. Open makes it, Run runs it once, Close ends it.
@@ -49,6 +54,9 @@ type Stream struct {
 	start   output.Start
 	notices []Notice // what the source cannot do; reported first
 	matcher Matcher  // nil: all is reported
+
+	looks chan look     // of other goroutines; Run answers
+	over  chan struct{} // closed when Run has returned
 }
 
 // Binder makes the filter of a run for a source: field.Stream or field.Poll. It returns
@@ -57,7 +65,7 @@ type Binder func(field.Where) (matcher Matcher, canonical string, err error)
 
 // New returns a stream from a source that is open.
 func New(source Source, opts Options) *Stream {
-	s := &Stream{opts: opts, source: source, start: startRecord(&opts)}
+	s := &Stream{opts: opts, source: source, start: startRecord(&opts), looks: make(chan look), over: make(chan struct{})}
 	if len(opts.LeftOut) > 0 {
 		s.limitation("-c does not stream these yet, they are left out: %s", strings.Join(opts.LeftOut, ", "))
 	}
@@ -82,7 +90,11 @@ func Open(opts Options) (*Stream, error) {
 			s.start.Hooks = append(s.start.Hooks, string(h.Capability)+"="+h.Name)
 		}
 	}
+	if err := s.giveUp(); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
 	s.start.Inexact = tracer.Inexact(t.Hooks())
+	s.sayLonely()
 	for _, what := range s.start.Inexact {
 		s.notices = append(s.notices, Notice{Inexact, what + " (see nettrace --doctor)"})
 	}
@@ -126,12 +138,13 @@ var errDone = errors.New("all changes asked for are reported")
 // Run reports to the outputs until the context, the time or the number of
 // changes ends it, or an output fails.
 func (s *Stream) Run(ctx context.Context, outputs ...Handler) error {
+	defer close(s.over)
 	if s.opts.Duration > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, s.opts.Duration)
 		defer cancel()
 	}
-	all := fanOut(outputs)
+	all := fanOut(s.withObserver(outputs))
 	for _, n := range s.notices {
 		if err := all.Notice(n); err != nil {
 			return err
@@ -140,13 +153,15 @@ func (s *Stream) Run(ctx context.Context, outputs ...Handler) error {
 	if err := all.Start(&s.start); err != nil {
 		return err
 	}
-	last := &limit{Handler: all, max: s.opts.Count, closes: s.opts.Events.Closes()}
+	last := &limit{Handler: fanOut(outputs), max: s.opts.Count, closes: s.opts.Events.Closes()}
 	events := &eventFilter{Handler: last, events: s.opts.Events, noTable: s.opts.NoSnapshot}
 	sampled := &sample{Handler: events, n: uint64(s.opts.Sample)}
-	wanted := &filter{Handler: sampled, listening: s.opts.Listening, matcher: s.matcher}
+	wanted := &filter{Handler: s.observed(sampled), listening: s.opts.Listening, matcher: s.matcher}
+	wanted.looks, wanted.source, wanted.ring = s.looks, s.source, s.opts.Trace.RingBytes
 	first := &totals{
 		Handler: wanted, source: s.source, outputs: all, nextStats: time.Now().Add(statsInterval),
 		dropped: []*uint64{&wanted.dropped, &events.dropped}, sampledOut: &sampled.dropped,
+		queues: s.opts.Queues,
 	}
 	reason, err := reasonOf(ctx, s.source.Run(ctx, first))
 	sum := first.sum()
@@ -177,11 +192,17 @@ func (s *Stream) summary(changes int, sum *output.Totals) Notice {
 // reasonOf returns why a source ended, in the words of the stop record, and the
 // error that is left to report.
 func reasonOf(ctx context.Context, err error) (string, error) {
+	var fatal *sink.FatalError // of an output, which says so itself
 	switch {
 	case errors.Is(err, errDone):
 		return "count", nil
 	case err != nil:
 		return "error", err
+	case errors.As(context.Cause(ctx), &fatal):
+		if errors.Is(fatal, syscall.EPIPE) {
+			return "epipe", nil
+		}
+		return "error", nil
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return "duration", nil
 	}

@@ -177,7 +177,7 @@ func TestOutputs(t *testing.T) {
 				outputs = append(outputs, stream.NewText(&text, stream.TextOptions{Listening: output.ServersAndEstablished}, wall))
 			}
 			if strings.Contains(name, "NDJSON") {
-				outputs = append(outputs, stream.NewNDJSON(&lines, output.NDJSONOptions{}, wall))
+				outputs = append(outputs, stream.NewNDJSON(&lines, stream.Native, output.NDJSONOptions{}, wall))
 			}
 			outputs = append(outputs, stream.NewNotices(&diag, false, false))
 
@@ -290,7 +290,7 @@ func TestFilter(t *testing.T) {
 		{output.ServersAndEstablished, 2, 3, 0, "3 changes reported, 1 connections opened, 2 closed, 0 failed, 1 open, 7 events lost"},
 	} {
 		var lines bytes.Buffer
-		count := run(t, story(), stream.Options{Listening: c.listening}, stream.NewNDJSON(&lines, output.NDJSONOptions{}, wall))
+		count := run(t, story(), stream.Options{Listening: c.listening}, stream.NewNDJSON(&lines, stream.Native, output.NDJSONOptions{}, wall))
 		stop := records(t, &lines)["stop"][0]
 		if count.rows != c.rows || count.changes != c.changes || stop["filtered"] != float64(c.dropped) {
 			t.Errorf("%v: %d rows, %d changes, %v filtered, want %d, %d, %d",
@@ -387,7 +387,7 @@ func TestPollingCounts(t *testing.T) {
 	}
 	var lines bytes.Buffer
 	run(t, &tracer.Poller{Proc: root}, stream.Options{ProcRoot: root, Listening: output.ServersAndEstablished},
-		stream.NewNDJSON(&lines, output.NDJSONOptions{}, wall))
+		stream.NewNDJSON(&lines, stream.Native, output.NDJSONOptions{}, wall))
 	got := records(t, &lines)
 	if stop := got["stop"][0]; len(got["socket"]) != 2 || stop["open"] != 1.0 || stop["open_before"] != 1.0 {
 		t.Errorf("%d rows, and stop says %v are open, %v before", len(got["socket"]), stop["open"], stop["open_before"])
@@ -415,7 +415,7 @@ func TestChangeAllocatesNothing(t *testing.T) {
 	source := new(steady)
 	count := new(counter)
 	err := stream.New(source, stream.Options{}).Run(t.Context(),
-		stream.NewText(io.Discard, stream.TextOptions{}, wall), stream.NewNDJSON(io.Discard, output.NDJSONOptions{}, wall), count)
+		stream.NewText(io.Discard, stream.TextOptions{}, wall), stream.NewNDJSON(io.Discard, stream.Native, output.NDJSONOptions{}, wall), count)
 	if err != nil || source.allocated != 0 || count.changes == 0 {
 		t.Errorf("%v allocations for each of %d changes, %v", source.allocated, count.changes, err)
 	}

@@ -40,13 +40,25 @@ func NewSummaryText(out io.Writer, opts SummaryOptions, devices output.Devices) 
 	text := output.SummaryText{ASCII: opts.ASCII}
 	var buf []byte
 	return &Summaries{
-		Handler: Nop{}, opts: opts, sum: summary.New(opts.Spec, opts.Users, devices),
+		Handler: starter{queue: newQueue(out)}, opts: opts, sum: summary.New(opts.Spec, opts.Users, devices),
 		emit: func(s *output.Summary) error {
 			buf = text.Append(buf[:0], s)
 			_, err := out.Write(buf)
 			return err
 		},
 	}
+}
+
+// starter begins to write what is told of summaries as text.
+type starter struct {
+	Nop
+	queue queue
+}
+
+// Start begins to write.
+func (s starter) Start(*output.Start) error {
+	s.queue.start(reportLines{})
+	return nil
 }
 
 // Snapshot sums up the initial table. The first window begins here.

@@ -28,7 +28,7 @@ func specOf(t *testing.T, list string) *summary.Spec {
 // records that a run writes of itself.
 func TestSummaryRecords(t *testing.T) {
 	var lines bytes.Buffer
-	records := stream.NewNDJSON(&lines, output.NDJSONOptions{}, wall)
+	records := stream.NewNDJSON(&lines, stream.Native, output.NDJSONOptions{}, wall)
 	run(t, endings(), stream.Options{Listening: output.ServersAndEstablished},
 		stream.NewSummaryRecords(records, stream.SummaryOptions{Spec: specOf(t, "outcome")}, nil))
 	byEvent := recordsOf(t, &lines, "start", "snapshot_end", "lost", "resync", "agg", "stop")
@@ -87,7 +87,7 @@ func (s *idling) Run(ctx context.Context, h tracer.Handler) error {
 // ones are told, and that a number of them ends the run.
 func TestSummaryWindows(t *testing.T) {
 	var lines bytes.Buffer
-	records := stream.NewNDJSON(&lines, output.NDJSONOptions{}, wall)
+	records := stream.NewNDJSON(&lines, stream.Native, output.NDJSONOptions{}, wall)
 	const every = 20 * time.Millisecond
 	source := &idling{*endings()}
 	count := new(counter)

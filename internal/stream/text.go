@@ -1,12 +1,14 @@
 package stream
 
 import (
+	"errors"
 	"io"
 	"iter"
 	"time"
 
 	"github.com/nettrace/nettrace/internal/names"
 	"github.com/nettrace/nettrace/output"
+	"github.com/nettrace/nettrace/output/sink"
 	"github.com/nettrace/nettrace/tracer/table"
 )
 
@@ -40,6 +42,7 @@ type TextOptions struct {
 // change.
 type Text struct {
 	Nop
+	queue    queue
 	opts     TextOptions
 	style    output.StreamStyle
 	lines    textLines
@@ -64,7 +67,7 @@ const resizeInterval = time.Second
 // NewText returns a writer of text to out. Each Write has whole lines.
 func NewText(out io.Writer, opts TextOptions, wall output.Clock) *Text {
 	style := styleOf(&opts)
-	t := &Text{opts: opts, style: style}
+	t := &Text{queue: newQueue(out), opts: opts, style: style}
 	if opts.Closes || opts.Fields != nil {
 		t.lines = output.NewColumnText(out, style, columnsOf(&opts, &style), wall, time.Local)
 	} else {
@@ -108,6 +111,12 @@ func styleOf(opts *TextOptions) output.StreamStyle {
 	return style
 }
 
+// Start begins to write.
+func (t *Text) Start(*output.Start) error {
+	t.queue.start(reportLines{})
+	return nil
+}
+
 // Snapshot writes the initial table as netstat writes it, if one is asked for, and the
 // header of the changes.
 func (t *Text) Snapshot(rows iter.Seq[*table.Conn], _ time.Duration) error {
@@ -133,6 +142,9 @@ func (t *Text) table(rows iter.Seq[*table.Conn]) error {
 			if c.Local.Addr().Is6() != ipv6 {
 				continue
 			}
+			if !t.queue.admit(sink.Row) {
+				continue
+			}
 			timer := timers[endpoints{c.Netns, c.Local, c.Remote}]
 			t.lines.Append(func(b []byte) []byte { return table.AppendConn(b, c, timer) })
 			if err := t.flushIfFull(); err != nil {
@@ -145,6 +157,9 @@ func (t *Text) table(rows iter.Seq[*table.Conn]) error {
 
 // Change writes a transition, or completes its line with what its close adds.
 func (t *Text) Change(c *table.Change) error {
+	if c.Kind == table.ChangeOwner || !t.queue.admitChange(c) { // the next line shows an owner that was found late
+		return nil
+	}
 	if t.opts.Closes || c.Kind == table.ChangeState { // else it must find the line that it completes
 		if err := t.flushIfFull(); err != nil {
 			return err
@@ -170,7 +185,9 @@ func (t *Text) resize(now time.Time) {
 }
 
 // Stop writes what is buffered.
-func (t *Text) Stop(*output.Totals, string) error { return t.lines.Flush() }
+func (t *Text) Stop(*output.Totals, string) error {
+	return errors.Join(t.lines.Flush(), t.queue.settle())
+}
 
 func (t *Text) flushIfFull() error {
 	if t.lines.Buffered() < flushAt {

@@ -1,0 +1,241 @@
+package sink
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// LimitStandard is how many bytes of lines wait at most where nobody says it.
+const LimitStandard = 64 << 20
+
+// noticeInterval is the least time between two notices of a kind.
+const noticeInterval = time.Minute
+
+// Options say how a Sink queues, and whom it tells of what happens. The functions are
+// called by any goroutine; they must not wait.
+type Options struct {
+	Place  string          // for messages
+	Limit  int             // bytes of lines that wait at most; 0: LimitStandard
+	Block  bool            // who makes lines waits for room; nothing is left out
+	Notice func(string)    // takes a line for the person who watches the run; nil: nobody does
+	Failed func(err error) // the Sink takes nothing any more; nil: Drain tells it alone
+}
+
+// Reports makes the lines that a Sink adds of itself: what comes first in a file or a
+// connection, and what was left out. The Sink calls one method at a time, and is done
+// with a line when it calls again.
+type Reports interface {
+	Head(why Begin, fileSeq uint64) []byte
+	Lost(*Loss) []byte
+}
+
+// Sink hands lines from one goroutine, which never waits, to a Target. A line of JSON
+// has a NUL byte wherever the digits of its number go: the Sink numbers what it writes,
+// so that a number that is missing was lost after it.
+type Sink struct {
+	opts    Options
+	target  Target
+	queue   queue
+	losses  losses
+	written written
+	reports struct {
+		sync.Mutex
+		of Reports // nil: no lines are added
+	}
+
+	wake   chan struct{} // there is something to do
+	reopen chan struct{} // Reopen was called
+	ending atomic.Bool   // no more lines come, or their maker waits no longer
+	quit   chan struct{} // what is not written is left
+	done   chan struct{} // the writing goroutine has ended
+	room   *sync.Cond    // with Block: lines were written; its lock is of its own
+}
+
+// New returns a Sink before a Target. Nothing is written before Start.
+func New(t Target, opts Options) *Sink {
+	if opts.Limit == 0 {
+		opts.Limit = LimitStandard
+	}
+	if opts.Notice == nil {
+		opts.Notice = func(string) {}
+	}
+	if opts.Failed == nil {
+		opts.Failed = func(error) {}
+	}
+	return &Sink{
+		opts: opts, target: t, room: sync.NewCond(new(sync.Mutex)),
+		wake: make(chan struct{}, 1), reopen: make(chan struct{}, 1),
+		quit: make(chan struct{}), done: make(chan struct{}),
+	}
+}
+
+// Start begins to write. With reports, each file and connection begins with a line of
+// theirs; nil: there are none.
+func (s *Sink) Start(reports Reports) {
+	s.reports.of = reports
+	s.written.up(true)
+	go newWriter(s).run()
+}
+
+// Admit reports whether a line of a class has a place. If not, it is counted, and need
+// not be made.
+func (s *Sink) Admit(class Class) bool {
+	limit := int64(s.opts.Limit)
+	if class == Transition {
+		limit /= 2
+	}
+	if class == Service || s.queue.bytes.Load() < limit || s.opts.Block && !s.ending.Load() {
+		return true
+	}
+	stage := InQueue
+	if !s.written.isUp() {
+		stage = AtOutput
+	}
+	if s.losses.drop(stage, class) {
+		s.opts.Notice(s.warning(stage))
+	}
+	return false
+}
+
+// warning says that lines are being left out.
+func (s *Sink) warning(stage Stage) string {
+	if stage == AtOutput {
+		return fmt.Sprintf("%s: the queue of %d bytes is full and nothing can be written: records are left out and counted", s.opts.Place, s.opts.Limit)
+	}
+	return fmt.Sprintf("%s takes less than comes and the queue of %d bytes is full: records are left out and counted, changes of state first "+
+		"(--events=close writes less, a larger --queue-bytes bridges longer stalls)", s.opts.Place, s.opts.Limit)
+}
+
+// Write takes whole lines, which were admitted. It waits for room with Block alone.
+func (s *Sink) Write(lines []byte) (int, error) {
+	if s.written.dead.Load() {
+		return len(lines), nil // Failed and Drain tell why
+	}
+	if s.opts.Block {
+		s.waitRoom()
+	}
+	if err := s.queue.put(lines); err != nil {
+		return 0, fmt.Errorf("%s: %w", s.opts.Place, err)
+	}
+	notify(s.wake)
+	return len(lines), nil
+}
+
+func (s *Sink) waitRoom() {
+	s.room.L.Lock()
+	defer s.room.L.Unlock()
+	for s.queue.bytes.Load() >= int64(s.opts.Limit) && !s.ending.Load() && !s.written.dead.Load() {
+		s.room.Wait()
+	}
+}
+
+// Settle puts what is known of losses in the queue, before the last lines.
+func (s *Sink) Settle() error { return s.tell(true) }
+
+// tell puts reports of losses in the queue: those that are due, or all.
+func (s *Sink) tell(all bool) error {
+	if !s.losses.pending.Load() {
+		return nil
+	}
+	s.reports.Lock()
+	defer s.reports.Unlock()
+	if s.reports.of == nil {
+		return nil
+	}
+	for _, loss := range s.losses.due(all) {
+		if err := s.queue.put(s.reports.of.Lost(&loss)); err != nil {
+			return err
+		}
+	}
+	notify(s.wake)
+	return nil
+}
+
+// head returns the first line of a file or a connection.
+func (s *Sink) head(why Begin, fileSeq uint64) []byte {
+	s.reports.Lock()
+	defer s.reports.Unlock()
+	if s.reports.of == nil {
+		return nil
+	}
+	return bytes.Clone(s.reports.of.Head(why, fileSeq))
+}
+
+// Reopen has the place opened anew, if it is one that can be, at once. Any goroutine
+// may call it.
+func (s *Sink) Reopen() { notify(s.reopen) }
+
+// Release ends the waiting of who makes lines, for good.
+func (s *Sink) Release() {
+	s.ending.Store(true)
+	s.room.L.Lock()
+	defer s.room.L.Unlock()
+	s.room.Broadcast()
+}
+
+// UndeliveredError says what a place has not taken at the end of a run.
+type UndeliveredError struct {
+	Place   string
+	Records uint64
+}
+
+func (e *UndeliveredError) Error() string {
+	return fmt.Sprintf("%s: %d records could not be delivered before the end", e.Place, e.Records)
+}
+
+// leave is how long the writing goroutine has for what it is doing when the time to
+// drain is over.
+const leave = 100 * time.Millisecond
+
+// Drain writes what waits, until the context ends, and closes the Target. No lines
+// come any more. The error is what ended the Sink, an *UndeliveredError, or that of Close.
+// A goroutine that hangs in a Write is left behind.
+func (s *Sink) Drain(ctx context.Context) error {
+	s.written.close()
+	s.Release()
+	notify(s.wake)
+	select {
+	case <-s.done:
+	case <-ctx.Done():
+		close(s.quit)
+		select {
+		case <-s.done:
+		case <-time.After(leave):
+			return &UndeliveredError{s.opts.Place, uint64(s.queue.records.Load())}
+		}
+	}
+	left := uint64(max(s.queue.records.Load(), 0))
+	s.queue.discard()
+	err := s.target.Close()
+	if fatal := s.written.fatal(); fatal != nil {
+		return fatal
+	}
+	if left > 0 {
+		return &UndeliveredError{s.opts.Place, left}
+	}
+	return err
+}
+
+// Stats returns what the Sink has done so far. Any goroutine may call it.
+func (s *Sink) Stats() Stats {
+	stats := Stats{Place: s.opts.Place, Written: s.written.stats(), Dropped: s.losses.totals()}
+	stats.Queue = QueueStats{
+		Bytes: uint64(max(s.queue.bytes.Load(), 0)), Limit: uint64(s.opts.Limit), Records: uint64(max(s.queue.records.Load(), 0)),
+	}
+	if since := s.queue.oldest(); !since.IsZero() {
+		stats.Queue.Oldest = time.Since(since)
+	}
+	return stats
+}
+
+// notify wakes who waits on a channel of one place.
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
