@@ -63,10 +63,10 @@ func (w *ECS) socket(wall int64, c *table.Conn) {
 	w.connBy(c, w.identity)
 	w.source()
 	w.state(`,"state":`, c.State)
-	h := holderOf(c)
-	w.owner(&h)
+	k := w.holding(c)
+	w.ownerBy(k, w.owner)
 	w.row(c)
-	w.paths(c.Owner.Process)
+	w.pathsOf(k)
 	w.end()
 }
 
@@ -74,7 +74,9 @@ func (w *ECS) tcpState(c *table.Change) {
 	w.beginChange("tcp_state", ecsTransition(c), c)
 	w.state(`,"nettrace.old_state":`, c.Old)
 	w.state(`,"nettrace.new_state":`, c.New)
-	w.ownerPathsBy(c.Conn, w.ownerMembers)
+	k := w.holding(c.Conn)
+	w.ownerBy(k, w.owner)
+	w.pathsOf(k)
 	w.end()
 }
 
@@ -84,8 +86,8 @@ func (w *ECS) tcpClose(c *table.Change) {
 		closed = &table.Closed{}
 	}
 	w.beginChange("tcp_close", ecsClose(closed), c)
-	h := holderOf(c.Conn)
-	w.owner(&h)
+	k := w.holding(c.Conn)
+	w.ownerBy(k, w.owner)
 	w.life(c)
 	w.time(`,"event.end":`, w.wall.At(c.Time))
 	w.word(`,"event.outcome":`, ecsOutcome(closed))
@@ -94,7 +96,7 @@ func (w *ECS) tcpClose(c *table.Change) {
 	if closed.HasStats {
 		w.counters(c.Conn.Direction, closed)
 	}
-	w.paths(c.Conn.Owner.Process)
+	w.pathsOf(k)
 	w.end()
 }
 
@@ -194,11 +196,6 @@ func (w *ECS) owner(h *holder) {
 		}
 	}
 	w.process(h)
-}
-
-func (w *ECS) ownerMembers(h *holder) {
-	w.owner(h)
-	w.paths(h.owner.Process)
 }
 
 // counters adds the kernel's statistics of the connection.

@@ -188,7 +188,7 @@ func TestECSKeepsNothingStale(t *testing.T) {
 			case 3:
 				c.Owner = other.Owner
 			case 4: // another one, which has its place
-				other.ID = c.ID + encodedKept
+				other.ID = c.ID + connsKept
 				c = other
 			}
 			change := changes().Draw(t, "change")

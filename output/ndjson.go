@@ -13,7 +13,7 @@ import "io"
 // several goroutines at once.
 type NDJSON struct {
 	encoder
-	encoded *[encodedKept]encoded // by connection; nil: none was encoded yet
+	cache *cache // nil: nothing was encoded yet
 }
 
 // Clock converts times of the kernel's CLOCK_MONOTONIC, in ns, to ns after the Unix

@@ -3,7 +3,6 @@ package output
 import (
 	"bytes"
 	"math"
-	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -45,13 +44,13 @@ func (w *NDJSON) Conn(at time.Time, c *table.Conn) {
 
 func (w *NDJSON) socket(wall int64, c *table.Conn) {
 	w.begin("socket", wall)
-	w.conn(c)
+	w.connBy(c, w.identity)
 	w.source()
 	w.state(`,"state":`, c.State)
-	h := holderOf(c)
-	w.owner(&h)
+	k := w.holding(c)
+	w.ownerBy(k, w.owner)
 	w.row(c)
-	w.paths(c.Owner.Process)
+	w.pathsOf(k)
 	w.end()
 }
 
@@ -66,14 +65,16 @@ func (w *NDJSON) tcpState(c *table.Change) {
 	w.beginChange("tcp_state", c)
 	w.state(`,"old_state":`, c.Old)
 	w.state(`,"new_state":`, c.New)
-	w.ownerPaths(c.Conn)
+	k := w.holding(c.Conn)
+	w.ownerBy(k, w.owner)
+	w.pathsOf(k)
 	w.end()
 }
 
 func (w *NDJSON) tcpClose(c *table.Change) {
 	w.beginChange("tcp_close", c)
-	h := holderOf(c.Conn)
-	w.owner(&h)
+	k := w.holding(c.Conn)
+	w.ownerBy(k, w.owner)
 	w.life(c)
 	closed := c.Close
 	if closed == nil {
@@ -84,7 +85,7 @@ func (w *NDJSON) tcpClose(c *table.Change) {
 	if closed.HasStats {
 		w.counters(closed)
 	}
-	w.paths(c.Conn.Owner.Process)
+	w.pathsOf(k)
 	w.end()
 }
 
@@ -94,7 +95,7 @@ func (w *NDJSON) beginChange(event string, c *table.Change) {
 	if w.fromKernel(c) {
 		w.uint(`,"mono_ns":`, c.Time)
 	}
-	w.conn(c.Conn)
+	w.connBy(c.Conn, w.identity)
 	w.source()
 	if c.Inferred {
 		w.flag(`,"inferred":`, true)
@@ -108,119 +109,6 @@ func (w *NDJSON) source() {
 	if w.opts.Poll {
 		w.word(`,"source":`, "poll")
 	}
-}
-
-// identity is what the members that identify a connection are made from.
-type identity struct {
-	id, cookie    uint64
-	local, remote netip.AddrPort
-	direction     table.Direction
-	netns         uint32
-	device        device
-}
-
-func (w *NDJSON) identityOf(c *table.Conn) identity {
-	return identity{c.ID, c.Cookie, c.Local, c.Remote, c.Direction, c.Netns, w.device(c.Netns, c.Device)}
-}
-
-// holder is what the members about the owner of a connection are made from.
-type holder struct {
-	owner  snapshot.Owner
-	uid    uint32
-	hasUID bool
-	cgroup uint64
-}
-
-func holderOf(c *table.Conn) holder {
-	return holder{c.Owner, c.UID, c.HasUID, c.CgroupID}
-}
-
-// encoded caches the JSON of members that stay the same from record to record.
-// Encoding them again would take four times as long: a transition's record takes
-// 0.1 µs with it and 0.4 µs without.
-//
-// The members are encoded from the values beside them and from nothing else, so
-// equal values mean equal bytes, as long as the same members are chosen.
-type encoded struct {
-	identity identity
-	conn     piece
-	holder   holder
-	owner    piece
-}
-
-// piece is the JSON of some members, none of which may be chosen.
-type piece struct {
-	text  []byte
-	valid bool
-}
-
-// encodedKept is the number of connections in the cache, which takes half a
-// megabyte. It needs few: the records of a connection come within microseconds
-// of each other.
-const encodedKept = 1024
-
-// conn adds what identifies a connection.
-func (w *NDJSON) conn(c *table.Conn) { w.connBy(c, w.identity) }
-
-// connBy adds what identifies a connection, and is made by members where it is not in
-// the cache.
-func (w *NDJSON) connBy(c *table.Conn, members func(*identity)) {
-	if w.encoded == nil {
-		w.encoded = new([encodedKept]encoded)
-	}
-	k := &w.encoded[c.ID%encodedKept]
-	if id := w.identityOf(c); k.identity == id && k.conn.valid {
-		w.buf = append(w.buf, k.conn.text...)
-	} else {
-		w.encodeConn(k, id, members)
-	}
-}
-
-func (w *NDJSON) encodeConn(k *encoded, id identity, members func(*identity)) {
-	k.identity = id
-	w.keep(&k.conn, func() { members(&id) })
-	k.owner.valid = false // of another connection
-}
-
-// ownerPaths adds whose a connection is, with the paths. It is called after
-// conn.
-func (w *NDJSON) ownerPaths(c *table.Conn) { w.ownerPathsBy(c, w.ownerMembers) }
-
-// ownerPathsBy adds whose a connection is, which is made by members where it is not in
-// the cache. It is called after connBy.
-func (w *NDJSON) ownerPathsBy(c *table.Conn, members func(*holder)) {
-	k := &w.encoded[c.ID%encodedKept]
-	if h := holderOf(c); k.holder == h && k.owner.valid && len(k.owner.text) <= w.room() {
-		w.buf = append(w.buf, k.owner.text...)
-	} else {
-		w.encodeOwner(k, h, members)
-	}
-}
-
-func (w *NDJSON) encodeOwner(k *encoded, h holder, members func(*holder)) {
-	k.holder = h
-	w.keep(&k.owner, func() { members(&h) })
-}
-
-func (w *NDJSON) ownerMembers(h *holder) {
-	w.owner(h)
-	w.paths(h.owner.Process)
-}
-
-// keep adds members, of those that are chosen, and keeps a copy of them, unless a
-// string was cut: the next record may have more room.
-func (w *NDJSON) keep(p *piece, members func()) {
-	start, cut := len(w.buf), w.cut
-	w.cut = false
-	members()
-	if w.pick != nil {
-		w.buf = w.pick.strip(w.buf, start)
-	}
-	p.valid = !w.cut
-	if p.valid {
-		p.text = append(p.text[:0], w.buf[start:]...)
-	}
-	w.cut = w.cut || cut
 }
 
 // identity adds what identifies a connection.

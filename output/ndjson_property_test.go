@@ -348,7 +348,7 @@ func TestNDJSONKeepsNothingStale(t *testing.T) {
 			case 5:
 				c.Owner.Thread = other.Owner.Thread
 			case 6: // another one, which has its place
-				other.ID = c.ID + encodedKept
+				other.ID = c.ID + connsKept
 				c = other
 			}
 			change := changes().Draw(t, "change")

@@ -496,6 +496,11 @@ func TestNDJSONAllocatesNothing(t *testing.T) {
 	}{
 		{"tcp_state", func() { w.Change(state) }},
 		{"tcp_close", func() { w.Change(ended) }},
+		{"tcp_state of another connection and owner", func() { // with the same places in the cache
+			conn.ID += connsKept
+			conn.Owner.Source = snapshot.OwnerSocket + snapshot.OwnerFiles - conn.Owner.Source
+			w.Change(state)
+		}},
 		{"socket of the stream", func() { w.Conn(noon, conn) }},
 		{"socket", func() { rows.Socket(noon, row, nil) }},
 	} {
