@@ -32,7 +32,7 @@ type ring struct {
 	drainedAt uint64 // all that was written before this time was read
 
 	control, mapped []byte // what was mapped
-	epoll           int
+	waiter
 }
 
 const (
@@ -57,17 +57,8 @@ func openRing(m *ebpf.Map, b *bed) (*ring, error) {
 		return nil, errors.Join(fmt.Errorf("map the data: %w", err), unix.Munmap(control))
 	}
 	r := newRing(control, mapped)
-	r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("wait for the kernel: %w", err), r.unmap())
-	}
-	// Edge-triggered: it returns when somebody wakes the reader, not because
-	// there is something to read.
-	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET}
-	for _, fd := range []int{m.FD(), b.event} {
-		if err := unix.EpollCtl(r.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
-			return nil, errors.Join(fmt.Errorf("wait for the kernel: %w", err), r.close())
-		}
+	if r.waiter, err = newWaiter(m.FD(), b.event); err != nil {
+		return nil, errors.Join(err, r.unmap())
 	}
 	return r, nil
 }
@@ -78,21 +69,10 @@ func newRing(control, mapped []byte) *ring {
 		consumer: (*uint64)(unsafe.Pointer(&control[0])),
 		producer: (*uint64)(unsafe.Pointer(&mapped[0])),
 		data:     mapped[os.Getpagesize():],
-		control:  control, mapped: mapped, epoll: -1,
+		control:  control, mapped: mapped,
 	}
 	r.position = atomic.LoadUint64(r.consumer)
 	return r
-}
-
-// wait waits until somebody wakes the reader, but not longer than d.
-func (r *ring) wait(d time.Duration) error {
-	var events [1]unix.EpollEvent
-	ms := (d + time.Millisecond - 1) / time.Millisecond
-	_, err := unix.EpollWait(r.epoll, events[:], int(ms))
-	if errors.Is(err, unix.EINTR) { // it waits again soon enough
-		return nil
-	}
-	return err
 }
 
 // drain calls f with each record written until now, in the order of writing,
@@ -155,6 +135,6 @@ func (r *ring) release() { atomic.StoreUint64(r.consumer, r.position) }
 // queued is the number of bytes that were not read yet.
 func (r *ring) queued() int { return int(atomic.LoadUint64(r.producer) - r.position) }
 
-func (r *ring) close() error { return errors.Join(unix.Close(r.epoll), r.unmap()) }
+func (r *ring) close() error { return errors.Join(r.waiter.close(), r.unmap()) }
 
 func (r *ring) unmap() error { return errors.Join(unix.Munmap(r.control), unix.Munmap(r.mapped)) }
