@@ -152,7 +152,7 @@ func TestSleep(t *testing.T) {
 	s.asleep(t)
 	at := time.Now().Add(3 * time.Second)
 	s.due.Store(&at)
-	s.tracer.pace.bed.wake()
+	s.tracer.Wake()
 	time.Sleep(time.Until(at) / 2)
 	before := s.idle.Load()
 	until("the handler's time", func() bool { return s.idle.Load() > before })
