@@ -15,17 +15,13 @@ import (
 	"github.com/nettrace/nettrace/tracer/table"
 )
 
-// Where little happens the reader sleeps, and the first record wakes it. It is read with
+// Where nothing happens the reader sleeps, and the first record wakes it. It is read with
 // those of the pollInterval that follows: connections make them in bursts. Waking costs the
 // process that makes the record some 3 µs, so that under load the reader polls instead.
 
-const (
-	// idleInterval is the longest sleep. No event waits for its end: it is for what nothing
-	// announces, such as a program whose runs the kernel skipped.
-	idleInterval = time.Second
-	// fewRecords is below how many records of a drain the reader sleeps before the next one.
-	fewRecords = 50
-)
+// idleInterval is the longest sleep. No event waits for its end: it is for what nothing
+// announces, such as a program whose runs the kernel skipped.
+const idleInterval = time.Second
 
 // bed is what the reader sleeps on: a flag that it shares with the programs, and a file
 // that other goroutines wake it by.
@@ -89,14 +85,14 @@ type pace struct {
 	bed       *bed
 	nextCheck uint64        // time of the next check of losses, witness and processes
 	unchecked uint64        // when a program was last seen to run; 0: a check came long enough after that
-	quiet     bool          // the last drain found little, and there is nothing to flush
+	quiet     bool          // the last drain found nothing, and there is nothing to flush
 	idle      time.Duration // the longest sleep
 }
 
-// drained takes a drain, which found a number of records.
-func (p *pace) drained(now, records uint64) {
-	p.quiet = records < fewRecords
-	if records > 0 {
+// drained takes a drain that began at now and found records, or none.
+func (p *pace) drained(now uint64, found bool) {
+	p.quiet = !found
+	if found {
 		p.unchecked = now
 	}
 }

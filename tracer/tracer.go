@@ -150,7 +150,7 @@ func (t *Tracer) drain() error {
 		t.handle(record)
 		return t.out.err == nil
 	})
-	t.pace.drained(t.ring.drainedAt, t.stats.Events-before)
+	t.pace.drained(t.ring.drainedAt, t.stats.Events != before)
 	if err != nil {
 		return fmt.Errorf("read the ring buffer: %w", err)
 	}
