@@ -79,7 +79,7 @@ func TestSleepLooksAgain(t *testing.T) {
 	r.submit(position, make([]byte, 8), 0)
 	var flag uint32
 	// There is nothing that could wake it: to wait is an error.
-	if woken, err := r.sleep(&bed{asleep: &flag}, longSleep); woken || err != nil || flag != 0 {
+	if woken, err := r.sleep(&bed{asleep: &flag}, longSleep); !woken || err != nil || flag != 0 {
 		t.Errorf("woken %t, flag %d, error %v", woken, flag, err)
 	}
 }
@@ -152,7 +152,7 @@ func TestSleep(t *testing.T) {
 	s.asleep(t)
 	at := time.Now().Add(3 * time.Second)
 	s.due.Store(&at)
-	s.tracer.pace.bed.wake()
+	s.tracer.Wake()
 	time.Sleep(time.Until(at) / 2)
 	before := s.idle.Load()
 	until("the handler's time", func() bool { return s.idle.Load() > before })

@@ -22,7 +22,7 @@ const (
 )
 
 // Tracer is the stream of one run: hooks → ring → decode → table → handler. But
-// for Resync, its methods are for the goroutine of Run, or for when Run is over.
+// for Resync and Wake, its methods are for the goroutine of Run, or for when Run is over.
 type Tracer struct {
 	opts  Options
 	hooks *hooks
@@ -111,6 +111,9 @@ func (t *Tracer) Resync() {
 	t.scan.request()
 	t.pace.bed.wake()
 }
+
+// Wake has Run call Idle soon, though nothing happens. Any goroutine may call it.
+func (t *Tracer) Wake() { t.pace.bed.wake() }
 
 // monotonic reads the clock of the events. No other one may be compared with their
 // times.
