@@ -34,6 +34,7 @@ type settings struct {
 	ringBytes   int      // size of the ring buffer
 	kinds       []string // hooks to try by kind ("fentry", "kprobe", …); empty: all
 	verifyLogs  bool     // keep the verifier's log in errors
+	noOwners    bool     // open files are not looked at
 }
 
 // write sets the constants of an object, before one of its programs is loaded.

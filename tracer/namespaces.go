@@ -7,7 +7,7 @@ import "cmp"
 // inode its identity. It waits for the last one. The handler may call it.
 func (t *Tracer) EachNamespace(read func(proc string, inode uint32) error) error {
 	if t.scope.inode != 0 {
-		return t.scope.run(func() error { return read(t.scope.proc(), t.scope.inode) })
+		return in(t.scope.other, func() error { return read(t.scope.proc(), t.scope.inode) })
 	}
 	done := make(chan error, 1)
 	go func() { // which may leave its thread in another namespace

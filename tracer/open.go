@@ -34,6 +34,7 @@ type Options struct {
 	Hooks     []string            // kinds of hook to try ("tp_btf", "fentry", "kprobe", …); empty: all
 	Logs      bool                // keep the verifier's log in load errors
 	Proc      string              // root of the proc file system; empty: /proc
+	NoOwners  bool                // no owners but those that the calls themselves show
 
 	// For tests:
 	kallsyms string // the file of kernel symbols; empty: /proc/kallsyms
@@ -66,7 +67,7 @@ func Open(opts Options) (*Tracer, error) {
 		return nil, errors.Join(fmt.Errorf("open the ring buffer: %w", err), t.scope.close())
 	}
 	t.ring = ring
-	t.procs = table.NewProcesses(processLimit, t.hooks.set.pids.reader(t.opts.Proc), func(task uint32) {
+	t.procs = table.NewProcesses(processLimit, t.processReader(), func(task uint32) {
 		// One that is not there needs no deleting.
 		_ = t.hooks.maps.Maps[streamMapProcesses].Delete(task)
 	})
@@ -74,6 +75,14 @@ func Open(opts Options) (*Tracer, error) {
 	t.scan.rows = newRowReader(&t.scope, opts.Family, t.hooks.chosen[Rows] != "")
 	t.losses, t.witness, t.refresher = newLosses(t.hooks), newWitness(t.hooks), newRefresher(t.hooks)
 	return t, nil
+}
+
+// processReader returns what reads the rest of a process that is known by an open file.
+func (t *Tracer) processReader() func(*snapshot.Process, uint64) {
+	if t.opts.NoOwners {
+		return func(*snapshot.Process, uint64) {}
+	}
+	return t.hooks.set.pids.reader(t.opts.Proc)
 }
 
 // tableConfig says what the chosen hooks report.
@@ -132,6 +141,7 @@ func (t *Tracer) settings() settings {
 		ringBytes:   t.opts.RingBytes,
 		kinds:       t.opts.Hooks,
 		verifyLogs:  t.opts.Logs,
+		noOwners:    t.opts.NoOwners,
 	}
 }
 
@@ -150,7 +160,7 @@ func chooseHooks(h *hooks, timers <-chan timers) error {
 		h.choose(Substate, TimewaitEnd)
 	}
 	h.choose(Rows)
-	if h.set.pids.whole {
+	if h.set.pids.whole && !h.set.noOwners {
 		h.choose(Files)
 	}
 	h.choose(Connects) // which reads by probe too

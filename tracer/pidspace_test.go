@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nettrace/nettrace/snapshot"
 )
@@ -101,6 +102,7 @@ func TestStartReader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	awaitProgram(t, cmd.Process.Pid, path)
 	start := startOf(t, cmd.Process.Pid)
 	read := startReader("/proc")
 	p := snapshot.Process{PID: cmd.Process.Pid}
@@ -114,6 +116,20 @@ func TestStartReader(t *testing.T) {
 	if p := readHolder("/proc", cmd.Process.Pid, 1); p != nil {
 		t.Errorf("%+v holds no socket", p)
 	}
+}
+
+// awaitProgram waits until a process runs a program. On 6.12 under the emulator
+// exec.Cmd.Start once returned while the child still had the names of its parent.
+func awaitProgram(t *testing.T, pid int, program string) {
+	t.Helper()
+	var exe string
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		var err error
+		if exe, err = os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil && exe == program {
+			return
+		}
+	}
+	t.Fatalf("process %d runs %q, not %q", pid, exe, program)
 }
 
 // startOf returns when a process began, by its stat file.

@@ -83,8 +83,9 @@ const PollInterval = time.Second
 // the last state is seen. Every change is marked as inferred. The zero value polls
 // the caller's own network namespace.
 type Poller struct {
-	Proc   string // root of the proc file system; empty: /proc
-	Family uint16 // as in Options
+	Proc     string // root of the proc file system; empty: /proc
+	Family   uint16 // as in Options
+	NoOwners bool   // whose a socket is is not told
 
 	every time.Duration // instead of PollInterval, for tests
 	table *table.Table  // nil before Run
@@ -98,6 +99,9 @@ func (p *Poller) Stats() Stats {
 	}
 	return Stats{Table: p.table.Stats()}
 }
+
+// Table returns the table, or nil before Run. While Run runs, only its handler may use it.
+func (p *Poller) Table() *table.Table { return p.table }
 
 // Resync has nothing to ask for: each poll compares the table with the kernel's.
 func (p *Poller) Resync() {}
@@ -143,8 +147,10 @@ func (p *Poller) poll(proc string, now uint64, initial bool) error {
 	if err := readProc(p.table, proc, p.Family); err != nil {
 		return err
 	}
-	if err := nameOwners(p.table, proc); err != nil {
-		return err
+	if !p.NoOwners {
+		if err := nameOwners(p.table, proc); err != nil {
+			return err
+		}
 	}
 	p.table.EndScan(monotonic())
 	return nil

@@ -286,7 +286,7 @@ func (t *Tracer) endScan() {
 	s := &t.scan
 	s.end(monotonic())
 	s.failure, s.retry = "", 0
-	if s.kind == scanInitial && t.hooks.chosen[Files] == "" && t.hooks.set.pids.readable {
+	if s.kind == scanInitial && t.hooks.chosen[Files] == "" && t.hooks.set.pids.readable && !t.opts.NoOwners {
 		t.out.keep(nameOwners(t.table, t.opts.Proc))
 	}
 	r, again := t.table.EndScan(monotonic())

@@ -18,6 +18,10 @@ type scope struct {
 	held  *netns.Namespace // a namespace that is not the caller's; nil: the caller's, or all
 	inode uint32           // of the one namespace; 0: all
 
+	// Threads in held, which took privilege to go there: one for scans, which run beside
+	// the handler, and one for all else.
+	scans, other *netns.Inside
+
 	renamed  bool            // it was reported that the name means another namespace
 	reported map[uint32]bool // namespaces of which it was reported that they cannot be read
 }
@@ -39,27 +43,34 @@ func newScope(opts *Options) (scope, error) {
 	if err != nil {
 		return scope{}, err
 	}
-	// Scans will enter it: better to fail now than then.
-	if err := held.Do(func() error { return nil }); err != nil {
+	s.held, s.inode = held, held.Inode()
+	if s.scans, err = held.Stay(); err != nil {
 		return scope{}, errors.Join(err, held.Close())
 	}
-	s.held, s.inode = held, held.Inode()
+	if s.other, err = held.Stay(); err != nil {
+		return scope{}, errors.Join(err, s.close())
+	}
 	return s, nil
 }
 
 func (s *scope) close() error {
+	for _, thread := range []*netns.Inside{s.scans, s.other} {
+		if thread != nil {
+			thread.Close()
+		}
+	}
 	if s.held == nil {
 		return nil
 	}
 	return s.held.Close()
 }
 
-// run calls f on a thread that is in the one namespace.
-func (s *scope) run(f func() error) error {
-	if s.held == nil {
+// in calls f on a thread that is in the one namespace; nil: it is the caller's.
+func in(thread *netns.Inside, f func() error) error {
+	if thread == nil {
 		return f()
 	}
-	return s.held.Do(f)
+	return thread.Do(f)
 }
 
 // cookie returns the cookie of the one namespace; 0: there is none, or the kernel does
@@ -68,7 +79,7 @@ func (s *scope) cookie() (cookie uint64) {
 	if s.inode == 0 {
 		return 0
 	}
-	_ = s.run(func() error { // without it more is sent than is needed
+	_ = in(s.other, func() error { // without it more is sent than is needed
 		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			return err
@@ -93,7 +104,7 @@ type coverage struct {
 func (s *scope) each(f func(inode uint32) error) (coverage, error) {
 	c := coverage{visited: make(map[uint32]bool), failed: make(map[uint32]error)}
 	if s.inode != 0 {
-		err := s.run(func() error { return f(s.inode) })
+		err := in(s.scans, func() error { return f(s.inode) })
 		c.visited[s.inode] = err == nil
 		return c, err
 	}

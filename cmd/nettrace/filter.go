@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -11,6 +10,7 @@ import (
 	"github.com/nettrace/nettrace/internal/field"
 	"github.com/nettrace/nettrace/internal/filter"
 	"github.com/nettrace/nettrace/internal/filter/lookup"
+	"github.com/nettrace/nettrace/internal/filter/source"
 	"github.com/nettrace/nettrace/internal/option"
 	"github.com/nettrace/nettrace/internal/stream"
 	"github.com/nettrace/nettrace/internal/view"
@@ -18,77 +18,32 @@ import (
 
 // filterOptions say which sockets and records are told.
 type filterOptions struct {
-	expressions []string // of --filter, in order
-	files       []string // of --filter-file; "-" is stdin
-	flags       filter.Flags
+	source.Source
 	explain     bool
-	inUserSpace bool     // the kernel side sends what the filter leaves out
-	operands    []string // words that no option took
+	inUserSpace bool // the kernel side sends what the filter leaves out
 }
 
 func filterFlags(f *filterOptions) []option.Option {
 	return []option.Option{
-		{Name: "filter", Heading: headFilter, Usage: "only what an `EXPRESSION` selects, as in ss(8); may be repeated", Into: &f.expressions},
-		{Name: "filter-file", Heading: headFilter, Usage: "the expression in `FILE`, or in stdin (-); lines that begin with # are left out", Into: &f.files},
+		{Name: "filter", Heading: headFilter, Usage: "only what an `EXPRESSION` selects, as in ss(8); may be repeated", Into: &f.Expressions},
+		{Name: "filter-file", Heading: headFilter, Usage: "the expression in `FILE`, or in stdin (-); lines that begin with # are left out", Values: option.Files, Into: &f.Files},
 		{Name: "explain-filter", Heading: headFilter, Usage: "say how the filter is read and what it takes", Into: &f.explain},
-		{Name: "port", Heading: headFilter, Usage: "only `PORT`, at either end; like those below short for an expression", Into: &f.flags.Port},
-		{Name: "pid", Heading: headFilter, Usage: "only sockets of process `N`", Into: &f.flags.PID},
-		{Name: "comm", Heading: headFilter, Usage: "only sockets of processes of this `NAME`", Into: &f.flags.Comm},
-		{Name: "user", Heading: headFilter, Usage: "only sockets of `USER`", Into: &f.flags.User},
-		{Name: "state", Heading: headFilter, Usage: "only sockets in `STATE`", Into: &f.flags.State},
-		{Name: "failed", Heading: headFilter, Usage: "with -c, only connections that were never established", Into: &f.flags.Failed},
-		{Name: "slower", Heading: headFilter, Usage: "with -c, only connections that took longer than `D` to open, or to fail", Into: &f.flags.Slower},
+		{Name: "port", Heading: headFilter, Usage: "only `PORT`, at either end; like those below short for an expression", Into: &f.Flags.Port},
+		{Name: "pid", Heading: headFilter, Usage: "only sockets of process `N`", Into: &f.Flags.PID},
+		{Name: "comm", Heading: headFilter, Usage: "only sockets of processes of this `NAME`", Into: &f.Flags.Comm},
+		{Name: "user", Heading: headFilter, Usage: "only sockets of `USER`", Values: option.Users, Into: &f.Flags.User},
+		{Name: "state", Heading: headFilter, Usage: "only sockets in `STATE`", Values: ",established syn-sent syn-recv fin-wait-1 fin-wait-2 time-wait closed close-wait last-ack listening closing all connected synchronized bucket big", Into: &f.Flags.State},
+		{Name: "failed", Heading: headFilter, Usage: "with -c, only connections that were never established", Into: &f.Flags.Failed},
+		{Name: "slower", Heading: headFilter, Usage: "with -c, only connections that took longer than `D` to open, or to fail", Into: &f.Flags.Slower},
 		{Name: "filter-in-user-space", Usage: "with -c, have the kernel side send what the filter leaves out", Into: &f.inUserSpace},
 	}
-}
-
-// any reports whether an option asks for a filter.
-func (f *filterOptions) any() bool {
-	return len(f.expressions)+len(f.files) > 0 || f.flags != filter.Flags{}
-}
-
-// parse reads all expressions. It returns nil if there is none.
-func (f *filterOptions) parse(onlyUnix bool) (*filter.Filter, error) {
-	if !f.any() {
-		return nil, nil //nolint:nilnil // there is no filter
-	}
-	var list []filter.Expression
-	for _, text := range f.expressions {
-		list = append(list, filter.Expression{Option: "--filter", Text: text})
-	}
-	for _, name := range f.files {
-		text, err := readExpression(name)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, filter.Expression{Option: "--filter-file", Text: text})
-	}
-	return filter.All(append(list, f.flags.Expressions()...), filter.Options{Unix: onlyUnix, Operands: f.operands})
-}
-
-// readExpression reads a file, or stdin.
-func readExpression(name string) (string, error) {
-	var file io.Reader = os.Stdin
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return "", &filter.Error{Option: "--filter-file", What: fmt.Sprintf("it cannot be read: %v", err)}
-		}
-		defer f.Close()
-		file = f
-	}
-	text, err := filter.ReadText(file)
-	if err != nil {
-		return "", &filter.Error{Option: "--filter-file", What: fmt.Sprintf("it cannot be read: %v", err)}
-	}
-	return text, nil
 }
 
 // prepareFilter reads the filter and has views use it. It returns nil if there is none.
 // Nothing is looked up or started before every error is found that the words have.
 func (o *options) prepareFilter(e *env, streams bool) (*filter.Filter, error) {
 	sel := o.Select()
-	f, err := o.filter.parse(sel.Explicit && sel.Unix && !sel.Protocols.Any())
+	f, err := o.filter.Parse(os.Stdin, sel.Explicit && sel.Unix && !sel.Protocols.Any())
 	if f == nil && err == nil && o.filter.explain {
 		return nil, &usageError{"option '--explain-filter' needs a filter to explain"}
 	}

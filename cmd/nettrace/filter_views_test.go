@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nettrace/nettrace/internal/filter/source"
 )
 
 // unixExpressions are those that ss and nettrace read alike with -x.
@@ -302,8 +304,8 @@ func TestFilterDocs(t *testing.T) {
 			continue
 		}
 		read++
-		o := &options{filter: filterOptions{expressions: []string{expression}}}
-		f, err := o.filter.parse(false)
+		o := &options{filter: filterOptions{Source: source.Source{Expressions: []string{expression}}}}
+		f, err := o.filter.Parse(nil, false)
 		if err == nil {
 			err = f.Check(o.filterRun(strings.Contains(before, " -c ")))
 		}

@@ -3,7 +3,10 @@ package main
 import (
 	"golang.org/x/sys/unix"
 
+	"github.com/nettrace/nettrace/internal/build"
+	"github.com/nettrace/nettrace/internal/metrics"
 	"github.com/nettrace/nettrace/internal/netns"
+	"github.com/nettrace/nettrace/internal/netstat"
 	"github.com/nettrace/nettrace/internal/option"
 	"github.com/nettrace/nettrace/internal/outputs"
 	"github.com/nettrace/nettrace/internal/stream"
@@ -16,18 +19,18 @@ type options struct {
 	view.Options                // netstat's options, and those that views and stream share
 	stream       stream.Options // options of the stream alone; see streamOptions
 
-	// Options that choose a view. netstat counts them: more than one in all is an
-	// error.
-	route, interfaces, statistics, masquerade int
+	views netstat.Views
 
 	out outputs.Choice // where the stream goes
 
 	filter    filterOptions // which sockets and records are told
 	selection               // which records, and what of them
 
+	metrics  metrics.Place
 	resolve  bool   // names of hosts and ports in the changes
 	color    string // auto (or empty), always or never
 	doctor   bool
+	runAs    string // the user to go on as; empty: who starts it
 	netns    string // name, path or pid of a network namespace; empty: the current one
 	procRoot string // where the proc file system is
 
@@ -36,20 +39,11 @@ type options struct {
 
 // chosenView returns the view that runs.
 func (o *options) chosenView() (view.Kind, error) {
-	if o.interfaces+o.route+o.masquerade+o.statistics > 1 {
+	kind, ok := o.views.Chosen()
+	if !ok {
 		return 0, &usageError{}
 	}
-	switch {
-	case o.masquerade > 0:
-		return view.Masquerade, nil
-	case o.statistics > 0:
-		return view.Statistics, nil
-	case o.route > 0:
-		return view.Routes, nil
-	case o.interfaces > 0:
-		return view.Interfaces, nil
-	}
-	return view.Sockets, nil
+	return kind, nil
 }
 
 // streams reports whether -c means the stream of TCP changes: TCP sockets are
@@ -70,7 +64,7 @@ func (o *options) streamOptions() (stream.Options, error) {
 		opts.Count = 0 // tables are counted
 	}
 	opts.LeftOut = o.leftOut()
-	opts.Version = version
+	opts.Version = build.Version()
 	var err error
 	opts.Trace.NetnsPath, err = netns.Path(o.netns)
 	return opts, err

@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nettrace/nettrace/internal/metrics"
+	"github.com/nettrace/nettrace/internal/netstat"
 	"github.com/nettrace/nettrace/internal/stdio"
 	"github.com/nettrace/nettrace/internal/stream"
 	"github.com/nettrace/nettrace/internal/view"
@@ -48,7 +50,7 @@ func TestParse(t *testing.T) {
 			o.TCP, o.UDP, o.Listening, o.Programs, o.Extend = true, true, true, true, 1
 		})},
 		{"one dash is a bundle, not a long option", []string{"-tcp"}, viewing(view.Options{Protocols: view.Protocols{TCP: true}, Continuous: true, Programs: true})},
-		{"counted", []string{"-ee", "--extend", "-rr"}, options{Options: view.Options{Extend: 3}, route: 2}},
+		{"counted", []string{"-ee", "--extend", "-rr"}, options{Options: view.Options{Extend: 3}, views: netstat.Views{Route: 2}}},
 		{"operands between options", []string{"eth2", "-n", "5", "-", "-t"}, with(numeric, func(o *options) { o.TCP = true })},
 		{"double dash", []string{"-t", "--", "-u"}, viewing(view.Options{Protocols: view.Protocols{TCP: true}})},
 		{"abbreviations", []string{"--prog", "--ine", "--numeric-h", "--tcp"}, viewing(view.Options{Programs: true, Families: []string{"inet"}, NumericHosts: true, Protocols: view.Protocols{TCP: true}})},
@@ -69,8 +71,10 @@ func TestParse(t *testing.T) {
 		{"own options abbreviated", []string{"--js", "--all-n"}, options{
 			Options: view.Options{JSON: true}, stream: stream.Options{Trace: tracer.Options{AllNetns: true}},
 		}},
+		{"metrics", []string{"--metrics", ":9100"}, options{metrics: metrics.Place{Network: "tcp", Address: "127.0.0.1:9100"}}},
+		{"masquerade, not metrics", []string{"--m"}, options{views: netstat.Views{Masquerade: 1}}},
 		{"color", []string{"--color", "never"}, options{color: "never"}},
-		{"prefix of an own option that netstat has too", []string{"--d", "--inter"}, options{Options: view.Options{Families: []string{"ddp"}}, interfaces: 1}},
+		{"prefix of an own option that netstat has too", []string{"--d", "--inter"}, options{Options: view.Options{Families: []string{"ddp"}}, views: netstat.Views{Interfaces: 1}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -80,7 +84,7 @@ func TestParse(t *testing.T) {
 				t.Fatal(err)
 			}
 			tt.want.procRoot = "/proc"
-			if diff := cmp.Diff(&tt.want, got, cmp.AllowUnexported(options{}, filterOptions{}, selection{}, tracer.Options{})); diff != "" {
+			if diff := cmp.Diff(&tt.want, got, cmp.AllowUnexported(options{}, filterOptions{}, selection{}, tracer.Options{}, metrics.Place{})); diff != "" {
 				t.Errorf("options (-want +got):\n%s", diff)
 			}
 		})

@@ -31,7 +31,11 @@ func refuse(what string) error {
 	case "socket":
 		err = refuseCall(unix.SYS_SOCKET)
 	case "/sys":
-		err = hideSys()
+		err = hide("/sys")
+	case "BTF":
+		err = hide("/sys/kernel/btf")
+	case "tracefs":
+		err = hide("/sys/kernel/tracing", "/sys/kernel/debug")
 	}
 	if err != nil {
 		return fmt.Errorf("refuse %s: %w", what, err)
@@ -52,15 +56,20 @@ func refuseCall(number uint32) error {
 	return unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&program)), 0, 0)
 }
 
-// hideSys puts an empty directory over /sys, in a mount namespace of its own.
-func hideSys() error {
+// hide puts an empty directory over others, in a mount namespace of its own.
+func hide(dirs ...string) error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return err
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return err
 	}
-	return unix.Mount("none", "/sys", "tmpfs", 0, "")
+	for _, dir := range dirs {
+		if err := unix.Mount("none", dir, "tmpfs", 0, ""); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // refusedCommand returns nettrace, to be started, as a process that is refused
@@ -98,13 +107,17 @@ func TestRefusals(t *testing.T) {
 		hasNo      []string // besides never
 		lines      int      // that it says on stderr; 0: not counted
 	}{
-		{"another user", "", []string{"-c", "--require-bpf"}, asNobody, "CAP_BPF, CAP_PERFMON missing", []string{"seccomp"}, 1},
+		{"another user", "", []string{"-c", "--require-bpf"}, asNobody, "CAP_PERFMON, CAP_BPF missing", []string{"seccomp"}, 1},
 		{"a user namespace", "", []string{"-c", "--require-bpf"}, inUserNamespace, "user namespace", []string{"CAP_BPF", "seccomp"}, 1},
 		{"seccomp", "bpf", []string{"-c", "--require-bpf"}, nil, "seccomp", []string{"CAP_BPF"}, 1},
 		{"seccomp, to the doctor", "bpf", []string{"--doctor"}, nil, "seccomp", nil, 0},
 		{"no netlink", "socket", []string{"-tan", "--source=diag"}, nil, "--source=diag: open netlink: operation not permitted", nil, 1},
 		{"no /sys", "/sys", []string{"-c", "--require-bpf"}, nil, "/sys is not mounted", nil, 1},
 		{"no /sys, to the doctor", "/sys", []string{"--doctor"}, nil, "/sys is not mounted", []string{"CONFIG_DEBUG_INFO_BTF"}, 0},
+		{"no BTF", "BTF", []string{"-c", "--require-bpf"}, nil, "CONFIG_DEBUG_INFO_BTF", []string{"CAP_BPF", "seccomp"}, 1},
+		{"no BTF, to the doctor", "BTF", []string{"--doctor"}, nil, "BTF           no", []string{"CAP_BPF missing"}, 0},
+		{"a user that is not there", "", []string{"-c", "--run-as", "nosuchuser"}, nil, "go on as user nosuchuser: there is no such user", nil, 1},
+		{"no privilege to be another user", "", []string{"-c", "--run-as", "1"}, asNobody, "needs CAP_SETUID and CAP_SETGID", nil, 1},
 		{"another namespace", "CAP_SYS_ADMIN", []string{"-c", "--netns", netns}, nil, "needs CAP_SYS_ADMIN", []string{"poll", "changes"}, 1},
 		{"another namespace's views", "CAP_SYS_ADMIN", []string{"-rn", "--netns", netns}, nil, "needs CAP_SYS_ADMIN", nil, 1},
 		{"another namespace, to the doctor", "CAP_SYS_ADMIN", []string{"--doctor", "--netns", netns}, nil, "needs CAP_SYS_ADMIN", nil, 1},

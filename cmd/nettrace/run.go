@@ -6,6 +6,7 @@ import (
 
 	"github.com/nettrace/nettrace/internal/filter"
 	"github.com/nettrace/nettrace/internal/netns"
+	"github.com/nettrace/nettrace/internal/privilege"
 	"github.com/nettrace/nettrace/internal/view"
 )
 
@@ -60,6 +61,9 @@ func show(e *env, o *options) error {
 		return runDoctor(e, o)
 	case streams:
 		runtime.UnlockOSThread()
+		if err := privilege.Become(o.runAs); err != nil {
+			return err
+		}
 		return runStream(e, o, f)
 	}
 	if o.stream.Trace.AllNetns {

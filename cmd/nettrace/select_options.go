@@ -14,15 +14,15 @@ import (
 // selectOptions say which records there are, and what stands in them.
 func selectOptions(o *options) []option.Option {
 	return []option.Option{
-		{Name: "events", Heading: headSelect, Usage: "with -c, tell `KIND`: all changes (the default), close: ends of connections alone, or failed: those that failed", Into: o.setEvents},
+		{Name: "events", Heading: headSelect, Usage: "with -c, tell `KIND`: all changes (the default), close: ends of connections alone, or failed: those that failed", Values: "all close failed", Into: o.setEvents},
 		{Name: "no-snapshot", Heading: headSelect, Usage: "with -c, without the table at the start", Into: &o.stream.NoSnapshot},
 		{Name: "sample", Heading: headSelect, Usage: "with -c, `1/N` of the connections, all that is told of each", Into: o.setSample},
-		{Name: "fields", Heading: headSelect, Usage: "columns of -c, members of JSON: a `LIST` of names in their order; +NAME and -NAME change the default", Into: &o.fields},
+		{Name: "fields", Heading: headSelect, Usage: "columns of -c, members of JSON: a `LIST` of names in their order; +NAME and -NAME change the default", Values: option.Fields, Into: &o.fields},
 		{
-			Name: "summary", Heading: headSelect, Into: option.Optional(o.setSummary),
+			Name: "summary", Heading: headSelect, Values: option.Groups, Into: option.Optional(o.setSummary),
 			Usage: "sums of sockets or connections instead of each, by `[=LIST]`: what groups differ by, and measures: count, sum(F), avg(F), min(F), max(F), p99(F) (default: state)",
 		},
-		{Name: "sort", Heading: headSelect, Usage: "order groups by an `ITEM` of the summary; -ITEM: falling", Standard: "the first measure, falling", Into: &o.summary.Sort},
+		{Name: "sort", Heading: headSelect, Usage: "order groups by an `ITEM` of the summary; -ITEM: falling", Standard: "the first measure, falling", Values: option.Measure, Into: &o.summary.Sort},
 		{
 			Name: "top", Heading: headSelect, Usage: "show `N` groups and what is left in one", Standard: "all; 20 in a stream of text", Into: &o.summary.Top,
 			Then: func() error { return atLeastOne("top", o.summary.Top) },
@@ -89,7 +89,10 @@ func (o *options) checkNeeds(streams bool) error {
 	}{
 		{"events", o.stream.Events.Closes(), stream},
 		{"no-snapshot", o.stream.NoSnapshot, stream},
+		{"run-as", o.runAs != "", stream},
+		{"no-owner", o.stream.Trace.NoOwners && !o.doctor, stream},
 		{"sample", o.stream.Sample > 0, stream},
+		{"metrics", o.metrics.Given(), stream},
 		{"every", o.every > 0, stream},
 		{"every", o.every > 0, sums},
 		{"sort", o.summary.Sort != "", sums},

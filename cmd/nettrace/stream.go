@@ -11,9 +11,11 @@ import (
 	"github.com/nettrace/nettrace/internal/doctor"
 	"github.com/nettrace/nettrace/internal/fieldlist"
 	"github.com/nettrace/nettrace/internal/filter"
+	"github.com/nettrace/nettrace/internal/metrics"
 	"github.com/nettrace/nettrace/internal/names"
 	"github.com/nettrace/nettrace/internal/netns"
 	"github.com/nettrace/nettrace/internal/outputs"
+	"github.com/nettrace/nettrace/internal/service"
 	"github.com/nettrace/nettrace/internal/stream"
 	"github.com/nettrace/nettrace/internal/view"
 	"github.com/nettrace/nettrace/output"
@@ -26,7 +28,7 @@ func runStream(e *env, o *options, f *filter.Filter) error {
 	if err != nil {
 		return err
 	}
-	if err := checkNetns(opts.Trace.NetnsPath); err != nil {
+	if err := netns.Check(opts.Trace.NetnsPath); err != nil {
 		return err
 	}
 	if f != nil {
@@ -43,11 +45,20 @@ func runStream(e *env, o *options, f *filter.Filter) error {
 		}
 	}
 	opts.Bind = o.checkingSummary(opts.Bind)
+	m, err := metrics.Listen(o.metrics)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
 	outs, err := o.out.Read.Open(e.stdout, e.stderr)
 	if err != nil {
 		return err
 	}
-	opts.Events, opts.Queues = o.out.Read.Events(), outs.Totals
+	if o.out.Named() {
+		signal.Ignore(syscall.SIGPIPE) // else the end of stdout's reader loses what waits for other places
+	}
+	opts.Events, opts.Queues, opts.Files = o.out.Read.Events(), outs.Totals, outs.Files()
+	opts.Observer = m.Observer(outs.Stats)
 	s, err := stream.Open(opts)
 	if err != nil {
 		return err
@@ -56,18 +67,10 @@ func runStream(e *env, o *options, f *filter.Filter) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	defer onSignal(syscall.SIGUSR1, s.Resync)()
-	defer onSignal(syscall.SIGHUP, outs.Reopen)()
+	defer onSignal(syscall.SIGHUP, func() { service.Reload(outs.Reopen) })()
 	wall := clock.NewWall()
 	defer func() { _ = wall.Close() }() // a timer, that is all
-	return outs.Run(ctx, s, o.form(e, s, wall))
-}
-
-// checkNetns enters a network namespace as the stream will have to.
-func checkNetns(path string) error {
-	if path == "" {
-		return nil
-	}
-	return netns.Do(path, func() error { return nil })
+	return outs.Run(ctx, s, o.form(e, s, wall), service.Handlers()...)
 }
 
 // runDoctor reports what of tracing works on this machine.
@@ -76,7 +79,7 @@ func runDoctor(e *env, o *options) error {
 	if err != nil {
 		return err
 	}
-	if err := checkNetns(opts.Trace.NetnsPath); err != nil {
+	if err := netns.Check(opts.Trace.NetnsPath); err != nil {
 		return err
 	}
 	traces, err := doctor.Report(e.stdout, opts.Trace)

@@ -64,6 +64,7 @@ type record struct {
 	PID        int       `json:"pid"`
 	Comm       string    `json:"comm"`
 	Cmdline    string    `json:"cmdline"`
+	Exe        string    `json:"exe"`
 	OwnerSrc   string    `json:"owner_src"`
 	Inferred   bool      `json:"inferred"`
 	Outcome    string    `json:"outcome"`
@@ -114,12 +115,6 @@ func traceUnder(t *testing.T, program []string, netns, hooks string, args ...str
 	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil && !inMachine {
 		t.Skip("needs a kernel with BTF: ", err)
 	}
-	tr := &tracing{t: t, counts: make(map[string]int), path: filepath.Join(t.TempDir(), "records")}
-	out, err := os.Create(tr.path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer out.Close()
 	args = append([]string{"--json", "-acp", "--require-bpf", "--interval", "1h", "--netns", netns}, args...)
 	if hooks != "" {
 		args = append(args, "--hooks", hooks)
@@ -127,16 +122,29 @@ func traceUnder(t *testing.T, program []string, netns, hooks string, args ...str
 	if inMachine { // the emulator may stop nettrace for seconds while the load runs on
 		args = append(args, "--ring-size", "64M")
 	}
-	tr.cmd = nettraceCommand(t, args...)
+	cmd := nettraceCommand(t, args...)
 	if len(program) > 0 {
 		path, err := exec.LookPath(program[0])
 		if err != nil {
 			t.Skip("needs ", err)
 		}
-		tr.cmd.Path, tr.cmd.Args = path, slices.Concat(program, []string{tr.cmd.Path}, args)
+		cmd.Path, cmd.Args = path, slices.Concat(program, []string{cmd.Path}, args)
 	}
+	return traceBy(t, cmd, func(f func()) { f() })
+}
+
+// traceBy is trace by a command that is started in a function.
+func traceBy(t *testing.T, cmd *exec.Cmd, in func(func())) *tracing {
+	t.Helper()
+	tr := &tracing{t: t, cmd: cmd, counts: make(map[string]int), path: filepath.Join(t.TempDir(), "records")}
+	out, err := os.Create(tr.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
 	tr.cmd.Stdout, tr.cmd.Stderr = out, &tr.stderr
-	if err := tr.cmd.Start(); err != nil {
+	in(func() { err = tr.cmd.Start() })
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { // in case the test fails before stop

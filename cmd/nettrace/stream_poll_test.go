@@ -22,7 +22,7 @@ func TestStreamPolls(t *testing.T) {
 	if status != 0 {
 		t.Errorf("status %d: %s", status, stderr)
 	}
-	for _, want := range []string{"CAP_BPF, CAP_PERFMON missing", "short-lived connections will be missed"} {
+	for _, want := range []string{"CAP_PERFMON, CAP_BPF missing", "short-lived connections will be missed"} {
 		if !strings.Contains(stderr, want) {
 			t.Errorf("stderr does not say %q: %s", want, stderr)
 		}

@@ -305,6 +305,8 @@ func TestSelectionErrors(t *testing.T) {
 		{"--events=close", "option '--events' needs -c and TCP sockets"},
 		{"-cr --events=failed", "option '--events' needs -c and TCP sockets"},
 		{"-cux --no-snapshot", "option '--no-snapshot' needs -c and TCP sockets"},
+		{"-tn --run-as 1", "option '--run-as' needs -c and TCP sockets"},
+		{"-cux --no-owner", "option '--no-owner' needs -c and TCP sockets"},
 		{"-t --sample 1/2", "option '--sample' needs -c and TCP sockets"},
 		{"-c --events=ends", "option '--events' takes all, close or failed, not 'ends'"},
 		{"-lc --events=close", "option '--events' with close or failed tells of connections, and -l shows none"},

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -19,15 +20,23 @@ func Explain(err error) error {
 	var why string
 	switch {
 	case errors.Is(err, syscall.EPERM):
-		why = whyRefused("/proc")
+		why = circumstances("/proc").why()
 	case errors.Is(err, fs.ErrNotExist) && !SysMounted():
 		why = "/sys is not mounted: mount -t sysfs sysfs /sys"
+	case strings.Contains(err.Error(), noTypes):
+		return fmt.Errorf("%w (%v)", ErrNoTypes, err)
 	}
 	if err = withoutAdvice(err); why == "" {
 		return err
 	}
 	return fmt.Errorf("%w: %s", err, why)
 }
+
+// noTypes is in the error of package ebpf where the kernel's types are not found.
+const noTypes = "no BTF found"
+
+// ErrNoTypes says what is missing where the kernel's types are not there.
+var ErrNoTypes = errors.New("this kernel has no BTF (/sys/kernel/btf/vmlinux), the types that programs are fitted to: it takes one built with CONFIG_DEBUG_INFO_BTF=y, as those of distributions since 2020 are")
 
 // SysMounted reports whether /sys is there. It has the kernel's types, and the
 // number of processors, without which no BPF program loads.
@@ -58,34 +67,56 @@ func (r *reworded) Error() string { return r.text }
 
 func (r *reworded) Unwrap() error { return r.err }
 
-// whyRefused says why bpf(2) fails with EPERM; empty: it is not known.
-func whyRefused(proc string) string {
-	if missing := missingForBPF(); len(missing) > 0 {
-		return strings.Join(missing, ", ") + " missing: run as root, or grant them with setcap"
+// refusal is what is known of this process when bpf(2) fails with EPERM.
+type refusal struct {
+	caps          Set
+	userNamespace bool // it is not in the first one
+	filtered      bool // by seccomp
+	countsMaps    bool // against a limit, before Linux 5.11
+	limited       bool // the limit is there
+}
+
+func circumstances(proc string) refusal {
+	caps, err := Effective()
+	if err != nil {
+		caps = ^Set(0) // it is not known, so none is named as missing
+	}
+	var limit unix.Rlimit
+	_ = unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit) // it cannot fail
+	return refusal{caps, inUserNamespace(proc), filtered(), CountsMaps(), limit.Cur != unix.RLIM_INFINITY}
+}
+
+// why says why bpf(2) fails with EPERM.
+func (r refusal) why() string {
+	if missing := Of(unix.CAP_BPF, unix.CAP_PERFMON) &^ r.caps; missing != 0 && !r.caps.Has(unix.CAP_SYS_ADMIN) {
+		return missing.String() + " missing: run as root, or grant them with setcap"
 	}
 	switch {
-	case inUserNamespace(proc):
+	case r.userNamespace:
 		return "the capabilities of this process hold in its user namespace only, and BPF needs those of the host"
-	case filtered():
+	case r.filtered:
 		return "a seccomp filter refuses bpf(2) to this process, as those of containers do by default"
+	case r.countsMaps && r.limited && !r.caps.Has(unix.CAP_SYS_RESOURCE):
+		return "before Linux 5.11 the memory of BPF maps counts against a limit: CAP_SYS_RESOURCE missing, or lift it (ulimit -l unlimited; LimitMEMLOCK=infinity in a unit)"
 	}
 	return "the capabilities are there, so it is the machine's policy (a security module)"
 }
 
-// missingForBPF names the capabilities without which no BPF program loads.
-func missingForBPF() []string {
-	caps, err := Effective()
-	if err != nil {
-		return nil
-	}
-	var missing []string
-	if !caps.Allows(unix.CAP_BPF) {
-		missing = append(missing, "CAP_BPF")
-	}
-	if !caps.Allows(unix.CAP_PERFMON) {
-		missing = append(missing, "CAP_PERFMON")
-	}
-	return missing
+// CountsMaps reports whether this kernel counts BPF maps against RLIMIT_MEMLOCK.
+func CountsMaps() bool {
+	var uts unix.Utsname
+	return unix.Uname(&uts) == nil && older(unix.ByteSliceToString(uts.Release[:]), 5, 11)
+}
+
+// older reports whether a release such as 5.10.0-33-amd64 is before a version. What is no
+// release is not.
+func older(release string, major, minor int) bool {
+	first, rest, _ := strings.Cut(release, ".")
+	second, _, _ := strings.Cut(rest, ".")
+	second, _, _ = strings.Cut(second, "-")
+	a, errA := strconv.Atoi(first)
+	b, errB := strconv.Atoi(second)
+	return errA == nil && errB == nil && (a < major || a == major && b < minor)
 }
 
 // inUserNamespace reports whether this process is in another user namespace than the

@@ -11,21 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nettrace/nettrace/internal/capability"
+	"github.com/nettrace/nettrace/internal/netns"
+	"github.com/nettrace/nettrace/internal/privilege"
 	"github.com/nettrace/nettrace/tracer"
 )
-
-// needed are the capabilities that tracing uses, and what each is for.
-var needed = []struct {
-	number uint
-	name   string
-	use    string
-}{
-	{unix.CAP_BPF, "CAP_BPF", "loading BPF programs"},
-	{unix.CAP_PERFMON, "CAP_PERFMON", "attaching them to the kernel's functions and tracepoints"},
-	{unix.CAP_NET_ADMIN, "CAP_NET_ADMIN", "the hooks of the cgroup, where fentry does not load"},
-	{unix.CAP_SYSLOG, "CAP_SYSLOG", "the addresses of the kernel's timer functions"},
-	{unix.CAP_SYS_PTRACE, "CAP_SYS_PTRACE", "the open files of other users' processes"},
-}
 
 // Report writes what works to w. It tries every hook by loading it as opts say.
 // traces is false where no stream can be opened; an error says that this could
@@ -38,12 +27,18 @@ func Report(w io.Writer, opts tracer.Options) (traces bool, err error) {
 	t, err := tracer.Open(opts)
 	if err != nil {
 		fmt.Fprintf(w, "hooks         none\n  %v\n", capability.Explain(err))
+		reportNeeds(w, privilege.Usual(&opts))
 		fmt.Fprintf(w, "\nnettrace -c polls /proc every %v here; short-lived connections are missed.\n", tracer.PollInterval)
 		return false, nil
 	}
 	defer t.Close()
 	fmt.Fprintf(w, "pid namespace %s\n", t.Pidspace())
 	reportHooks(w, t.Hooks())
+	needs, err := privilege.Of(t, &opts)
+	if err != nil {
+		return false, err
+	}
+	reportNeeds(w, needs)
 	return true, reportNamespaces(w, t)
 }
 
@@ -56,15 +51,35 @@ func reportMachine(w io.Writer) error {
 	fmt.Fprintf(w, "kernel        %s %s\n", unix.ByteSliceToString(uts.Release[:]), unix.ByteSliceToString(uts.Machine[:]))
 	fmt.Fprintf(w, "BTF           %s\n", kernelTypes("/sys/kernel/btf/vmlinux"))
 	fmt.Fprintf(w, "lockdown      %s\n", lockdown("/sys/kernel/security/lockdown"))
+	if alone, err := netns.OnlyLoopback("/proc/thread-self"); err == nil && alone {
+		fmt.Fprintln(w, "network       no interface but lo in this network namespace: connections of the host and of other namespaces are not seen")
+	}
 	fmt.Fprint(w, "capabilities\n")
 	caps, err := capability.Effective()
 	if err != nil {
 		return err
 	}
-	for _, c := range needed {
-		fmt.Fprintf(w, "  %-3s %-15s %s\n", yesNo(caps.Allows(c.number)), c.name, c.use)
+	var named capability.Set
+	for _, f := range privilege.Features {
+		for n := range uint(64) {
+			if c := capability.Of(n); (f.Start|f.Run)&c != 0 && named&c == 0 {
+				named |= c
+				fmt.Fprintf(w, "  %-3s %-20s %s\n", yesNo(caps.Allows(n)), c, privilege.Uses(c))
+			}
+		}
 	}
 	return nil
+}
+
+// reportNeeds reports what a run takes here, and how to give it to a user who is not root.
+func reportNeeds(w io.Writer, n *privilege.Needs) {
+	fmt.Fprintf(w, "needed here   %v\n", n.Start())
+	fmt.Fprintf(w, "kept by a run %v\n", n.Run())
+	file, err := os.Executable()
+	if err != nil {
+		file = "nettrace"
+	}
+	fmt.Fprintf(w, "without root  setcap %s+ep %s\n", strings.ToLower(strings.Join(n.Start().Names(), ",")), file)
 }
 
 // reportHooks reports what came of each hook, and what is inexact without those
@@ -90,7 +105,7 @@ func reportHooks(w io.Writer, hooks []tracer.Hook) {
 	for _, what := range inexact {
 		fmt.Fprintf(w, "  %s\n", what)
 	}
-	fmt.Fprint(w, "A kernel with kprobes and BPF trampolines (fentry) and all of the capabilities above has every hook.\n")
+	fmt.Fprint(w, "A kernel with kprobes and BPF trampolines (fentry) and the capabilities above has every hook.\n")
 }
 
 // reportNamespaces reports the network namespaces that cannot be read.

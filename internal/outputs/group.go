@@ -46,7 +46,8 @@ func (g *Group) target(p *place, stdout *stdio.Out) (sink.Target, error) {
 	if p.spec.Kind != sink.ToStdout {
 		return sink.Open(&p.spec, g.notice)
 	}
-	return sink.NewStandard(stdio.Unbuffered{Out: stdout}, stdout.Whole(), stdout.Gone), nil
+	stdout.Direct() // what is buffered could not be left behind at the end
+	return sink.NewStandard(stdout, stdout.Whole(), stdout.Gone), nil
 }
 
 // close closes what was opened where the run does not begin.
@@ -77,6 +78,16 @@ func (g *Group) Reopen() {
 	for _, s := range g.sinks {
 		s.Reopen()
 	}
+}
+
+// Files returns the files that are written and opened anew.
+func (g *Group) Files() (files []string) {
+	for i := range g.plan.places {
+		if spec := &g.plan.places[i].spec; spec.Kind == sink.ToFile {
+			files = append(files, spec.Place)
+		}
+	}
+	return files
 }
 
 // Stats returns what each output has done so far. Any goroutine may call it.

@@ -10,6 +10,10 @@
 // virtio built in (its README). Debian's, which people run, have them as modules or
 // not at all.
 //
+// A machine with a test or two that failed runs these once more: an emulated processor
+// stands still for seconds now and then. Those that pass are named UNSTEADY in the
+// result, so that one which is unsteady for another reason is seen.
+//
 // Inside a machine NETTRACE_VM is 1. Every listed kernel has all that the tests
 // need, so a test that finds something missing fails there instead of skipping.
 package main

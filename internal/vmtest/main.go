@@ -177,10 +177,37 @@ func runKernel(ctx context.Context, o options, b build, k kernel, p *printer) (r
 		rep.suites, rep.stray = append(rep.suites, more.suites...), append(rep.stray, more.stray...)
 	}
 	if err == nil {
+		err = b.again(ctx, tree, k, chosen, &rep, o, p)
+	}
+	if err == nil {
 		err = rep.check(chosen, o.filtered)
 	}
 	p.report(k, filepath.Base(tree), rep, err)
 	return rep, err
+}
+
+// again runs the tests that failed once more, in a new machine. Those that pass then
+// count as passed, and are named.
+func (b build) again(ctx context.Context, tree string, k kernel, chosen []suite, rep *report, o options, p *printer) error {
+	var rest []suite
+	var of []int // their places in the report
+	for i, out := range rep.suites {
+		if s, ok := out.secondChance(chosen[i]); ok && !o.filtered {
+			rest, of = append(rest, s), append(of, i)
+			p.line(k, "%s, once more: %s\n%s", s.pkg, s.run, strings.Join(out.lastWords(), "\n"))
+		}
+	}
+	if rest == nil {
+		return nil
+	}
+	second, err := b.run(ctx, tree, k, rest, o.timeout, p)
+	if err != nil {
+		return err
+	}
+	for i, out := range second.suites {
+		rep.suites[of[i]].settle(out)
+	}
+	return nil
 }
 
 // tree returns the directory of an unpacked kernel. It fetches the kernel if it is

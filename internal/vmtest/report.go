@@ -19,6 +19,8 @@ type outcome struct {
 	log                     []string
 	began                   int               // index in log where the current test began
 	failures                []string          // the last lines of each test that failed
+	broken                  []string          // names of the tests that failed
+	unsteady                []string          // those that passed when they ran once more
 	current                 string            // the test whose output is being read
 	said                    map[string]string // each test's last line of output, which is the reason if it skips
 	took                    time.Duration
@@ -39,7 +41,33 @@ func (o outcome) String() string {
 	default:
 		s += ", exit status " + o.status
 	}
+	if o.unsteady != nil {
+		s += "; UNSTEADY, passed when run once more: " + strings.Join(o.unsteady, " ")
+	}
 	return s
+}
+
+// secondChance returns a suite with the tests that failed, if nothing else is wrong: an
+// emulated processor that stands still for seconds fails a test that is right. Many
+// failures are no such accident.
+func (o outcome) secondChance(s suite) (again suite, ok bool) {
+	const accidents = 2
+	if o.status != "1" || len(o.broken) == 0 || len(o.broken) > accidents {
+		return suite{}, false
+	}
+	if !strings.Contains(s.run, "/") { // which would choose subtests
+		s.run = "^(" + strings.Join(o.broken, "|") + ")$"
+	}
+	return s, true
+}
+
+// settle takes the result of the second run of the tests that failed.
+func (o *outcome) settle(second outcome) {
+	if !second.ok() || second.passed == 0 {
+		return
+	}
+	o.unsteady, o.status = o.broken, "0"
+	o.passed, o.failed = o.passed+o.failed, 0
 }
 
 // lastLines is how much of a failed test's output is repeated at the end of the
@@ -146,6 +174,7 @@ func (o *outcome) add(line string) {
 		o.passed++
 	case strings.HasPrefix(line, "--- FAIL: "):
 		o.failed++
+		o.broken = append(o.broken, words[2])
 		o.failures = append(o.failures, tail(o.log[o.began:])...)
 	case strings.HasPrefix(text, "--- SKIP: ") && len(words) > 2:
 		if text == line {

@@ -110,6 +110,53 @@ func TestReportLastWords(t *testing.T) {
 	}
 }
 
+// TestSecondChance runs what failed once more: a failure or two, nothing worse, and what
+// fails again has failed.
+func TestSecondChance(t *testing.T) {
+	const (
+		begin = "vmtest: begin a\n=== RUN   TestOK\n--- PASS: TestOK (0.00s)\n"
+		one   = "=== RUN   TestX\n--- FAIL: TestX (0.00s)\n"
+		two   = "=== RUN   TestY\n--- FAIL: TestY (0.00s)\n"
+		three = "=== RUN   TestZ\n--- FAIL: TestZ (0.00s)\n"
+		good  = "vmtest: begin a\n--- PASS: TestX (0.00s)\n--- PASS: TestY (0.00s)\nPASS\n\nvmtest: exit 0\n"
+		end   = "FAIL\n\nvmtest: exit 1\n"
+	)
+	for _, tt := range []struct {
+		name, text, run string
+		again           string // the tests of the second run; empty: there is none
+	}{
+		{"passes", begin + "PASS\n\nvmtest: exit 0\n", "^Test", ""},
+		{"one", begin + one + end, "^Test", "^(TestX)$"},
+		{"two", begin + one + two + end, "^Test", "^(TestX|TestY)$"},
+		{"subtests were chosen", begin + one + end, "^TestX$/^a$", "^TestX$/^a$"},
+		{"three", begin + one + two + three + end, "^Test", ""},
+		{"a panic", begin + one + "panic: x\n\nvmtest: exit 2\n", "^Test", ""},
+		{"never ended", begin + one, "^Test", ""},
+	} {
+		rep := readReport(strings.NewReader(tt.text), func(string) {})
+		o := &rep.suites[0]
+		s, ok := o.secondChance(suite{pkg: "a", run: tt.run})
+		if ok != (tt.again != "") || ok && s.run != tt.again {
+			t.Errorf("%s: %v, %q", tt.name, ok, s.run)
+		}
+		if !ok {
+			continue
+		}
+		o.settle(readReport(strings.NewReader(tt.text), func(string) {}).suites[0])
+		if o.ok() {
+			t.Errorf("%s: failed twice and counts as passed", tt.name)
+		}
+		o.settle(readReport(strings.NewReader("vmtest: begin a\nPASS\n\nvmtest: exit 0\n"), func(string) {}).suites[0])
+		if o.ok() {
+			t.Errorf("%s: did not run again and counts as passed", tt.name)
+		}
+		o.settle(readReport(strings.NewReader(good), func(string) {}).suites[0])
+		if !o.ok() || !strings.Contains(o.String(), "UNSTEADY, passed when run once more: TestX") {
+			t.Errorf("%s: %v", tt.name, o)
+		}
+	}
+}
+
 // TestBrokenOff drops the suite during which a machine stopped, its second one.
 func TestBrokenOff(t *testing.T) {
 	const end = "vmtest: exit 0\n"

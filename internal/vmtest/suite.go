@@ -68,6 +68,16 @@ var suites = []suite{
 		programs: cmdPrograms, modules: guestModules,
 	},
 	{
+		// What the kernel asks for after the start differs before 5.19.
+		pkg: "cmd/nettrace", run: "^Test(Privilege|Service|Killed|NoTracefs)", kernels: []string{"5.10", "6.1"},
+		programs: cmdPrograms, modules: guestModules,
+	},
+	{
+		pkg: "cmd/nettrace", run: "^TestUnit$", kernels: []string{"6.12"},
+		programs: append([]string{"/lib/systemd/systemd", "systemctl", "kill"}, cmdPrograms...), modules: guestModules,
+		files: []string{"deploy/systemd/nettrace.service"},
+	},
+	{
 		pkg: "cmd/nettrace", run: "^TestFilterSS", kernels: []string{"6.1"},
 		programs: []string{"ip", "ss"}, modules: guestModules,
 	},

@@ -1,0 +1,122 @@
+package privilege
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nettrace/nettrace/internal/capability"
+)
+
+// ErrOneThread is returned where the program is linked with the C library: then the Go
+// runtime does not know all threads, and cannot have each of them give something up.
+var ErrOneThread = errors.New("this build is linked with the C library (CGO_ENABLED=1), and cannot give up privileges on every thread")
+
+// Drop gives up, on every thread and for good, all capabilities but those of a set, and
+// of these keeps those that are there: effective and permitted ones; none is inheritable,
+// ambient or, where this process may say so, in the bounding set. No program that it may
+// start gets more (no_new_privs). It returns what is left.
+func Drop(keep capability.Set) (capability.Set, error) {
+	had, err := capability.Permitted()
+	if err != nil {
+		return 0, err
+	}
+	if err := everywhere("no_new_privs", unix.PR_SET_NO_NEW_PRIVS, 1); err != nil {
+		return had, err
+	}
+	if err := everywhere("ambient capabilities", unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL); err != nil {
+		return had, err
+	}
+	left := had & keep
+	if had.Has(unix.CAP_SETPCAP) {
+		if err := bound(left); err != nil {
+			return had, err
+		}
+	}
+	return left, set(left)
+}
+
+// bound takes all capabilities but those of a set out of the bounding set.
+func bound(keep capability.Set) error {
+	for n := range uint(64) {
+		in, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0)
+		if err != nil {
+			break // the kernel has no more
+		}
+		if in == 0 || keep.Has(n) {
+			continue
+		}
+		if err := everywhere("the bounding set", unix.PR_CAPBSET_DROP, uintptr(n)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// set sets the effective and permitted capabilities of every thread.
+func set(s capability.Set) error {
+	header, data := words(s, s)
+	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(header)), uintptr(unsafe.Pointer(data)), 0)
+	return failed("capabilities", errno)
+}
+
+// words returns the arguments of capset(2).
+func words(effective, permitted capability.Set) (*unix.CapUserHeader, *[2]unix.CapUserData) {
+	return &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &[2]unix.CapUserData{
+		{Effective: uint32(effective), Permitted: uint32(permitted)},
+		{Effective: uint32(effective >> 32), Permitted: uint32(permitted >> 32)},
+	}
+}
+
+// everywhere calls prctl(2) on every thread, those of the runtime included.
+func everywhere(what string, option, value uintptr) error {
+	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_PRCTL, option, value, 0)
+	return failed(what, errno)
+}
+
+func failed(what string, errno syscall.Errno) error {
+	switch errno {
+	case 0:
+		return nil
+	case syscall.ENOTSUP:
+		return ErrOneThread
+	}
+	return fmt.Errorf("give up privileges: %s: %w", what, errno)
+}
+
+// Without calls f on a thread that has no capabilities but those of a set, and returns
+// its error: what the kernel refuses there it would refuse the whole process after Drop.
+func Without(keep capability.Set, f func() error) error {
+	permitted, err := capability.Permitted()
+	if err != nil {
+		return err
+	}
+	effective, err := capability.Effective()
+	if err != nil {
+		return err
+	}
+	result := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		err := lower(effective&keep, permitted)
+		if err == nil {
+			err = f()
+		}
+		// Back again: until the thread is gone, everywhere calls on it as on the others.
+		result <- errors.Join(err, lower(effective, permitted))
+	}()
+	return <-result
+}
+
+// lower sets the capabilities of the calling thread.
+func lower(effective, permitted capability.Set) error {
+	header, data := words(effective, permitted)
+	if err := unix.Capset(header, &data[0]); err != nil {
+		return fmt.Errorf("try without privileges: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,69 @@
+package service
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const unitFile = "../../deploy/systemd/nettrace.service"
+
+// TestUnitExposure has systemd judge how exposed the unit is, from 0 to 10.
+func TestUnitExposure(t *testing.T) {
+	out := analyze(t, "security", "--offline=true", "--no-pager", unitFile)
+	found := regexp.MustCompile(`Overall exposure level for nettrace\.service: ([0-9.]+)`).FindStringSubmatch(out)
+	if found == nil {
+		t.Fatalf("no level in: %s", out)
+	}
+	const most = 2.0 // 1.4 by systemd 252; below 3 is asked for
+	if level, err := strconv.ParseFloat(found[1], 64); err != nil || level > most {
+		t.Errorf("exposure level %s, at most %v may be:\n%s", found[1], most, out)
+	}
+}
+
+// TestUnitIsRead has systemd read the unit: it knows every line of it.
+func TestUnitIsRead(t *testing.T) {
+	text, err := os.ReadFile(unitFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The program is installed nowhere, nor is its manual page.
+	text = bytes.ReplaceAll(text, []byte("/usr/bin/nettrace"), []byte("/bin/true"))
+	text = bytes.ReplaceAll(text, []byte("Documentation=man:nettrace(8)\n"), nil)
+	unit := filepath.Join(t.TempDir(), "nettrace.service")
+	if err := os.WriteFile(unit, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out := analyze(t, "verify", "--man=no", unit); strings.Contains(out, "nettrace") {
+		t.Error(out)
+	}
+	broken := string(text) + "[Service]\nProtectEverything=yes\n"
+	if err := os.WriteFile(unit, []byte(broken), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out := analyze(t, "verify", "--man=no", unit); !strings.Contains(out, "ProtectEverything") {
+		t.Errorf("a wrong line was not found: %s", out)
+	}
+}
+
+// analyze returns what systemd-analyze(1) says.
+func analyze(t *testing.T, args ...string) string {
+	t.Helper()
+	path, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("needs systemd-analyze: ", err)
+	}
+	out, err := exec.Command(path, args...).CombinedOutput()
+	if err != nil && args[0] == "security" {
+		if strings.Contains(string(out), "unrecognized option") {
+			t.Skip("needs systemd 250: ", string(out))
+		}
+		t.Fatalf("systemd-analyze: %v: %s", err, out)
+	}
+	return string(out)
+}
