@@ -50,11 +50,16 @@ func (w *NDJSON) socket(wall int64, c *table.Conn) {
 	w.state(`,"state":`, c.State)
 	h := holderOf(c)
 	w.owner(&h)
+	w.row(c)
+	w.paths(c.Owner.Process)
+	w.end()
+}
+
+// row adds what rows have besides.
+func (w *NDJSON) row(c *table.Conn) {
 	w.queue(`,"recv_q":`, c.RecvQ)
 	w.queue(`,"send_q":`, c.SendQ)
 	w.inode(c.Inode)
-	w.paths(c.Owner.Process)
-	w.end()
 }
 
 func (w *NDJSON) tcpState(c *table.Change) {
@@ -86,7 +91,7 @@ func (w *NDJSON) tcpClose(c *table.Change) {
 // beginChange starts the line of a change, up to what both kinds have.
 func (w *NDJSON) beginChange(event string, c *table.Change) {
 	w.begin(event, w.wall.At(c.Time))
-	if !c.Inferred && !w.opts.Poll { // otherwise no event of the kernel stands behind it
+	if w.fromKernel(c) {
 		w.uint(`,"mono_ns":`, c.Time)
 	}
 	w.conn(c.Conn)
@@ -95,6 +100,9 @@ func (w *NDJSON) beginChange(event string, c *table.Change) {
 		w.flag(`,"inferred":`, true)
 	}
 }
+
+// fromKernel reports whether an event of the kernel stands behind a change.
+func (w *NDJSON) fromKernel(c *table.Change) bool { return !c.Inferred && !w.opts.Poll }
 
 func (w *NDJSON) source() {
 	if w.opts.Poll {
@@ -152,7 +160,11 @@ type piece struct {
 const encodedKept = 1024
 
 // conn adds what identifies a connection.
-func (w *NDJSON) conn(c *table.Conn) {
+func (w *NDJSON) conn(c *table.Conn) { w.connBy(c, w.identity) }
+
+// connBy adds what identifies a connection, and is made by members where it is not in
+// the cache.
+func (w *NDJSON) connBy(c *table.Conn, members func(*identity)) {
 	if w.encoded == nil {
 		w.encoded = new([encodedKept]encoded)
 	}
@@ -160,33 +172,39 @@ func (w *NDJSON) conn(c *table.Conn) {
 	if id := w.identityOf(c); k.identity == id && k.conn.valid {
 		w.buf = append(w.buf, k.conn.text...)
 	} else {
-		w.encodeConn(k, id)
+		w.encodeConn(k, id, members)
 	}
 }
 
-func (w *NDJSON) encodeConn(k *encoded, id identity) {
+func (w *NDJSON) encodeConn(k *encoded, id identity, members func(*identity)) {
 	k.identity = id
-	w.keep(&k.conn, func() { w.identity(&id) })
+	w.keep(&k.conn, func() { members(&id) })
 	k.owner.valid = false // of another connection
 }
 
 // ownerPaths adds whose a connection is, with the paths. It is called after
 // conn.
-func (w *NDJSON) ownerPaths(c *table.Conn) {
+func (w *NDJSON) ownerPaths(c *table.Conn) { w.ownerPathsBy(c, w.ownerMembers) }
+
+// ownerPathsBy adds whose a connection is, which is made by members where it is not in
+// the cache. It is called after connBy.
+func (w *NDJSON) ownerPathsBy(c *table.Conn, members func(*holder)) {
 	k := &w.encoded[c.ID%encodedKept]
 	if h := holderOf(c); k.holder == h && k.owner.valid && len(k.owner.text) <= w.room() {
 		w.buf = append(w.buf, k.owner.text...)
 	} else {
-		w.encodeOwner(k, h)
+		w.encodeOwner(k, h, members)
 	}
 }
 
-func (w *NDJSON) encodeOwner(k *encoded, h holder) {
+func (w *NDJSON) encodeOwner(k *encoded, h holder, members func(*holder)) {
 	k.holder = h
-	w.keep(&k.owner, func() {
-		w.owner(&h)
-		w.paths(h.owner.Process)
-	})
+	w.keep(&k.owner, func() { members(&h) })
+}
+
+func (w *NDJSON) ownerMembers(h *holder) {
+	w.owner(h)
+	w.paths(h.owner.Process)
 }
 
 // keep adds members, of those that are chosen, and keeps a copy of them, unless a
@@ -207,25 +225,39 @@ func (w *NDJSON) keep(p *piece, members func()) {
 
 // identity adds what identifies a connection.
 func (w *NDJSON) identity(id *identity) {
+	w.connID(id)
+	w.word(`,"transport":`, "tcp")
+	w.addresses(id.local, id.remote, id.device)
+	w.name(`,"direction":`, directions[:], uint8(id.direction))
+	w.place(id)
+}
+
+func (w *NDJSON) connID(id *identity) {
 	w.key(`,"conn_id":`)
 	w.buf = append(w.buf, '"')
 	w.buf = appendHex64(w.buf, id.id)
 	w.buf = append(w.buf, '"')
-	w.word(`,"transport":`, "tcp")
-	w.addresses(id.local, id.remote, id.device)
-	w.name(`,"direction":`, directions[:], uint8(id.direction))
+}
+
+// place adds where the addresses of a connection mean something.
+func (w *NDJSON) place(id *identity) {
 	if id.netns != 0 {
 		w.uint(`,"netns":`, uint64(id.netns))
 	}
 }
 
-// owner adds the process and the user that a connection belongs to. A process outside
-// of the pid namespace that is shown has no number there.
+// owner adds the process and the user that a connection belongs to.
 func (w *NDJSON) owner(h *holder) {
-	p := h.owner.Process
 	if h.hasUID {
 		w.user(h.uid)
 	}
+	w.process(h)
+}
+
+// process adds the process that a connection belongs to. One outside of the pid
+// namespace that is shown has no number there.
+func (w *NDJSON) process(h *holder) {
+	p := h.owner.Process
 	if p != nil {
 		if p.PID != 0 {
 			w.uint(`,"pid":`, uint64(p.PID))
@@ -323,8 +355,7 @@ func appendHistory(dst []byte, h *table.History) []byte {
 	return dst
 }
 
-// counters adds the kernel's statistics of the connection. A round-trip time
-// that was not measured is left out.
+// counters adds the kernel's statistics of the connection.
 func (w *NDJSON) counters(c *table.Closed) {
 	w.uint(`,"bytes_sent":`, c.BytesSent)
 	w.uint(`,"bytes_received":`, c.BytesReceived)
@@ -332,6 +363,11 @@ func (w *NDJSON) counters(c *table.Closed) {
 	w.uint(`,"segs_out":`, uint64(c.SegsOut))
 	w.uint(`,"segs_in":`, uint64(c.SegsIn))
 	w.uint(`,"retrans":`, uint64(c.Retrans))
+	w.roundTrips(c)
+}
+
+// roundTrips adds the round-trip times, those of them that were measured.
+func (w *NDJSON) roundTrips(c *table.Closed) {
 	if c.RTT != 0 {
 		w.uint(`,"rtt_us":`, uint64(c.RTT))
 	}

@@ -11,9 +11,6 @@ import (
 // shippers in use.
 const lineMax = 4096
 
-// tail is what is kept free in a line for its end.
-const tail = len(`,"truncated":true}` + "\n")
-
 // seqMax is how many digits a number has at most.
 const seqMax = 20
 
@@ -40,54 +37,75 @@ type NDJSONOptions struct {
 	SampleRate uint32
 	// Fields are the members that the records of rows and changes have, in this
 	// order, besides timestamp, event and seq; nil: all. Records of the run itself
-	// have all of theirs.
+	// have all of theirs. The names are those of the native schema, whatever the
+	// records call the members.
 	Fields []string
 	// DeferSeq leaves the number of a record to who writes it: a NUL byte, which can
 	// stand nowhere else, is where its digits go. output/sink puts them in.
 	DeferSeq bool
 }
 
-// encoder makes lines of JSON, one flat object each, in a buffer. It has what
-// every record has (the envelope) and one method for each kind of member. The
-// record encoders embed it.
-//
-// Between begin and end one line is being made: buf[line:] is its text so far,
-// and cut says whether a string in it was cut. No line is longer than lineMax.
+// encoder makes records in a buffer. It has what every record has (the envelope) and
+// what a record's members are made with. The record encoders embed it.
 type encoder struct {
+	line
 	opts  NDJSONOptions
 	out   io.Writer
-	buf   []byte // whole lines, and the line that is being made
-	line  int    // where that line begins
-	cut   bool   // a string of that line was cut
 	seq   uint64
 	ident []byte // the members that are the same in each line
 	short bool   // the host name at their end was cut
-	max   int    // bytes that a line has at most before its end
-	pick  *pick  // nil: lines have all members
 	wall  Clock
 	clock timeText
 	since timeText // for times that lie behind those of the events
+}
+
+// line makes one flat object of JSON at the end of a buffer, and has one method for each
+// kind of member.
+//
+// Between beginLine and end a line is being made: buf[begun:] is its text so far, and cut
+// says whether a string in it was cut. No line is longer than lineMax.
+type line struct {
+	buf   []byte // whole lines, and the line that is being made
+	begun int    // where that line begins
+	cut   bool   // a string of that line was cut
+	mark  string // the member that says so
+	max   int    // bytes that a line has at most before that and its end
+	ecs   *ecs   // nil: the native schema
+	pick  *pick  // nil: lines have all members
 }
 
 // bufferSize is how much is buffered before the buffer is full, in bytes.
 const bufferSize = 64 << 10
 
 func newEncoder(out io.Writer, opts NDJSONOptions, wall Clock) encoder {
-	w := encoder{opts: opts, out: out, wall: wall, pick: newPick(opts.Fields), max: lineMax - tail, buf: make([]byte, 0, bufferSize+lineMax)}
-	if opts.DeferSeq {
-		w.max -= seqMax - 1
-	}
-	w.ident = append(w.ident, `,"run_id":"`...)
-	w.ident = appendHex64(w.ident, opts.RunID)
-	w.ident = append(w.ident, '"')
-	if opts.SampleRate > 1 {
-		w.ident = append(w.ident, `,"sample_rate":`...)
-		w.ident = strconv.AppendUint(w.ident, uint64(opts.SampleRate), 10)
-	}
-	w.ident = append(w.ident, `,"host":"`...)
-	w.ident, w.short = appendEscaped(w.ident, opts.Host, textMax)
-	w.ident = append(w.ident, '"')
+	w := encoder{opts: opts, out: out, wall: wall, line: line{pick: newPick(opts.Fields), buf: make([]byte, 0, bufferSize+lineMax)}}
+	w.setMark(`,"truncated":true`, 1)
+	w.identify(`,"run_id":"`, `,"sample_rate":`, `,"host":"`)
 	return w
+}
+
+// setMark sets the member that says that a string was cut, and what is left in a line
+// beside it and the digits of the record's number, which stands there numbers times.
+func (w *encoder) setMark(mark string, numbers int) {
+	w.mark = mark
+	w.max = lineMax - len(mark) - len("}\n")
+	if w.opts.DeferSeq {
+		w.max -= numbers * (seqMax - 1)
+	}
+}
+
+// identify makes the members that are the same in each line, under these keys.
+func (w *encoder) identify(run, rate, host string) {
+	w.ident = append(w.ident[:0], run...)
+	w.ident = appendHex64(w.ident, w.opts.RunID)
+	w.ident = append(w.ident, '"')
+	if w.opts.SampleRate > 1 {
+		w.ident = append(w.ident, rate...)
+		w.ident = strconv.AppendUint(w.ident, uint64(w.opts.SampleRate), 10)
+	}
+	w.ident = append(w.ident, host...)
+	w.ident, w.short = appendEscaped(w.ident, w.opts.Host, textMax)
+	w.ident = append(w.ident, '"')
 }
 
 // Buffered returns the number of bytes that wait for Flush.
@@ -114,17 +132,31 @@ func (w *encoder) Full() bool { return len(w.buf) >= bufferSize }
 // begin starts the line of an event that happened ns nanoseconds after the Unix
 // epoch.
 func (w *encoder) begin(event string, ns int64) {
-	w.line, w.cut = len(w.buf), false
-	if w.pick != nil {
-		w.pick.begin()
+	if w.ecs != nil {
+		w.beginECS(event, ecsClassOf(event), ns)
+		return
 	}
-	w.seq++
+	w.beginLine()
 	w.buf = append(w.buf, `{"timestamp":"`...)
 	w.buf = w.clock.append(w.buf, ns)
 	w.buf = append(w.buf, `","v":1,"event":"`...)
 	w.buf = append(w.buf, event...)
 	w.buf = append(w.buf, `","seq":`...)
 	w.appendSeq()
+	w.endEnvelope()
+}
+
+// beginLine makes ready for the next line.
+func (w *encoder) beginLine() {
+	w.begun, w.cut = len(w.buf), false
+	if w.pick != nil {
+		w.pick.begin()
+	}
+	w.seq++
+}
+
+// endEnvelope adds the members that are the same in each line.
+func (w *encoder) endEnvelope() {
 	w.buf = append(w.buf, w.ident...)
 	if w.short {
 		w.cutHere()
@@ -143,7 +175,7 @@ func (w *encoder) appendSeq() {
 func (w *encoder) beginAt(event string, at time.Time) { w.begin(event, at.UnixNano()) }
 
 // cutHere marks the string that ends here as cut.
-func (w *encoder) cutHere() {
+func (w *line) cutHere() {
 	w.cut = true
 	if w.pick != nil {
 		w.pick.cut(len(w.buf))
@@ -151,17 +183,17 @@ func (w *encoder) cutHere() {
 }
 
 // end closes the line of a row or a change, which has the chosen members alone.
-func (w *encoder) end() {
+func (w *line) end() {
 	if w.pick != nil {
-		w.buf, w.cut = w.pick.reduce(w.buf, w.line)
+		w.buf, w.cut = w.pick.reduce(w.buf, w.begun)
 	}
 	w.endWhole()
 }
 
 // endWhole closes the line of a record of the run itself.
-func (w *encoder) endWhole() {
+func (w *line) endWhole() {
 	if w.cut {
-		w.buf = append(w.buf, `,"truncated":true`...)
+		w.buf = append(w.buf, w.mark...)
 	}
 	w.buf = append(w.buf, '}', '\n')
 }

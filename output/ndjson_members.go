@@ -6,17 +6,24 @@ import (
 )
 
 // room returns the bytes that are left in the line.
-func (w *encoder) room() int { return w.max - (len(w.buf) - w.line) }
+func (w *line) room() int { return w.max - (len(w.buf) - w.begun) }
 
 // key begins a member. Keys are written out with what surrounds them, as
 // `,"pid":`, here and below: a line has two dozen of them, and to append each in
 // one piece takes an eighth off its cost.
-func (w *encoder) key(key string) {
-	w.buf = append(w.buf, key...)
+func (w *line) key(key string) {
+	if w.ecs == nil {
+		w.buf = append(w.buf, key...)
+		return
+	}
+	w.buf = w.ecs.appendKey(w.buf, key)
 }
 
 // uint adds a number.
-func (w *encoder) uint(key string, v uint64) {
+func (w *line) uint(key string, v uint64) {
+	if w.ecs != nil && v > longMax {
+		return
+	}
 	w.key(key)
 	w.buf = strconv.AppendUint(w.buf, v, 10)
 }
@@ -28,7 +35,7 @@ const exactMax = 1<<53 - 1
 // queue adds the length of a queue, which the kernel keeps in an int and /proc shows
 // as unsigned. That of a UDP socket is below zero at times (net/ipv4/udp.c,
 // udp_rqueue_get, 6.12).
-func (w *encoder) queue(key string, v uint64) {
+func (w *line) queue(key string, v uint64) {
 	if v > math.MaxInt32 && v <= math.MaxUint32 {
 		w.int(key, int64(int32(v)))
 	} else {
@@ -38,7 +45,7 @@ func (w *encoder) queue(key string, v uint64) {
 
 // inode adds the inode of a socket, which is a 32-bit number (fs/inode.c,
 // get_next_ino, 6.12). 0 says that there is none, and a larger one is none.
-func (w *encoder) inode(v uint64) {
+func (w *line) inode(v uint64) {
 	if v != 0 && v <= exactMax {
 		w.uint(`,"inode":`, v)
 	}
@@ -46,7 +53,7 @@ func (w *encoder) inode(v uint64) {
 
 // id adds a 64-bit identifier. It is a string, because readers that keep numbers
 // as doubles cannot tell identifiers beyond 2^53 apart.
-func (w *encoder) id(key string, v uint64) {
+func (w *line) id(key string, v uint64) {
 	w.key(key)
 	w.buf = append(w.buf, '"')
 	w.buf = strconv.AppendUint(w.buf, v, 10)
@@ -54,13 +61,13 @@ func (w *encoder) id(key string, v uint64) {
 }
 
 // flag adds a boolean.
-func (w *encoder) flag(key string, v bool) {
+func (w *line) flag(key string, v bool) {
 	w.key(key)
 	w.buf = strconv.AppendBool(w.buf, v)
 }
 
 // word adds a string that needs no escapes and is short.
-func (w *encoder) word(key, s string) {
+func (w *line) word(key, s string) {
 	w.key(key)
 	w.buf = append(w.buf, '"')
 	w.buf = append(w.buf, s...)
@@ -68,7 +75,7 @@ func (w *encoder) word(key, s string) {
 }
 
 // name adds the word that stands for a number, unless it has none.
-func (w *encoder) name(key string, words []string, number uint8) {
+func (w *line) name(key string, words []string, number uint8) {
 	if int(number) < len(words) && words[number] != "" {
 		w.word(key, words[number])
 	}
@@ -84,7 +91,7 @@ func (w *encoder) time(key string, ns int64) {
 
 // str adds a string that takes at most limit bytes in the line. Nothing is added
 // for an empty one: a field that is absent is unknown.
-func (w *encoder) str(key, s string, limit int) {
+func (w *line) str(key, s string, limit int) {
 	if s == "" {
 		return
 	}
@@ -96,7 +103,7 @@ func (w *encoder) str(key, s string, limit int) {
 
 // escaped appends the inside of a string. It reports, and keeps in w.cut, whether it
 // was cut.
-func (w *encoder) escaped(s string, limit int) (cut bool) {
+func (w *line) escaped(s string, limit int) (cut bool) {
 	w.buf, cut = appendEscaped(w.buf, s, limit)
 	if cut {
 		w.cutHere()
@@ -106,7 +113,7 @@ func (w *encoder) escaped(s string, limit int) (cut bool) {
 
 // list adds an array of strings that takes at most limit bytes in the line.
 // What does not fit is left out.
-func (w *encoder) list(key string, items []string, limit int) {
+func (w *line) list(key string, items []string, limit int) {
 	if len(items) == 0 {
 		return
 	}
@@ -130,7 +137,7 @@ func (w *encoder) list(key string, items []string, limit int) {
 
 // array adds an array of items that need no escapes, each between quotes, which
 // are empty for numbers. Items that do not fit in limit bytes are left out.
-func (w *encoder) array(key string, items []string, quote string, limit int) {
+func (w *line) array(key string, items []string, quote string, limit int) {
 	w.key(key)
 	separator, end := byte('['), len(w.buf)+min(limit, w.room())-len(`]`)
 	for _, s := range items {

@@ -26,11 +26,14 @@ type reporter interface {
 
 const schemaFile = "../docs/nettrace.schema.json"
 
-// recordSchema is the project's JSON Schema, and the keys that it describes for
+// recordSchema is a JSON Schema of the project, and the keys that it describes for
 // each kind of record.
 type recordSchema struct {
 	*jsonschema.Schema
-	keys map[string]map[string]bool
+	first    string // the key that comes first in a line
+	event    string // the key whose value is the kind of the record
+	keys     map[string]map[string]bool
+	measures *regexp.Regexp // keys of measures, which the schema describes by patterns
 }
 
 // schemaNode is what describedKeys reads of a schema.
@@ -45,7 +48,12 @@ type schemaNode struct {
 }
 
 var loadSchema = sync.OnceValues(func() (*recordSchema, error) {
-	text, err := os.ReadFile(schemaFile)
+	return readSchema(schemaFile, &recordSchema{first: "timestamp", event: "event", measures: measureKey})
+})
+
+// readSchema reads a schema into s.
+func readSchema(file string, s *recordSchema) (*recordSchema, error) {
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
@@ -54,26 +62,25 @@ var loadSchema = sync.OnceValues(func() (*recordSchema, error) {
 		return nil, err
 	}
 	compiler := jsonschema.NewCompiler()
-	if err := compiler.AddResource(schemaFile, doc); err != nil {
+	if err := compiler.AddResource(file, doc); err != nil {
 		return nil, err
 	}
-	compiled, err := compiler.Compile(schemaFile)
-	if err != nil {
+	if s.Schema, err = compiler.Compile(file); err != nil {
 		return nil, err
 	}
 	var root schemaNode
 	if err := json.Unmarshal(text, &root); err != nil {
 		return nil, err
 	}
-	s := &recordSchema{compiled, map[string]map[string]bool{}}
+	s.keys = map[string]map[string]bool{}
 	for _, branch := range root.AllOf {
-		event := fmt.Sprint(branch.If.Properties["event"].Const)
+		event := fmt.Sprint(branch.If.Properties[s.event].Const)
 		keys := describedKeys(root.Defs, *branch.Then)
 		maps.Copy(keys, describedKeys(root.Defs, root.Defs["envelope"]))
 		s.keys[event] = keys
 	}
 	return s, nil
-})
+}
 
 // describedKeys returns the properties that a schema describes, following its
 // references.
@@ -91,15 +98,22 @@ func describedKeys(defs map[string]schemaNode, schema schemaNode) map[string]boo
 	return keys
 }
 
-// checkLines checks that text is valid NDJSON by the schema, and returns its records.
-// The schema allows readers to meet unknown keys. This test does not, so that the
-// schema describes every key that is printed.
+// checkLines checks that text is valid NDJSON by the native schema, and returns its
+// records.
 func checkLines(t reporter, text []byte) []map[string]any {
 	t.Helper()
 	schema, err := loadSchema()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return schema.check(t, text)
+}
+
+// check checks that text is valid NDJSON by the schema, and returns its records. The
+// schema allows readers to meet unknown keys. This test does not, so that the schema
+// describes every key that is printed.
+func (schema *recordSchema) check(t reporter, text []byte) []map[string]any {
+	t.Helper()
 	if len(text) > 0 && text[len(text)-1] != '\n' {
 		t.Errorf("the last line does not end: %q", text)
 	}
@@ -114,8 +128,8 @@ func checkLines(t reporter, text []byte) []map[string]any {
 		if i := bytes.IndexFunc(line[:len(line)-1], func(r rune) bool { return r < ' ' || r == 0x7f }); i >= 0 {
 			t.Errorf("a control byte in %q", line)
 		}
-		if !bytes.HasPrefix(line, []byte(`{"timestamp":"`)) {
-			t.Errorf("timestamp is not first: %s", line)
+		if !bytes.HasPrefix(line, []byte(`{"`+schema.first+`":"`)) {
+			t.Errorf("%s is not first: %s", schema.first, line)
 		}
 		value, err := jsonschema.UnmarshalJSON(bytes.NewReader(line))
 		if err != nil {
@@ -139,13 +153,14 @@ func checkLines(t reporter, text []byte) []map[string]any {
 var measureKey = regexp.MustCompile(`^[a-z_]+_(sum|avg|min|max|p[0-9]+(_[0-9]+)?)(_ns|_milli)?$`)
 
 func checkKeys(t reporter, schema *recordSchema, record map[string]any, line []byte) {
-	known, ok := schema.keys[fmt.Sprint(record["event"])]
+	event := record[schema.event]
+	known, ok := schema.keys[fmt.Sprint(event)]
 	if !ok {
-		t.Errorf("the schema does not describe %q: %s", record["event"], line)
+		t.Errorf("the schema does not describe %q: %s", event, line)
 		return
 	}
 	for key := range record {
-		if !known[key] && !(record["event"] == "agg" && measureKey.MatchString(key)) {
+		if !known[key] && !(event == "agg" && schema.measures.MatchString(key)) {
 			t.Errorf("the schema does not describe %q: %s", key, line)
 		}
 		if n := bytes.Count(line, []byte(`,"`+key+`":`)); n > 1 {

@@ -67,7 +67,7 @@ func hasZone(a netip.Addr) bool {
 }
 
 // family adds the family of an address. A v4-mapped one is of an IPv6 socket.
-func (w *encoder) family(a netip.Addr) {
+func (w *line) family(a netip.Addr) {
 	w.word(`,"family":`, familyName(a))
 }
 
@@ -78,7 +78,7 @@ func familyName(a netip.Addr) string {
 	return "ipv6"
 }
 
-func (w *encoder) endpoint(addrKey, portKey string, a netip.AddrPort) {
+func (w *line) endpoint(addrKey, portKey string, a netip.AddrPort) {
 	w.addr(addrKey, a.Addr())
 	w.port(portKey, a.Port())
 }
@@ -86,7 +86,7 @@ func (w *encoder) endpoint(addrKey, portKey string, a netip.AddrPort) {
 // addr adds an address as RFC 5952 spells it. A zone is the name of an
 // interface, which may hold any byte but a slash, a colon and white space
 // (dev_valid_name in net/core/dev.c, 6.12).
-func (w *encoder) addr(key string, a netip.Addr) {
+func (w *line) addr(key string, a netip.Addr) {
 	w.key(key)
 	w.buf = append(w.buf, '"')
 	if zone := a.Zone(); zone == "" {
@@ -100,14 +100,14 @@ func (w *encoder) addr(key string, a netip.Addr) {
 }
 
 // port adds a port. Port 0 says that there is none, or that it is not known.
-func (w *encoder) port(key string, port uint16) {
+func (w *line) port(key string, port uint16) {
 	if port != 0 {
 		w.uint(key, uint64(port))
 	}
 }
 
 // state adds a TCP state; a number that is none is left out.
-func (w *encoder) state(key string, s snapshot.State) {
+func (w *line) state(key string, s snapshot.State) {
 	if s >= snapshot.Established && s <= snapshot.Closing {
 		w.word(key, s.String())
 	}
@@ -140,20 +140,20 @@ func (w *encoder) cmdline(args string) {
 }
 
 // int adds a number that may be negative.
-func (w *encoder) int(key string, v int64) {
+func (w *line) int(key string, v int64) {
 	w.key(key)
 	w.buf = strconv.AppendInt(w.buf, v, 10)
 }
 
 // nonzero adds an unsigned number of which 0 says that there is none.
-func (w *encoder) nonzero(key string, v uint64) {
+func (w *line) nonzero(key string, v uint64) {
 	if v != 0 {
 		w.uint(key, v)
 	}
 }
 
 // positive adds a number of which 0 says that there is none.
-func (w *encoder) positive(key string, v int32) {
+func (w *line) positive(key string, v int32) {
 	if v > 0 {
 		w.int(key, int64(v))
 	}
@@ -161,12 +161,12 @@ func (w *encoder) positive(key string, v int32) {
 
 // ticks adds a time in ticks of USER_HZ, 10 ms each, as milliseconds. It takes up
 // to ticksMax of them.
-func (w *encoder) ticks(key string, n uint64) { w.uint(key, n*10) }
+func (w *line) ticks(key string, n uint64) { w.uint(key, n*10) }
 
 const ticksMax = math.MaxUint64 / 10
 
 // some adds a name of a table that has marks for none.
-func (w *encoder) some(key, name string) {
+func (w *line) some(key, name string) {
 	if name != "*" && name != "???" {
 		w.str(key, name, textMax)
 	}

@@ -35,8 +35,13 @@ func newPick(fields []string) *pick {
 	if fields == nil {
 		return nil
 	}
+	return pickOf(keptFields, fields, []string{sampleField})
+}
+
+// pickOf returns a pick of the members of some lists, each once.
+func pickOf(lists ...[]string) *pick {
 	p := new(pick)
-	for _, list := range [][]string{keptFields, fields, {sampleField}} {
+	for _, list := range lists {
 		for _, name := range list {
 			if name != truncatedField && p.index([]byte(name)) < 0 { // end adds that one
 				p.add(name)

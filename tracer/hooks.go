@@ -38,6 +38,17 @@ type Hook struct {
 	Err        error  // why it is not chosen; nil where a better one was
 }
 
+// KnownHooks returns every hook that there is. None of them is chosen.
+func KnownHooks() []Hook {
+	var known []Hook
+	for _, l := range ladders {
+		for _, c := range l.hooks {
+			known = append(known, Hook{Capability: l.capability, Name: c.name})
+		}
+	}
+	return known
+}
+
 // Inexact says what is not exact where no hook of the capability loads.
 func (c Capability) Inexact() string {
 	for _, l := range ladders {

@@ -100,6 +100,9 @@ func (p *Poller) Stats() Stats {
 	return Stats{Table: p.table.Stats()}
 }
 
+// Table returns the table, or nil before Run. While Run runs, only its handler may use it.
+func (p *Poller) Table() *table.Table { return p.table }
+
 // Resync has nothing to ask for: each poll compares the table with the kernel's.
 func (p *Poller) Resync() {}
 

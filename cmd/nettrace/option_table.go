@@ -59,6 +59,7 @@ func traceOptions(o *options) []option.Option {
 			Then: o.checkSource,
 		},
 		{Name: "host-name", Heading: headTrace, Usage: "`NAME` of this host in JSON", Env: "NODE_NAME", Into: &o.HostName},
+		{Name: "metrics", Heading: headTrace, Usage: "with -c, metrics for Prometheus, and /healthz, at `[HOST]:PORT` (without a host on loopback) or unix:PATH", Into: o.metrics.Set},
 		{Name: "no-owner", Heading: headTrace, Usage: "with -c, no search for owners of open sockets, only those that calls show: takes no capability", Into: &o.stream.Trace.NoOwners},
 		{Name: "run-as", Heading: headTrace, Usage: "with -c, go on as a `USER`, a name or a number, with the capabilities alone that it still needs", Into: &o.runAs},
 		{Name: "doctor", Heading: headTrace, Usage: "say what of tracing works on this machine and what is inexact", Into: &o.doctor},

@@ -3,6 +3,7 @@ package main
 import (
 	"golang.org/x/sys/unix"
 
+	"github.com/nettrace/nettrace/internal/metrics"
 	"github.com/nettrace/nettrace/internal/netns"
 	"github.com/nettrace/nettrace/internal/netstat"
 	"github.com/nettrace/nettrace/internal/option"
@@ -25,6 +26,7 @@ type options struct {
 	filter    filterOptions // which sockets and records are told
 	selection               // which records, and what of them
 
+	metrics  metrics.Place
 	resolve  bool   // names of hosts and ports in the changes
 	color    string // auto (or empty), always or never
 	doctor   bool

@@ -93,6 +93,7 @@ func (o *options) checkNeeds(streams bool) error {
 		{"run-as", o.runAs != "", stream},
 		{"no-owner", o.stream.Trace.NoOwners && !o.doctor, stream},
 		{"sample", o.stream.Sample > 0, stream},
+		{"metrics", o.metrics.Given(), stream},
 		{"every", o.every > 0, stream},
 		{"every", o.every > 0, sums},
 		{"sort", o.summary.Sort != "", sums},

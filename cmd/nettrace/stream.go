@@ -10,6 +10,7 @@ import (
 	"github.com/nettrace/nettrace/internal/clock"
 	"github.com/nettrace/nettrace/internal/doctor"
 	"github.com/nettrace/nettrace/internal/filter"
+	"github.com/nettrace/nettrace/internal/metrics"
 	"github.com/nettrace/nettrace/internal/names"
 	"github.com/nettrace/nettrace/internal/netns"
 	"github.com/nettrace/nettrace/internal/outputs"
@@ -26,7 +27,7 @@ func runStream(e *env, o *options, f *filter.Filter) error {
 	if err != nil {
 		return err
 	}
-	if err := checkNetns(opts.Trace.NetnsPath); err != nil {
+	if err := netns.Check(opts.Trace.NetnsPath); err != nil {
 		return err
 	}
 	if f != nil {
@@ -43,11 +44,17 @@ func runStream(e *env, o *options, f *filter.Filter) error {
 		}
 	}
 	opts.Bind = o.checkingSummary(opts.Bind)
+	m, err := metrics.Listen(o.metrics)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
 	outs, err := o.plan.Open(e.stdout, e.stderr)
 	if err != nil {
 		return err
 	}
 	opts.Events, opts.Queues, opts.Files = o.plan.Events(), outs.Totals, outs.Files()
+	opts.Observer = m.Observer(outs.Stats)
 	s, err := stream.Open(opts)
 	if err != nil {
 		return err
@@ -62,21 +69,13 @@ func runStream(e *env, o *options, f *filter.Filter) error {
 	return outs.Run(ctx, s, o.form(e, s, wall), service.Handlers()...)
 }
 
-// checkNetns enters a network namespace as the stream will have to.
-func checkNetns(path string) error {
-	if path == "" {
-		return nil
-	}
-	return netns.Do(path, func() error { return nil })
-}
-
 // runDoctor reports what of tracing works on this machine.
 func runDoctor(e *env, o *options) error {
 	opts, err := o.streamOptions()
 	if err != nil {
 		return err
 	}
-	if err := checkNetns(opts.Trace.NetnsPath); err != nil {
+	if err := netns.Check(opts.Trace.NetnsPath); err != nil {
 		return err
 	}
 	traces, err := doctor.Report(e.stdout, opts.Trace)

@@ -23,6 +23,15 @@ const Current = "/proc/thread-self/ns/net"
 // Dir is where ip(8) mounts the namespaces that have names.
 const Dir = "/run/netns"
 
+// Check enters a network namespace by its file, to see whether that can be done. An
+// empty path is the current one.
+func Check(path string) error {
+	if path == "" {
+		return nil
+	}
+	return Do(path, func() error { return nil })
+}
+
 // Path returns the file of a network namespace that a person named: by a name
 // of ip-netns(8), a path or a process id. An empty name stays empty: the
 // current namespace.

@@ -71,7 +71,7 @@ func (o *Options) setStall(word string) error {
 }
 
 // schemas are the forms of records by their name.
-var schemas = map[string]stream.Schema{"": stream.Native, "native": stream.Native}
+var schemas = map[string]stream.Schema{"": stream.Native, "native": stream.Native, "ecs": stream.ECS}
 
 func (o *Options) setSchema(name string) error {
 	if schemas[name] == nil || name == "" {
@@ -141,9 +141,6 @@ func (o *Options) plan(specs []sink.Spec) (*Plan, error) {
 		place := place{spec: spec, schema: schemas[spec.Schema]}
 		place.events, _ = stream.ParseEvents(spec.Events) // the spec was checked
 		events = append(events, place.events)
-		if place.schema == nil {
-			return nil, option.Errorf("there is no schema '%s' yet", spec.Schema)
-		}
 		if spec.Fields != "" && o.Named() {
 			v := fieldlist.Records(output.ChangeRecords)
 			fields, err := v.Parse(spec.Fields)

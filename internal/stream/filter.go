@@ -27,6 +27,10 @@ type filter struct {
 	subject   field.Subject
 	ended     ended
 	dropped   uint64 // changes that were not passed on
+
+	looks  <-chan look // who wants to see how the run stands
+	source Source
+	ring   int // Options.Trace.RingBytes
 }
 
 // ended is the last transition that ended a connection, whose close comes next.
@@ -85,4 +89,10 @@ func (f *filter) matches(c *table.Change) bool {
 		f.ended = ended{c.Conn.ID, told}
 	}
 	return told
+}
+
+// Idle lets others look at the run.
+func (f *filter) Idle() error {
+	f.answer()
+	return f.Handler.Idle()
 }

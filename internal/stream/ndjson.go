@@ -37,6 +37,12 @@ func Native(out io.Writer, opts output.NDJSONOptions, wall output.Clock) Records
 	return output.NewNDJSON(out, opts, wall)
 }
 
+// ECS is the schema of docs/nettrace.ecs.schema.json, with the names of the Elastic
+// Common Schema.
+func ECS(out io.Writer, opts output.NDJSONOptions, wall output.Clock) Records {
+	return output.NewECS(out, opts, wall)
+}
+
 // NDJSON is an output for programs: a record for each row and change, and for
 // what the run went through.
 type NDJSON struct {

@@ -43,6 +43,7 @@ type Options struct {
 	LeftOut    []string                  // what is asked for besides and cannot be streamed
 	Version    string                    // of the program, for the start record
 	Queues     func() output.QueueTotals // returns what waits for the outputs; nil: nobody counts it
+	Observer   Observer                  // sees more than the outputs; nil: nobody
 	Files      []string                  // that are written, and opened again while the run goes on
 }
 
@@ -53,6 +54,9 @@ type Stream struct {
 	start   output.Start
 	notices []Notice // what the source cannot do; reported first
 	matcher Matcher  // nil: all is reported
+
+	looks chan look     // of other goroutines; Run answers
+	over  chan struct{} // closed when Run has returned
 }
 
 // Binder makes the filter of a run for a source: field.Stream or field.Poll. It returns
@@ -61,7 +65,7 @@ type Binder func(field.Where) (matcher Matcher, canonical string, err error)
 
 // New returns a stream from a source that is open.
 func New(source Source, opts Options) *Stream {
-	s := &Stream{opts: opts, source: source, start: startRecord(&opts)}
+	s := &Stream{opts: opts, source: source, start: startRecord(&opts), looks: make(chan look), over: make(chan struct{})}
 	if len(opts.LeftOut) > 0 {
 		s.limitation("-c does not stream these yet, they are left out: %s", strings.Join(opts.LeftOut, ", "))
 	}
@@ -134,12 +138,13 @@ var errDone = errors.New("all changes asked for are reported")
 // Run reports to the outputs until the context, the time or the number of
 // changes ends it, or an output fails.
 func (s *Stream) Run(ctx context.Context, outputs ...Handler) error {
+	defer close(s.over)
 	if s.opts.Duration > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, s.opts.Duration)
 		defer cancel()
 	}
-	all := fanOut(outputs)
+	all := fanOut(s.withObserver(outputs))
 	for _, n := range s.notices {
 		if err := all.Notice(n); err != nil {
 			return err
@@ -148,10 +153,11 @@ func (s *Stream) Run(ctx context.Context, outputs ...Handler) error {
 	if err := all.Start(&s.start); err != nil {
 		return err
 	}
-	last := &limit{Handler: all, max: s.opts.Count, closes: s.opts.Events.Closes()}
+	last := &limit{Handler: fanOut(outputs), max: s.opts.Count, closes: s.opts.Events.Closes()}
 	events := &eventFilter{Handler: last, events: s.opts.Events, noTable: s.opts.NoSnapshot}
 	sampled := &sample{Handler: events, n: uint64(s.opts.Sample)}
-	wanted := &filter{Handler: sampled, listening: s.opts.Listening, matcher: s.matcher}
+	wanted := &filter{Handler: s.observed(sampled), listening: s.opts.Listening, matcher: s.matcher}
+	wanted.looks, wanted.source, wanted.ring = s.looks, s.source, s.opts.Trace.RingBytes
 	first := &totals{
 		Handler: wanted, source: s.source, nextStats: time.Now().Add(statsInterval),
 		dropped: []*uint64{&wanted.dropped, &events.dropped}, sampledOut: &sampled.dropped,

@@ -24,8 +24,8 @@ type packer struct {
 	shelf   *shelf
 	notice  func(string)
 	draft   string // a compressed file that is not whole
-	failed  bool // the last attempt failed, and somebody knows
-	running bool // with the shelf's lock
+	failed  bool   // the last attempt failed, and somebody knows
+	running bool   // with the shelf's lock
 	ending  atomic.Bool
 	run     sync.WaitGroup
 }

@@ -34,7 +34,7 @@ type Reports interface {
 }
 
 // Sink hands lines from one goroutine, which never waits, to a Target. A line of JSON
-// has a NUL byte where the digits of its number go: the Sink numbers what it writes,
+// has a NUL byte wherever the digits of its number go: the Sink numbers what it writes,
 // so that a number that is missing was lost after it.
 type Sink struct {
 	opts    Options

@@ -18,8 +18,10 @@ const (
 	sendBuffer = 256 << 10
 	// dialTime is how long a peer has to answer.
 	dialTime = 4 * time.Second
-	// oneWayTime is how soon a reader that never sends closes its direction.
-	oneWayTime = time.Second
+	// oneWayTime is how soon a tcp peer that never sends closes its direction.
+	oneWayTime = 3 * time.Second
+	// peerInterval is how often it is looked whether the peer is still there.
+	peerInterval = time.Second
 )
 
 // socket is a Target that sends to a socket. It connects again when the peer is gone,
@@ -105,32 +107,39 @@ func reason(err error) error {
 }
 
 // left reports whether the peer of a stream has gone: what is sent to it would be lost
-// without an error. One that closes its direction at the beginning reads on, as
-// socat -u does.
+// without an error. A peer that closes just its own direction reads on, as one that
+// never sends may. The kernel tells the two apart for unix sockets. With tcp such a
+// peer is known by its closing at the beginning.
 func (s *socket) left(now time.Time) bool {
 	if s.oneWay || s.peer == nil || s.network == "unixgram" {
 		return false
 	}
-	ended := s.ended()
-	if ended && now.Sub(s.since) < oneWayTime {
+	ended := false
+	err := s.peer.Control(func(fd uintptr) {
+		ended = readsEnd(int(fd)) && (s.network == "tcp" || hungUp(int(fd)))
+	})
+	if ended && s.network == "tcp" && now.Sub(s.since) < oneWayTime {
 		s.oneWay, ended = true, false
 	}
-	return ended
+	return ended || err != nil
 }
 
-// ended reads and forgets what the peer sends. It reports whether no more comes.
-func (s *socket) ended() (yes bool) {
+// readsEnd reads and forgets what the peer sends. It reports whether no more comes.
+func readsEnd(fd int) bool {
 	var sent [512]byte
-	err := s.peer.Control(func(fd uintptr) {
-		for {
-			n, err := unix.Read(int(fd), sent[:])
-			if n <= 0 {
-				yes = err == nil || !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
-				return
-			}
+	for {
+		n, err := unix.Read(fd, sent[:])
+		if n <= 0 {
+			return err == nil || !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
 		}
-	})
-	return yes || err != nil
+	}
+}
+
+// hungUp reports whether both directions of a unix socket are closed.
+func hungUp(fd int) bool {
+	fds := []unix.PollFd{{Fd: int32(fd)}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n > 0 && fds[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
 }
 
 // drop ends the connection. The next attempt has to wait.
@@ -149,6 +158,9 @@ func (*socket) Room() int { return roomMost }
 
 // Retry returns how long it is until the next attempt to connect.
 func (s *socket) Retry() time.Duration { return s.pause.remaining(time.Now()) }
+
+// Tick asks for a look at the peer.
+func (*socket) Tick() time.Duration { return peerInterval }
 
 // Write sends. Where the peer takes nothing it returns what was sent so far.
 func (s *socket) Write(lines []byte) (int, error) {
@@ -201,10 +213,12 @@ func (s *socket) skip(length int) {
 	s.oversized = true
 }
 
-// Close ends the connection. What the kernel has of it is sent.
+// Close ends the connection. What the kernel has of it is sent: tcp would take it back
+// if something from the peer were left unread.
 func (s *socket) Close() error {
 	if s.conn == nil {
 		return nil
 	}
+	s.left(time.Now())
 	return s.conn.Close()
 }

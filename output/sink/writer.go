@@ -162,25 +162,31 @@ func (w *writer) number(room int) {
 	}
 }
 
-// appendNumbered appends a line with its number, if it has a place for one.
+// appendNumbered appends a line with its number, in each place that it has for it.
 func appendNumbered(dst, line []byte, seq uint64) []byte {
-	at := bytes.IndexByte(line, 0)
-	if at < 0 {
-		return append(dst, line...)
+	for {
+		at := bytes.IndexByte(line, 0)
+		if at < 0 {
+			return append(dst, line...)
+		}
+		dst = append(dst, line[:at]...)
+		dst = strconv.AppendUint(dst, seq, 10)
+		line = line[at+1:]
 	}
-	dst = append(dst, line[:at]...)
-	dst = strconv.AppendUint(dst, seq, 10)
-	return append(dst, line[at+1:]...)
 }
 
 // numberedLength returns how long a line is with its number.
 func numberedLength(line []byte, seq uint64) int {
-	if bytes.IndexByte(line, 0) < 0 {
+	places := bytes.Count(line, numberHere)
+	if places == 0 {
 		return len(line)
 	}
 	var digits [20]byte
-	return len(line) - 1 + len(strconv.AppendUint(digits[:0], seq, 10))
+	return len(line) + places*(len(strconv.AppendUint(digits[:0], seq, 10))-1)
 }
+
+// numberHere is what stands in a line where its number goes.
+var numberHere = []byte{0}
 
 // advance forgets what the target has taken of out.
 func (w *writer) advance(n int) {

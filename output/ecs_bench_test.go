@@ -1,0 +1,26 @@
+package output
+
+import (
+	"io"
+	"testing"
+
+	"github.com/nettrace/nettrace/snapshot"
+	"github.com/nettrace/nettrace/tracer/table"
+)
+
+// The benchmarks of NDJSON, with the names of the Elastic Common Schema.
+
+func BenchmarkECSState(b *testing.B) {
+	w := newECSWriter(io.Discard, NDJSONOptions{})
+	change := &table.Change{Time: noonMono, Old: snapshot.SynSent, New: snapshot.Established, Conn: outgoing()}
+	benchmarkLine(b, w, func() { w.Change(change) })
+}
+
+func BenchmarkECSClose(b *testing.B) {
+	w := newECSWriter(io.Discard, NDJSONOptions{})
+	change := &table.Change{
+		Kind: table.ChangeClose, Time: noonMono, Conn: outgoing(),
+		Close: &table.Closed{Outcome: table.Finished, HasStats: true, RTT: 1},
+	}
+	benchmarkLine(b, w, func() { w.Change(change) })
+}
