@@ -42,18 +42,16 @@ func Drop(keep capability.Set) (capability.Set, error) {
 
 // bound takes all capabilities but those of a set out of the bounding set.
 func bound(keep capability.Set) error {
-	for n := uint(0); ; n++ {
-		in, _ := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0)
-		switch {
-		case in < 0: // the kernel has no more
-			return nil
-		case in == 0 || keep.Has(n):
+	for n := range uint(64) {
+		// 0 for those that the kernel does not have, as well.
+		if in, _ := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0); in == 0 || keep.Has(n) {
 			continue
 		}
 		if err := everywhere("the bounding set", unix.PR_CAPBSET_DROP, uintptr(n)); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // set sets the effective and permitted capabilities of every thread.
