@@ -9,8 +9,10 @@ import (
 func TestDoctor(t *testing.T) {
 	netns := newNetns(t)
 	stdout, stderr, status := nettraceIn(t, netns, 0, "--doctor")
-	for _, want := range []string{"kernel  ", "BTF  ", "lockdown  ", "CAP_BPF", "pid namespace ", "yes transitions", "tp_btf/inet_sock_set_state",
-		"no interface but lo", "needed here   ", "without root  setcap cap_"} {
+	for _, want := range []string{
+		"kernel  ", "BTF  ", "lockdown  ", "CAP_BPF", "pid namespace ", "yes transitions", "tp_btf/inet_sock_set_state",
+		"no interface but lo", "needed here   ", "without root  setcap cap_",
+	} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("status %d, no %q in:\n%s%s", status, want, stdout, stderr)
 		}
