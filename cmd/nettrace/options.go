@@ -21,8 +21,7 @@ type options struct {
 
 	views netstat.Views
 
-	out  outputs.Options // where the stream goes
-	plan *outputs.Plan   // the same, read
+	out outputs.Choice // where the stream goes
 
 	filter    filterOptions // which sockets and records are told
 	selection               // which records, and what of them

@@ -64,11 +64,10 @@ func (o *options) checkSelection(streams bool) error {
 	if err := o.checkNeeds(streams); err != nil {
 		return err
 	}
-	var err error
-	if o.plan, err = o.out.Plan(streams, o.stream.Events, o.fields); err != nil {
+	if err := o.out.Choose(streams, o.stream.Events, o.fields); err != nil {
 		return err
 	}
-	if o.plan.Closes() && o.Shown() == output.OnlyServers {
+	if o.out.Read.Closes() && o.Shown() == output.OnlyServers {
 		return &usageError{"option '--events' with close or failed tells of connections, and -l shows none"}
 	}
 	if o.fields != "" {
@@ -127,20 +126,4 @@ func (o *options) chooseFields(streams bool) error {
 		o.Programs = o.Programs || name == "cmdline" || !streams && fieldlist.NeedsOwner(name)
 	}
 	return nil
-}
-
-// columns returns what makes the columns of the text of the stream of the standard
-// ones, or nil where no other ones are asked for.
-func (o *options) columns() func(standard []string) []string {
-	if o.fields == "" {
-		return nil
-	}
-	return func(standard []string) []string {
-		v := fieldlist.Columns(standard)
-		chosen, err := v.Parse(o.fields)
-		if err != nil {
-			return standard // chooseFields has said so
-		}
-		return chosen
-	}
 }

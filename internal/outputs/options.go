@@ -70,6 +70,18 @@ func (o *Options) setStall(word string) error {
 	return nil
 }
 
+// Choice is outputs as they were given and, after Choose, as they were read.
+type Choice struct {
+	Options
+	Read *Plan // nil: nothing is streamed
+}
+
+// Choose reads what is asked for, as Plan does.
+func (c *Choice) Choose(streams bool, events stream.Events, fields string) (err error) {
+	c.Read, err = c.Plan(streams, events, fields)
+	return err
+}
+
 // schemas are the forms of records by their name.
 var schemas = map[string]stream.Schema{"": stream.Native, "native": stream.Native, "ecs": stream.ECS}
 

@@ -42,6 +42,7 @@ var built = sync.OnceValues(func() (string, error) {
 	}
 	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, "nettrace"), "./cmd/nettrace")
 	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as make does
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return dir, fmt.Errorf("go build: %w: %s", err, out)
 	}
@@ -91,7 +92,17 @@ func traceIn(t *testing.T, netns, file string, outputs ...string) *tracing {
 	for _, o := range outputs {
 		tr.cmd.Args = append(tr.cmd.Args, "--output", o)
 	}
+	tr.begin(file)
+	return tr
+}
+
+// begin starts the command and a server of the load, and waits until the file has the
+// table at the start.
+func (tr *tracing) begin(file string) {
+	tr.t.Helper()
+	t := tr.t
 	tr.cmd.Stderr = &tr.stderr
+	var err error
 	testnet.In(t, tr.netns, func() { err = tr.cmd.Start() })
 	if err != nil {
 		t.Fatal(err)
@@ -106,7 +117,6 @@ func traceIn(t *testing.T, netns, file string, outputs ...string) *tracing {
 	})
 	server := tr.role(load.Server())
 	t.Cleanup(func() { _ = server.Stop() })
-	return tr
 }
 
 func (tr *tracing) role(role string) *load.Process {
