@@ -122,7 +122,8 @@ func (b *bench) lever(ctx context.Context, args []string) (v volume, err error) 
 	if err := t.end(); err != nil {
 		return v, err
 	}
-	return v, v.weigh(t.path, len(before))
+	err = v.weigh(t.path, len(before))
+	return v, err
 }
 
 // connectMix makes connections of which a few are refused and a third of the rest is
