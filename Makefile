@@ -3,11 +3,18 @@
 export CGO_ENABLED = 0
 
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT  = $(shell git rev-parse HEAD 2>/dev/null)
+BUILD   = github.com/nettrace/nettrace/internal/build
 SUDO    = $(if $(filter-out 0,$(shell id -u)),sudo)
 
-# Tools of `make lint`, each version in a directory of its own.
+# Tools, each version in a directory of its own. Of nfpm it is the last one whose modules
+# the Go module proxy has all of.
+NFPM        = .cache/nfpm@v2.45.2/nfpm
 GOLANGCI    = .cache/golangci-lint@v2.15.0/golangci-lint
 STATICCHECK = .cache/staticcheck@v0.8.2/staticcheck
+
+# What the tests of texts and packages ask.
+PACKAGE_TOOLS = debootstrap=debootstrap rpm=rpm lintian=lintian mandoc=mandoc groff=groff fish=fish zsh=zsh man=man-db
 
 C_FILES = $(wildcard bpf/*.[ch] headers/*.[ch])
 
@@ -19,18 +26,22 @@ FUZZTIME  = 20s
 Q   = $(if $(V),,@)
 say = $(if $(V),@:,@printf '  %-9s %s\n' $(1) '$(2)')
 
-.PHONY: all run test generate lint format test-kernels bench fuzz clean
+.PHONY: all package run test generate lint format test-kernels bench fuzz clean
 
 all: # build a static bin/nettrace; needs Go alone
 	$(call say,BUILD,bin/nettrace)
-	$(Q)go build -trimpath -buildvcs=false -tags urfave_cli_no_docs -ldflags '-s -w -X main.version=$(VERSION)' -o bin/nettrace ./cmd/nettrace
+	$(Q)go build -trimpath -buildvcs=false -tags urfave_cli_no_docs -ldflags '-s -w -X $(BUILD).version=$(VERSION) -X $(BUILD).commit=$(COMMIT)' -o bin/nettrace ./cmd/nettrace
+
+package: $(NFPM) # deb and rpm, for amd64 and arm64, in bin/packages
+	$(call say,PACKAGE,bin/packages)
+	$(Q)VERSION='$(VERSION)' deploy/packages/build $(NFPM) bin/packages $(ARGS)
 
 run: all # build and stream
 	$(Q)$(SUDO) bin/nettrace -c $(ARGS)
 
 # One package at a time: some tests need the processors for themselves.
 test: # all tests that this machine and user can run
-	$(Q)bash .ci/need -o netstat=net-tools ip=iproute2 cpio=cpio
+	$(Q)bash .ci/need -o netstat=net-tools ip=iproute2 cpio=cpio $(PACKAGE_TOOLS)
 	$(call say,TEST,./...)
 	$(Q)go test -p 1 $(TESTFLAGS) ./...
 
@@ -54,7 +65,8 @@ format: $(GOLANGCI) # what lint would ask for
 
 $(GOLANGCI): MODULE = github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 $(STATICCHECK): MODULE = honnef.co/go/tools/cmd/staticcheck
-$(GOLANGCI) $(STATICCHECK):
+$(NFPM): MODULE = github.com/goreleaser/nfpm/v2/cmd/nfpm
+$(GOLANGCI) $(STATICCHECK) $(NFPM):
 	$(call say,INSTALL,$(notdir $(@D)))
 	$(Q)GOBIN=$(CURDIR)/$(@D) go install $(MODULE)@$(lastword $(subst @, ,$(@D)))
 

@@ -158,6 +158,32 @@ func checkECSValue(t reporter, key, kind string, value any) {
 	}
 }
 
+// odd are names that ecs@mappings, the dynamic templates of Elasticsearch for ECS, map
+// to another type than keyword and long.
+var odd = regexp.MustCompile(`([._]ip|\.message|message_id|command_line|stack_trace|\.(timestamp|start|end|created|ingested|installed|accessed|[cm]time|not_(after|before)|creation_date)|_timestamp|[._]score.*|\.usage|\.location|structured_data|exports|imports|\.io\.text|url\.(path|full|original))$`)
+
+// What ECS has no name for is mapped by its value.
+func TestECSOwnNamesAreNotOdd(t *testing.T) {
+	schema, err := loadECSSchema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := 0
+	for _, keys := range schema.keys {
+		for key := range keys {
+			if !strings.HasPrefix(key, "nettrace.") {
+				continue
+			}
+			if names++; odd.MatchString(key) {
+				t.Errorf("%s would not be a keyword or a long", key)
+			}
+		}
+	}
+	if names < 50 {
+		t.Errorf("%d names", names)
+	}
+}
+
 // TestECSSchemaBoundsNumbers checks that the schema gives each number its range, within
 // that of the type long.
 func TestECSSchemaBoundsNumbers(t *testing.T) {

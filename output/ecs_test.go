@@ -2,6 +2,7 @@ package output
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net/netip"
 	"strings"
@@ -290,6 +291,56 @@ func TestECSCut(t *testing.T) {
 	for _, key := range []string{"event.sequence", "host.name", "nettrace.conn_id", "nettrace.history", "destination.bytes", "nettrace.rtt_us", "process.executable", "process.command_line"} {
 		if record[key] == nil {
 			t.Errorf("no %s in %v", key, record)
+		}
+	}
+}
+
+// A line has room for its number wherever that goes.
+func TestECSLeavesRoomForNumbers(t *testing.T) {
+	conn := outgoing()
+	conn.Owner.Process = &snapshot.Process{PID: 2033, Comm: "x", Exe: strings.Repeat("/e", 2048), Cmdline: strings.Repeat("a\x00", 4096)}
+	var out bytes.Buffer
+	w := newECSWriter(&out, NDJSONOptions{Cmdline: true, DeferSeq: true})
+	w.Change(&table.Change{Time: noonMono, Old: snapshot.SynSent, New: snapshot.Established, Conn: conn})
+	w.Start(noon, &Start{Version: "1", Kernel: "6", Arch: "x", Mode: "bpf", Reason: "start", FileSeq: 1, Filter: strings.Repeat("x", lineMax)})
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if n := bytes.Count(out.Bytes(), []byte{0}); n != 4 {
+		t.Errorf("%d places in two lines", n)
+	}
+	numbered := bytes.ReplaceAll(out.Bytes(), []byte{0}, []byte("9223372036854775807"))
+	for i, record := range checkECSLines(t, numbered) {
+		if record["event.id"] != "0123456789abcdef-9223372036854775807" || record["nettrace.truncated"] != true {
+			t.Errorf("line %d: %v", i, record)
+		}
+	}
+}
+
+// However many keys and measures a summary has, its lines are not longer than others.
+func TestSummaryLinesAreBounded(t *testing.T) {
+	for columns := range 90 {
+		s := &Summary{Start: noon, Window: time.Second, Rows: []SummaryRow{{Count: 1 << 62}}, Total: SummaryRow{Count: 1}}
+		for i := range columns {
+			c, cell := SummaryColumn{Name: "bytes_received_p99_9_ns", Measure: true}, SummaryCell{Known: true, Number: 1 << 62}
+			if i%3 != 2 {
+				c, cell = SummaryColumn{Name: "program", Kind: SummaryString}, SummaryCell{Known: true, Text: strings.Repeat("x", 300)}
+			}
+			s.Columns, s.Rows[0].Cells = append(s.Columns, c), append(s.Rows[0].Cells, cell)
+			s.Total.Cells = append(s.Total.Cells, SummaryCell{})
+		}
+		var native, common bytes.Buffer
+		opts := NDJSONOptions{Host: strings.Repeat("h", 300)}
+		n, e := newWriter(&native, opts), newECSWriter(&common, opts)
+		n.Summary(noon, s)
+		e.Summary(noon, s)
+		if err := errors.Join(n.Flush(), e.Flush()); err != nil {
+			t.Fatal(err)
+		}
+		for line := range bytes.Lines(append(native.Bytes(), common.Bytes()...)) {
+			if len(line) > lineMax || bytes.Contains(line, []byte(`""`)) {
+				t.Errorf("%d columns: a line of %d bytes: %s", columns, len(line), line)
+			}
 		}
 	}
 }

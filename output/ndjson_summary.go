@@ -55,19 +55,24 @@ func (w summaryRecords) summaryRow(s *Summary, row *SummaryRow, keys bool) {
 	for i := range s.Columns {
 		c := &s.Columns[i]
 		if cell := &row.Cells[i]; cell.Known && c.Name != "count" && (keys || c.Measure) {
-			w.summaryCell(`,"`+c.Name+`":`, c.Kind, cell)
+			w.summaryCell(`,"`+c.Name+`":`, c.Kind, cell, len(s.Columns)-i-1)
 		}
 	}
 }
 
-func (w summaryRecords) summaryCell(key string, kind SummaryKind, c *SummaryCell) {
+// cellMax is how much a key and its number take at most.
+const cellMax = 64
+
+// summaryCell adds a cell, after which others come.
+func (w summaryRecords) summaryCell(key string, kind SummaryKind, c *SummaryCell, others int) {
 	switch kind {
+	case SummaryString:
+		w.summaryText(key, c.Text, w.room()-(others+1)*cellMax)
+		return
 	case SummaryMicros:
 		w.uint(key, c.Number/uint64(time.Microsecond))
 	case SummaryMean:
 		w.uint(key, uint64(c.Mean*1000+0.5))
-	case SummaryString:
-		w.str(key, c.Text, textMax)
 	case SummaryHex:
 		w.key(key)
 		w.buf = append(appendHex64(append(w.buf, '"'), c.Number), '"')
@@ -81,5 +86,14 @@ func (w summaryRecords) summaryCell(key string, kind SummaryKind, c *SummaryCell
 		w.flag(key, c.Number != 0)
 	default:
 		w.uint(key, c.Number)
+	}
+}
+
+// summaryText adds a text that has room, as far as there is some.
+func (w summaryRecords) summaryText(key, text string, room int) {
+	if room > 0 {
+		w.str(key, text, min(room, textMax))
+	} else if text != "" {
+		w.cutHere()
 	}
 }

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"github.com/nettrace/nettrace/internal/build"
+	"github.com/nettrace/nettrace/internal/fieldlist"
+	"github.com/nettrace/nettrace/internal/manual"
 	"github.com/nettrace/nettrace/internal/option"
+	"github.com/nettrace/nettrace/internal/summary"
 	"github.com/nettrace/nettrace/internal/view"
 )
 
@@ -11,18 +15,12 @@ const usageText = `usage: nettrace [-r | -i | -g | -s | -M] [-tuUSwx] [-46] [-A 
 Try 'nettrace --help' for more information.
 `
 
-// version is set by the linker.
-var version = "devel"
-
-const description = `Without -c it prints what netstat (net-tools 2.10) prints for the same options, byte for byte, or the same facts as JSON with -j. With -c, if TCP sockets are among what is shown, it prints their table once and then every state transition as the kernel makes it; without the privilege for BPF it looks once a second instead and says so. Other views repeat each second. Called by the name netstat it repeats all of them, as netstat does.
-
-Options are read as netstat's: letters may be bundled, long names abbreviated where they stay unique among netstat's, operands are ignored.`
-
 var about = option.Program{
-	Name:        "nettrace",
-	Usage:       "netstat, and a tracer of TCP connections",
-	UsageText:   "nettrace [-r | -i | -g | -s | -M] [OPTION...]",
-	Description: description,
+	Name:      "nettrace",
+	Usage:     "netstat, and a tracer of TCP connections",
+	UsageText: "nettrace [-r | -i | -g | -s | -M] [OPTION...]",
+	Examples:  manual.Examples, Manual: manual.Page, About: build.About,
+	Fields: fieldlist.Names, Measures: summary.Names,
 }
 
 // parse reads the command line of e. It returns no options when the command line
@@ -34,9 +32,7 @@ func parse(e *env, args []string) (*options, error) {
 	if err != nil {
 		return nil, err
 	}
-	program := about
-	program.Version = version
-	ran, err := table.Set(&program, list, &o.texts, e.stdout)
+	ran, err := table.Set(&about, list, &o.texts, e.stdout)
 	if err != nil || !ran {
 		return nil, err
 	}

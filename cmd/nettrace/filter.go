@@ -26,13 +26,13 @@ type filterOptions struct {
 func filterFlags(f *filterOptions) []option.Option {
 	return []option.Option{
 		{Name: "filter", Heading: headFilter, Usage: "only what an `EXPRESSION` selects, as in ss(8); may be repeated", Into: &f.Expressions},
-		{Name: "filter-file", Heading: headFilter, Usage: "the expression in `FILE`, or in stdin (-); lines that begin with # are left out", Into: &f.Files},
+		{Name: "filter-file", Heading: headFilter, Usage: "the expression in `FILE`, or in stdin (-); lines that begin with # are left out", Values: option.Files, Into: &f.Files},
 		{Name: "explain-filter", Heading: headFilter, Usage: "say how the filter is read and what it takes", Into: &f.explain},
 		{Name: "port", Heading: headFilter, Usage: "only `PORT`, at either end; like those below short for an expression", Into: &f.Flags.Port},
 		{Name: "pid", Heading: headFilter, Usage: "only sockets of process `N`", Into: &f.Flags.PID},
 		{Name: "comm", Heading: headFilter, Usage: "only sockets of processes of this `NAME`", Into: &f.Flags.Comm},
-		{Name: "user", Heading: headFilter, Usage: "only sockets of `USER`", Into: &f.Flags.User},
-		{Name: "state", Heading: headFilter, Usage: "only sockets in `STATE`", Into: &f.Flags.State},
+		{Name: "user", Heading: headFilter, Usage: "only sockets of `USER`", Values: option.Users, Into: &f.Flags.User},
+		{Name: "state", Heading: headFilter, Usage: "only sockets in `STATE`", Values: ",established syn-sent syn-recv fin-wait-1 fin-wait-2 time-wait closed close-wait last-ack listening closing all connected synchronized bucket big", Into: &f.Flags.State},
 		{Name: "failed", Heading: headFilter, Usage: "with -c, only connections that were never established", Into: &f.Flags.Failed},
 		{Name: "slower", Heading: headFilter, Usage: "with -c, only connections that took longer than `D` to open, or to fail", Into: &f.Flags.Slower},
 		{Name: "filter-in-user-space", Usage: "with -c, have the kernel side send what the filter leaves out", Into: &f.inUserSpace},

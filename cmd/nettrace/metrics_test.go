@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net"
 	"os"
@@ -104,6 +105,12 @@ func sumUp(t *testing.T, path string) map[string]float64 {
 		}
 		r.addTo(sums)
 	}
+	// The kernel may leave a connection in FIN_WAIT2, see halfDead: it connected, and no
+	// close says how long that took.
+	if sums[connected] != sums[connectDuration+"_count"] {
+		delete(sums, connectDuration+"_count")
+	}
+	delete(sums, connected)
 	for _, name := range []string{"connect", "connection"} {
 		name = "nettrace_tcp_" + name + "_duration_seconds"
 		sums[name+`_bucket{le="+Inf"}`] = sums[name+"_count"]
@@ -111,6 +118,12 @@ func sumUp(t *testing.T, path string) map[string]float64 {
 	}
 	return sums
 }
+
+// connectDuration is the family of what connected says the count of.
+const (
+	connectDuration = "nettrace_tcp_connect_duration_seconds"
+	connected       = "outgoing connections that were established"
+)
 
 func (r *summed) addTo(sums map[string]float64) {
 	direction := r.Direction
@@ -123,6 +136,9 @@ func (r *summed) addTo(sums map[string]float64) {
 		if r.OldState == "CLOSE" && r.NewState != "LISTEN" || r.OldState == "LISTEN" && r.NewState != "CLOSE" {
 			sums[fmt.Sprintf("nettrace_tcp_opened_total{direction=%q}", direction)]++
 		}
+		if r.NewState == "ESTABLISHED" && direction == "outgoing" {
+			sums[connected]++
+		}
 	case "tcp_close":
 		sums[fmt.Sprintf("nettrace_tcp_closed_total{outcome=%q,direction=%q}", r.Outcome, direction)]++
 		if r.StartKnown == nil {
@@ -130,7 +146,7 @@ func (r *summed) addTo(sums map[string]float64) {
 				0.001, 0.01, 0.1, 1, 10, 60, 600, 3600, 86400)
 		}
 		if r.EstablishedNS != nil && r.Direction == "outgoing" {
-			observe(sums, "nettrace_tcp_connect_duration_seconds", float64(*r.EstablishedNS),
+			observe(sums, connectDuration, float64(*r.EstablishedNS),
 				0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.9, 1, 2.5, 2.9, 5, 6.9, 10)
 		}
 	case "resync":
@@ -155,11 +171,12 @@ func TestMetricsAgree(t *testing.T) {
 	netns := newNetns(t)
 	socket := filepath.Join(t.TempDir(), "metrics.sock")
 	tr := trace(t, netns, "", "--ring-size", "64M", "--metrics", "unix:"+socket)
-	if status, body, err := ask(socket, "/healthz"); err != nil || status != "200 OK" || body != "ok\n" {
-		t.Errorf("/healthz: %v %s %q", err, status, body)
-	}
+	checkHealthy(t, socket)
 	server := startLoad(t, load.Server(), netns)
-	const count, scrapes = 9000, 1000
+	count, scrapes := 9000, 1000
+	if inMachine {
+		count, scrapes = 900, 30
+	}
 	client := startLoad(t, load.Client(0, count, -1), netns)
 	if err := client.Go(); err != nil {
 		t.Fatal(err)
@@ -171,7 +188,7 @@ func TestMetricsAgree(t *testing.T) {
 		t.Fatal(err)
 	}
 	tr.resync()
-	checkAgreement(t, tr, socket)
+	checkAgreement(t, tr, socket, count)
 	checkGauge(t, netns, socket)
 	checkPromtool(t, socket)
 	for _, p := range []*load.Process{client, server} {
@@ -185,9 +202,25 @@ func TestMetricsAgree(t *testing.T) {
 	}
 }
 
+// checkHealthy waits until /healthz says so. An emulator may stop nettrace for seconds.
+func checkHealthy(t *testing.T, socket string) {
+	t.Helper()
+	var status, body string
+	for range 20 {
+		var err error
+		if status, body, err = ask(socket, "/healthz"); err != nil {
+			t.Fatal(err)
+		}
+		if status == "200 OK" && body == "ok\n" {
+			return
+		}
+	}
+	t.Errorf("/healthz: %s %q", status, body)
+}
+
 // checkAgreement compares the metrics with the records, at a moment at which neither
 // changes.
-func checkAgreement(t *testing.T, tr *tracing, socket string) {
+func checkAgreement(t *testing.T, tr *tracing, socket string, count int) {
 	t.Helper()
 	for range 20 {
 		tr.quiet()
@@ -197,15 +230,25 @@ func checkAgreement(t *testing.T, tr *tracing, socket string) {
 		if !cmp.Equal(before, after) {
 			continue // a timewait socket ended meanwhile
 		}
+		if _, all := records[connectDuration+"_count"]; !all {
+			forget(records, after)
+		}
 		if diff := cmp.Diff(records, after, cmp.Comparer(func(a, b float64) bool { return math.Abs(a-b) < 1e-8*(1+a) })); diff != "" {
 			t.Errorf("the records and the metrics differ (-records +metrics):\n%s", diff)
 		}
-		if n := after[`nettrace_tcp_opened_total{direction="outgoing"}`]; n < 9000 {
+		if n := after[`nettrace_tcp_opened_total{direction="outgoing"}`]; n < float64(count) {
 			t.Errorf("only %v connections were opened", n)
 		}
 		return
 	}
 	t.Error("there was always something that changed")
+}
+
+// forget takes the times of connects out of sums that cannot agree.
+func forget(sums ...map[string]float64) {
+	for _, s := range sums {
+		maps.DeleteFunc(s, func(name string, _ float64) bool { return strings.HasPrefix(name, connectDuration) })
+	}
 }
 
 // checkGauge compares the sockets by state with the kernel's table.

@@ -20,7 +20,7 @@ func normalise(e *env, table *option.Table, words []string) (list []option.Given
 	for {
 		opt, ok, err := reader.Next()
 		if err != nil {
-			return nil, nil, &usageError{err.Error()}
+			return nil, nil, &usageError{table.Explain(err)}
 		}
 		if !ok {
 			return append(list, eachFamily(table, families)...), reader.Operands(), nil

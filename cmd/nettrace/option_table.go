@@ -22,7 +22,7 @@ const (
 )
 
 // optionTable returns the options of the command line, whose values go to o. The
-// rows of a heading are in the order of the completion.
+// help, the manual page and the completions have them in this order.
 func optionTable(o *options) []option.Option {
 	table := append(netstat.Options(&o.Options, &o.views), filterFlags(&o.filter)...)
 	table = append(table, selectOptions(o)...)
@@ -44,10 +44,10 @@ func traceOptions(o *options) []option.Option {
 			Name: "duration", Heading: headTrace, Usage: "with -c, end after a time `D` such as 90s", Standard: "no end", Into: &o.Duration,
 			Then: func() error { return atLeastOne("duration", o.Duration) },
 		},
-		{Name: "netns", Heading: headTrace, Usage: "network namespace: a `NAME`, a path or a process id", Into: &o.netns},
+		{Name: "netns", Heading: headTrace, Usage: "network namespace: a `NAME`, a path or a process id", Values: option.Netns, Into: &o.netns},
 		{Name: "all-netns", Heading: headTrace, Usage: "with -c, all network namespaces", Into: &o.stream.Trace.AllNetns},
 		{Name: "resolve", Heading: headTrace, Usage: "with -c, names of hosts and ports in the changes, as soon as they are known", Into: &o.resolve},
-		{Name: "color", Heading: headTrace, Usage: "with -c, failures in color: `WHEN` is auto, always or never", Into: o.setColor},
+		{Name: "color", Heading: headTrace, Usage: "with -c, failures in color: `WHEN` is auto, always or never", Values: "auto always never", Into: o.setColor},
 		{Name: "require-bpf", Heading: headTrace, Usage: "with -c, fail where BPF cannot be used instead of polling", Into: &o.stream.RequireBPF},
 		{
 			Name: "interval", Heading: headTrace, Usage: "with -c, compare with the kernel's table every `D`", Standard: "chosen by the tracer", Into: &o.stream.Trace.Reconcile,
@@ -55,16 +55,16 @@ func traceOptions(o *options) []option.Option {
 		},
 		{Name: "ring-size", Heading: headTrace, Usage: "with -c, `SIZE` of the kernel's buffer, as in 16M, rounded up to a power of two", Into: o.setRingSize},
 		{
-			Name: "source", Heading: headTrace, Usage: "read sockets from `WHERE`: proc or diag (default: diag where it serves)", Into: &o.Source,
+			Name: "source", Heading: headTrace, Usage: "read sockets from `WHERE`: proc or diag (default: diag where it serves)", Values: "proc diag", Into: &o.Source,
 			Then: o.checkSource,
 		},
 		{Name: "host-name", Heading: headTrace, Usage: "`NAME` of this host in JSON", Env: "NODE_NAME", Into: &o.HostName},
-		{Name: "metrics", Heading: headTrace, Usage: "with -c, metrics for Prometheus, and /healthz, at `[HOST]:PORT` (without a host on loopback) or unix:PATH", Into: o.metrics.Set},
+		{Name: "metrics", Heading: headTrace, Usage: "with -c, metrics for Prometheus, and /healthz, at `[HOST]:PORT` (without a host on loopback) or unix:PATH", Values: option.Listen, Into: o.metrics.Set},
 		{Name: "no-owner", Heading: headTrace, Usage: "with -c, no search for owners of open sockets, only those that calls show: takes no capability", Into: &o.stream.Trace.NoOwners},
-		{Name: "run-as", Heading: headTrace, Usage: "with -c, go on as a `USER`, a name or a number, with the capabilities alone that it still needs", Into: &o.runAs},
+		{Name: "run-as", Heading: headTrace, Usage: "with -c, go on as a `USER`, a name or a number, with the capabilities alone that it still needs", Values: option.Users, Into: &o.runAs},
 		{Name: "doctor", Heading: headTrace, Usage: "say what of tracing works on this machine and what is inexact", Into: &o.doctor},
 		{Name: "hooks", Usage: "comma `LIST` of hook variants to use", Into: o.setHooks},
-		{Name: "proc", Usage: "`ROOT` of the proc file system", Into: &o.procRoot},
+		{Name: "proc", Usage: "`ROOT` of the proc file system", Values: option.Dirs, Into: &o.procRoot},
 	}
 }
 
@@ -73,8 +73,8 @@ func otherOptions(o *options) []option.Option {
 	return []option.Option{
 		{Name: "help", Letter: "h", Place: 16, Heading: headOther, Usage: "this text", Library: true},
 		{Name: "version", Letter: "V", Place: 14, Heading: headOther, Usage: "version", Library: true},
-		{Name: "man", Usage: "print the manual page", Into: &o.texts.Manual},
-		{Name: "completion", Usage: "print the completion script for a `SHELL`", Into: &o.texts.Completion},
+		{Name: "man", Heading: headOther, Usage: "print the manual page", Into: &o.texts.Manual},
+		{Name: "completion", Heading: headOther, Usage: "print the completion script for a `SHELL`", Values: "bash fish zsh", Into: &o.texts.Completion},
 		{Letter: "?"}, // the usage, as an error
 		{Letter: "d"}, // netstat accepts it and does nothing
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"golang.org/x/sys/unix"
 
+	"github.com/nettrace/nettrace/internal/build"
 	"github.com/nettrace/nettrace/internal/metrics"
 	"github.com/nettrace/nettrace/internal/netns"
 	"github.com/nettrace/nettrace/internal/netstat"
@@ -20,8 +21,7 @@ type options struct {
 
 	views netstat.Views
 
-	out  outputs.Options // where the stream goes
-	plan *outputs.Plan   // the same, read
+	out outputs.Choice // where the stream goes
 
 	filter    filterOptions // which sockets and records are told
 	selection               // which records, and what of them
@@ -64,7 +64,7 @@ func (o *options) streamOptions() (stream.Options, error) {
 		opts.Count = 0 // tables are counted
 	}
 	opts.LeftOut = o.leftOut()
-	opts.Version = version
+	opts.Version = build.Version()
 	var err error
 	opts.Trace.NetnsPath, err = netns.Path(o.netns)
 	return opts, err

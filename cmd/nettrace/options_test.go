@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nettrace/nettrace/internal/metrics"
 	"github.com/nettrace/nettrace/internal/netstat"
 	"github.com/nettrace/nettrace/internal/stdio"
 	"github.com/nettrace/nettrace/internal/stream"
@@ -70,6 +71,8 @@ func TestParse(t *testing.T) {
 		{"own options abbreviated", []string{"--js", "--all-n"}, options{
 			Options: view.Options{JSON: true}, stream: stream.Options{Trace: tracer.Options{AllNetns: true}},
 		}},
+		{"metrics", []string{"--metrics", ":9100"}, options{metrics: metrics.Place{Network: "tcp", Address: "127.0.0.1:9100"}}},
+		{"masquerade, not metrics", []string{"--m"}, options{views: netstat.Views{Masquerade: 1}}},
 		{"color", []string{"--color", "never"}, options{color: "never"}},
 		{"prefix of an own option that netstat has too", []string{"--d", "--inter"}, options{Options: view.Options{Families: []string{"ddp"}}, views: netstat.Views{Interfaces: 1}}},
 	}
@@ -81,7 +84,7 @@ func TestParse(t *testing.T) {
 				t.Fatal(err)
 			}
 			tt.want.procRoot = "/proc"
-			if diff := cmp.Diff(&tt.want, got, cmp.AllowUnexported(options{}, filterOptions{}, selection{}, tracer.Options{})); diff != "" {
+			if diff := cmp.Diff(&tt.want, got, cmp.AllowUnexported(options{}, filterOptions{}, selection{}, tracer.Options{}, metrics.Place{})); diff != "" {
 				t.Errorf("options (-want +got):\n%s", diff)
 			}
 		})

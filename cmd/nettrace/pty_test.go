@@ -24,6 +24,7 @@ import (
 // screen is a terminal and what was written to it.
 type screen struct {
 	t       *testing.T
+	master  *os.File // what is written to it is typed
 	slave   *os.File
 	mu      sync.Mutex
 	written strings.Builder
@@ -43,7 +44,7 @@ func newScreen(t *testing.T, columns uint16) *screen {
 	if err = errors.Join(err, unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)); err != nil {
 		t.Fatal(err)
 	}
-	s := &screen{t: t, done: make(chan struct{})}
+	s := &screen{t: t, master: master, done: make(chan struct{})}
 	if s.slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -72,6 +73,13 @@ func (s *screen) text() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return strings.ReplaceAll(s.written.String(), "\r\n", "\n")
+}
+
+// forget forgets what is written so far.
+func (s *screen) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.written.Reset()
 }
 
 // wait waits until the text has a word.

@@ -14,15 +14,15 @@ import (
 // selectOptions say which records there are, and what stands in them.
 func selectOptions(o *options) []option.Option {
 	return []option.Option{
-		{Name: "events", Heading: headSelect, Usage: "with -c, tell `KIND`: all changes (the default), close: ends of connections alone, or failed: those that failed", Into: o.setEvents},
+		{Name: "events", Heading: headSelect, Usage: "with -c, tell `KIND`: all changes (the default), close: ends of connections alone, or failed: those that failed", Values: "all close failed", Into: o.setEvents},
 		{Name: "no-snapshot", Heading: headSelect, Usage: "with -c, without the table at the start", Into: &o.stream.NoSnapshot},
 		{Name: "sample", Heading: headSelect, Usage: "with -c, `1/N` of the connections, all that is told of each", Into: o.setSample},
-		{Name: "fields", Heading: headSelect, Usage: "columns of -c, members of JSON: a `LIST` of names in their order; +NAME and -NAME change the default", Into: &o.fields},
+		{Name: "fields", Heading: headSelect, Usage: "columns of -c, members of JSON: a `LIST` of names in their order; +NAME and -NAME change the default", Values: option.Fields, Into: &o.fields},
 		{
-			Name: "summary", Heading: headSelect, Into: option.Optional(o.setSummary),
+			Name: "summary", Heading: headSelect, Values: option.Groups, Into: option.Optional(o.setSummary),
 			Usage: "sums of sockets or connections instead of each, by `[=LIST]`: what groups differ by, and measures: count, sum(F), avg(F), min(F), max(F), p99(F) (default: state)",
 		},
-		{Name: "sort", Heading: headSelect, Usage: "order groups by an `ITEM` of the summary; -ITEM: falling", Standard: "the first measure, falling", Into: &o.summary.Sort},
+		{Name: "sort", Heading: headSelect, Usage: "order groups by an `ITEM` of the summary; -ITEM: falling", Standard: "the first measure, falling", Values: option.Measure, Into: &o.summary.Sort},
 		{
 			Name: "top", Heading: headSelect, Usage: "show `N` groups and what is left in one", Standard: "all; 20 in a stream of text", Into: &o.summary.Top,
 			Then: func() error { return atLeastOne("top", o.summary.Top) },
@@ -64,11 +64,10 @@ func (o *options) checkSelection(streams bool) error {
 	if err := o.checkNeeds(streams); err != nil {
 		return err
 	}
-	var err error
-	if o.plan, err = o.out.Plan(streams, o.stream.Events, o.fields); err != nil {
+	if err := o.out.Choose(streams, o.stream.Events, o.fields); err != nil {
 		return err
 	}
-	if o.plan.Closes() && o.Shown() == output.OnlyServers {
+	if o.out.Read.Closes() && o.Shown() == output.OnlyServers {
 		return &usageError{"option '--events' with close or failed tells of connections, and -l shows none"}
 	}
 	if o.fields != "" {
@@ -127,20 +126,4 @@ func (o *options) chooseFields(streams bool) error {
 		o.Programs = o.Programs || name == "cmdline" || !streams && fieldlist.NeedsOwner(name)
 	}
 	return nil
-}
-
-// columns returns what makes the columns of the text of the stream of the standard
-// ones, or nil where no other ones are asked for.
-func (o *options) columns() func(standard []string) []string {
-	if o.fields == "" {
-		return nil
-	}
-	return func(standard []string) []string {
-		v := fieldlist.Columns(standard)
-		chosen, err := v.Parse(o.fields)
-		if err != nil {
-			return standard // chooseFields has said so
-		}
-		return chosen
-	}
 }

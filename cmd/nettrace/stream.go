@@ -9,6 +9,7 @@ import (
 
 	"github.com/nettrace/nettrace/internal/clock"
 	"github.com/nettrace/nettrace/internal/doctor"
+	"github.com/nettrace/nettrace/internal/fieldlist"
 	"github.com/nettrace/nettrace/internal/filter"
 	"github.com/nettrace/nettrace/internal/metrics"
 	"github.com/nettrace/nettrace/internal/names"
@@ -49,11 +50,14 @@ func runStream(e *env, o *options, f *filter.Filter) error {
 		return err
 	}
 	defer m.Close()
-	outs, err := o.plan.Open(e.stdout, e.stderr)
+	outs, err := o.out.Read.Open(e.stdout, e.stderr)
 	if err != nil {
 		return err
 	}
-	opts.Events, opts.Queues, opts.Files = o.plan.Events(), outs.Totals, outs.Files()
+	if o.out.Named() {
+		signal.Ignore(syscall.SIGPIPE) // else the end of stdout's reader loses what waits for other places
+	}
+	opts.Events, opts.Queues, opts.Files = o.out.Read.Events(), outs.Totals, outs.Files()
 	opts.Observer = m.Observer(outs.Stats)
 	s, err := stream.Open(opts)
 	if err != nil {
@@ -127,7 +131,7 @@ func (o *options) textOptions(e *env, s *stream.Stream) stream.TextOptions {
 		Namespaces: s.EachNamespace,
 		Closes:     o.stream.Events.Closes(),
 		NoTable:    o.stream.NoSnapshot,
-		Fields:     o.columns(),
+		Fields:     fieldlist.Chosen(o.fields),
 		Width:      e.terminal.Width(),
 		Color:      e.terminal.Colored(o.color),
 		ASCII:      !e.terminal.UTF8(),

@@ -40,7 +40,7 @@ func (o *options) chooseSummary(streams bool) error {
 		{o.Kind != view.Sockets, "option '--summary' is for sockets"},
 		{o.summary.List == "" && len(o.filter.Operands) > 0, "option '--summary' takes its list after a '=': --summary=" + strings.Join(o.filter.Operands, " ")},
 		{o.fields != "", "options '--summary' and '--fields' exclude each other: the list of the summary has its columns"},
-		{o.plan.Closes(), "options '--summary' and '--events' exclude each other: --filter chooses what is summed up"},
+		{o.out.Read.Closes(), "options '--summary' and '--events' exclude each other: --filter chooses what is summed up"},
 		{streams && o.Rounds > 0 && o.every == 0, "option '--count' is about the tables of a summary, and needs --every"},
 		{!streams && len(others) > 0, "option '--summary' is for Internet and Unix sockets: leave out " + strings.Join(others, ", ")},
 	} {

@@ -13,6 +13,22 @@ func Columns(standard []string) Vocabulary {
 	return Vocabulary{Known: output.ColumnNames(), Standard: standard}
 }
 
+// Chosen returns what makes the columns of the stream's text of the standard ones; nil:
+// the list is empty, and they stay. A list that is wrong chooses nothing.
+func Chosen(list string) func(standard []string) []string {
+	if list == "" {
+		return nil
+	}
+	return func(standard []string) []string {
+		v := Columns(standard)
+		chosen, err := v.Parse(list)
+		if err != nil {
+			return standard
+		}
+		return chosen
+	}
+}
+
 // Records are the fields of kinds of records.
 func Records(kinds ...output.RecordKind) Vocabulary {
 	known := output.RecordFields(kinds...)

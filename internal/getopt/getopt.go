@@ -31,11 +31,16 @@ func (o *Option) same(other *Option) bool {
 
 // Error is a command line that cannot be followed. The message is what getopt_long
 // prints after the program's name.
-type Error struct{ message string }
+type Error struct {
+	message string
+	Unknown string // the long name that no option has; empty: another error
+}
 
 func (e *Error) Error() string { return e.message }
 
-func errorf(format string, args ...any) error { return &Error{fmt.Sprintf(format, args...)} }
+func errorf(format string, args ...any) error {
+	return &Error{message: fmt.Sprintf(format, args...)}
+}
 
 // Grammar is a table of options, in order to be looked up.
 type Grammar struct {
@@ -199,7 +204,7 @@ func (r *Reader) long(word string) (Given, error) {
 	o, ambiguous := r.byName(name)
 	switch {
 	case o == nil:
-		return Given{}, errorf("unrecognized option '--%s'", word)
+		return Given{}, &Error{fmt.Sprintf("unrecognized option '--%s'", word), name}
 	case len(ambiguous) > 0:
 		var b strings.Builder
 		for _, o := range ambiguous {

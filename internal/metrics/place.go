@@ -16,8 +16,8 @@ import (
 
 // Place is where metrics are asked for. The zero value is nowhere.
 type Place struct {
-	network string // tcp or unix; empty: nowhere
-	address string
+	Network string // tcp or unix; empty: nowhere
+	Address string
 }
 
 const loopback = "127.0.0.1"
@@ -47,18 +47,18 @@ func parsePlace(text string) (Place, error) {
 }
 
 func (p Place) String() string {
-	if p.network == "unix" {
-		return "unix:" + p.address
+	if p.Network == "unix" {
+		return "unix:" + p.Address
 	}
-	return p.address
+	return p.Address
 }
 
 // listen opens the place. A socket that nobody listens on any more is replaced.
 func (p Place) listen() (net.Listener, error) {
-	l, err := net.Listen(p.network, p.address)
-	if p.network == "unix" && errors.Is(err, syscall.EADDRINUSE) {
+	l, err := net.Listen(p.Network, p.Address)
+	if p.Network == "unix" && errors.Is(err, syscall.EADDRINUSE) {
 		if err = p.removeStale(); err == nil {
-			l, err = net.Listen(p.network, p.address)
+			l, err = net.Listen(p.Network, p.Address)
 		}
 	}
 	if err != nil {
@@ -72,21 +72,21 @@ const dialTimeout = time.Second
 
 // removeStale removes the socket of a process that is gone.
 func (p Place) removeStale() error {
-	st, err := os.Lstat(p.address)
+	st, err := os.Lstat(p.Address)
 	if err != nil {
 		return err
 	}
 	if st.Mode().Type() != fs.ModeSocket {
 		return errors.New("there is a file that is no socket; name another path")
 	}
-	c, err := net.DialTimeout(p.network, p.address, dialTimeout)
+	c, err := net.DialTimeout(p.Network, p.Address, dialTimeout)
 	if err == nil {
 		_ = c.Close() // nothing was written
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
 		return syscall.EADDRINUSE
 	}
-	return os.Remove(p.address)
+	return os.Remove(p.Address)
 }
 
 // explain says what to do about an error of listening.
@@ -118,4 +118,4 @@ func (p *Place) Set(text string) error {
 }
 
 // Given reports whether it is a place at all.
-func (p Place) Given() bool { return p.network != "" }
+func (p Place) Given() bool { return p.Network != "" }

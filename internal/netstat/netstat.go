@@ -35,11 +35,12 @@ func (n Views) Chosen() (kind view.Kind, ok bool) {
 	return view.Sockets, true
 }
 
-// Options returns netstat's options, whose values go to o and n.
+// Options returns netstat's options, whose values go to o and n. Those that are used
+// most come first.
 func Options(o *view.Options, n *Views) []option.Option {
-	table := append(viewOptions(o, n), familyOptions()...)
-	table = append(table, socketOptions(o)...)
-	return append(table, showOptions(o)...)
+	table := append(showOptions(o), socketOptions(o)...)
+	table = append(table, familyOptions()...)
+	return append(table, viewOptions(o, n)...)
 }
 
 func viewOptions(o *view.Options, n *Views) []option.Option {
@@ -82,7 +83,7 @@ func socketOptions(o *view.Options) []option.Option {
 		{Name: "sctp", Letter: "S", Place: 21, Heading: headSockets, Usage: "SCTP endpoints and associations", Into: &o.SCTP},
 		{Name: "raw", Letter: "w", Place: 24, Heading: headSockets, Usage: "raw sockets", Into: &o.Raw},
 		{
-			Name: "protocol", Letter: "A", Place: 19, Heading: headSockets, Into: &o.Families,
+			Name: "protocol", Letter: "A", Place: 19, Heading: headSockets, Values: ",inet inet6 unix ipx ax25 x25 netrom rose ddp", Into: &o.Families,
 			Usage: "address families: a `LIST` of inet (-4), inet6 (-6), unix (-x), ipx, ax25, x25, netrom, rose, ddp; also --inet, --unix, ...",
 		},
 		{Name: "l2cap", Letter: "2", Place: 26, Heading: headSockets, Usage: "Bluetooth L2CAP sockets (never compiled in)", Into: &o.Bluetooth},
@@ -99,18 +100,18 @@ func showOptions(o *view.Options) []option.Option {
 		{Name: "all", Letter: "a", Place: 29, Heading: headShow, Usage: "listening and other sockets; interfaces that are down", Into: &o.All},
 		{Name: "listening", Letter: "l", Place: 28, Heading: headShow, Usage: "only listening sockets", Into: &o.Listening},
 		{Name: "numeric", Letter: "n", Place: 37, Heading: headShow, Usage: "no names of hosts, ports and users", Then: numeric},
+		{Name: "programs", Letter: "p", Place: 33, Heading: headShow, Usage: "process that holds each socket", Into: &o.Programs},
+		{Name: "continuous", Letter: "c", Place: 31, Heading: headShow, Usage: "go on: stream every change of TCP sockets, repeat other views each second", Into: &o.Continuous},
+		{Name: "extend", Letter: "e", Place: 32, Heading: headShow, Usage: "more columns; may be repeated", Into: option.Counted{N: &o.Extend}},
+		{Name: "timers", Letter: "o", Place: 30, Heading: headShow, Usage: "timers of sockets", Into: &o.Timers},
+		{Name: "wide", Letter: "W", Place: 36, Heading: headShow, Usage: "do not cut addresses", Into: &o.Wide},
+		{Name: "verbose", Letter: "v", Place: 34, Heading: headShow, Usage: "say which tables the kernel does not have", Into: &o.Verbose},
 		{Name: "numeric-hosts", Place: 38, Heading: headShow, Usage: "no names of hosts", Into: &o.NumericHosts},
 		{Name: "numeric-ports", Place: 39, Heading: headShow, Usage: "no names of ports", Into: &o.NumericPorts},
 		{Name: "numeric-users", Place: 40, Heading: headShow, Usage: "no names of users", Into: &o.NumericUsers},
 		{Name: "symbolic", Letter: "N", Place: 41, Heading: headShow, Usage: "names of hardware (addresses of -r and of SCTP stay numbers)", Into: &o.Symbolic},
-		{Name: "extend", Letter: "e", Place: 32, Heading: headShow, Usage: "more columns; may be repeated", Into: option.Counted{N: &o.Extend}},
-		{Name: "timers", Letter: "o", Place: 30, Heading: headShow, Usage: "timers of sockets", Into: &o.Timers},
-		{Name: "programs", Letter: "p", Place: 33, Heading: headShow, Usage: "process that holds each socket", Into: &o.Programs},
 		{Name: "context", Letter: "Z", Place: 45, Heading: headShow, Usage: "its SELinux context", Into: &o.Context},
-		{Name: "wide", Letter: "W", Place: 36, Heading: headShow, Usage: "do not cut addresses", Into: &o.Wide},
-		{Name: "verbose", Letter: "v", Place: 34, Heading: headShow, Usage: "say which tables the kernel does not have", Into: &o.Verbose},
 		{Name: "fib", Letter: "F", Place: 43, Heading: headShow, Usage: "routing table (the default)", Into: &o.FIB},
 		{Name: "cache", Letter: "C", Place: 42, Heading: headShow, Usage: "routing cache instead of the table", Into: &o.Cache},
-		{Name: "continuous", Letter: "c", Place: 31, Heading: headShow, Usage: "go on: stream every change of TCP sockets, repeat other views each second", Into: &o.Continuous},
 	}
 }

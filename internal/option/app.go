@@ -10,11 +10,15 @@ import (
 
 // Program is what the texts say of the program.
 type Program struct {
-	Name        string
-	Usage       string // one line
-	UsageText   string // its command line
-	Description string
-	Version     string
+	Name      string
+	Usage     string // one line
+	UsageText string // its command line
+	Examples  string // of the help: lines of at most 80 columns
+	Manual    string // the manual page, with optionsMark where the options go
+
+	About    func() string   // what the option for the version prints
+	Fields   func() []string // the names that Fields stands for
+	Measures func() []string // the names that Groups and Measure stand for
 }
 
 // Texts say which texts about the options are printed instead of running.
@@ -22,14 +26,6 @@ type Texts struct {
 	Manual     bool
 	Completion string // for this shell; empty: none
 }
-
-const helpTemplate = `usage: {{.UsageText}}
-
-{{.Usage}}
-{{range .VisibleFlagCategories}}
-{{if .Name}}{{.Name}}:{{else}}Other:{{end}}{{range .Flags}}
-  {{.}}{{end}}
-{{end}}`
 
 // Error is a wrong value of an option. The message is for the user.
 type Error struct{ message string }
@@ -51,9 +47,9 @@ func (t *Table) Set(p *Program, given []Given, texts *Texts, out io.Writer) (ran
 	app.Action = func(c *cli.Context) error {
 		switch {
 		case texts.Manual:
-			return printManual(c.App)
+			return t.printManual(out, p)
 		case c.IsSet("completion"):
-			return printCompletion(c.App, texts.Completion)
+			return t.printCompletion(out, p, texts.Completion)
 		}
 		ran = true
 		return nil
@@ -63,17 +59,13 @@ func (t *Table) Set(p *Program, given []Given, texts *Texts, out io.Writer) (ran
 }
 
 // flags returns the flags of the options that are given, and of those that the
-// environment may set. A text about the options needs all of them. The library
-// looks each of its flags up among all others, with a regular expression for
-// each: for all of ours that takes longer than most views.
+// environment may set. The library looks each of its flags up among all others, with
+// a regular expression for each: for all of ours that takes longer than most views.
 func (t *Table) flags(list []Given) []cli.Flag {
-	all := slices.ContainsFunc(list, func(opt Given) bool {
-		return slices.Contains([]string{"help", "man", "completion"}, opt.Option.Name)
-	})
 	var flags []cli.Flag
 	for i := range t.Options {
 		o := &t.Options[i]
-		if o.inLibrary() && (all || o.Env != "" || slices.ContainsFunc(list, func(opt Given) bool { return opt.Option == o })) {
+		if o.inLibrary() && (o.Env != "" || slices.ContainsFunc(list, func(opt Given) bool { return opt.Option == o })) {
 			flags = append(flags, o.flag())
 		}
 	}
@@ -88,24 +80,18 @@ func (o *Option) inLibrary() bool {
 	return o.Name != "" && !isFamily && !o.Library
 }
 
-// app makes the flag library's view of the command line: help, version,
-// manual page and completion come from it. Some of that it takes from its
-// variables alone.
+// app makes the flag library's view of the command line. Help and version it prints at
+// the right moment; what it prints are our texts, which it takes from its variables.
 func (t *Table) app(p *Program, flags []cli.Flag, out io.Writer) *cli.App {
-	help := t.ByName("help")
-	about := t.ByName("version")
-	cli.HelpFlag, cli.VersionFlag = help.flag(), about.flag()
-	cli.VersionPrinter = func(c *cli.Context) { fmt.Fprintln(c.App.Writer, p.Name, c.App.Version) }
+	cli.HelpFlag, cli.VersionFlag = t.ByName("help").flag(), t.ByName("version").flag()
+	cli.VersionPrinter = func(c *cli.Context) { fmt.Fprint(c.App.Writer, p.About()) }
+	cli.HelpPrinter = func(w io.Writer, _ string, _ any) { fmt.Fprint(w, t.help(p)) }
 	return &cli.App{
 		Name:                      p.Name,
-		Usage:                     p.Usage,
-		UsageText:                 p.UsageText,
-		Description:               p.Description,
-		Version:                   p.Version,
+		Version:                   "there is one", // without it the library has no option for it
 		Flags:                     flags,
 		Writer:                    out,
 		ErrWriter:                 io.Discard,
-		CustomAppHelpTemplate:     helpTemplate,
 		HideHelpCommand:           true,
 		DisableSliceFlagSeparator: true,
 		OnUsageError: func(_ *cli.Context, err error, _ bool) error {

@@ -15,6 +15,7 @@ type Option struct {
 	Standard string // what the help says of its default; empty: nothing
 	Env      string // variable of the environment that sets it, too
 	Library  bool   // help and version, which the flag library has of its own accord
+	Values   Values // what its value may be, for the completion
 	// Into is where its value goes: a *bool, *int, *time.Duration, *string or
 	// *[]string, a func(string) error that takes a text, Counted, or Family.
 	// What is nil or a *bool, Counted or Family takes no value; Optional takes one that

@@ -46,7 +46,8 @@ func (g *Group) target(p *place, stdout *stdio.Out) (sink.Target, error) {
 	if p.spec.Kind != sink.ToStdout {
 		return sink.Open(&p.spec, g.notice)
 	}
-	return sink.NewStandard(stdio.Unbuffered{Out: stdout}, stdout.Whole(), stdout.Gone), nil
+	stdout.Direct() // what is buffered could not be left behind at the end
+	return sink.NewStandard(stdout, stdout.Whole(), stdout.Gone), nil
 }
 
 // close closes what was opened where the run does not begin.
@@ -178,7 +179,7 @@ func (g *Group) drain(h *hurry) (left leftover) {
 	}
 	wg.Wait()
 	for _, err := range errs {
-		var undelivered *sink.Undelivered
+		var undelivered *sink.UndeliveredError
 		if errors.As(err, &undelivered) {
 			left.undelivered = true
 			g.notice(undelivered.Error())

@@ -29,17 +29,17 @@ const leastQueue = 1 << 20
 func (o *Options) Rows(heading string) []option.Option {
 	return []option.Option{
 		{
-			Name: "output", Heading: heading, Into: &o.Places,
+			Name: "output", Heading: heading, Values: option.Places, Into: &o.Places,
 			Usage: "with -c, write records to a `PLACE`: FILE, - for stdout, unix:PATH, unixgram:PATH or tcp:HOST:PORT, and with commas " +
 				"events=, schema=, fields=A+B, rotate-size=, rotate-age=, rotate-keep=, compress=gzip; may be repeated",
 		},
 		{Name: "queue-bytes", Heading: heading, Usage: "with -c, let up to `SIZE` wait for each output", Standard: "64M", Into: o.setQueue},
-		{Name: "on-stall", Heading: heading, Usage: "with -c, when that is full, drop: leave records out and count them (the default), or block: let the kernel's buffer fill (`WHAT`)", Into: o.setStall},
+		{Name: "on-stall", Heading: heading, Usage: "with -c, when that is full, drop: leave records out and count them (the default), or block: let the kernel's buffer fill (`WHAT`)", Values: "drop block", Into: o.setStall},
 		{Name: "rotate-size", Heading: heading, Usage: "with --output, begin a new file before it is larger than `SIZE`, such as 256M", Standard: "never", Into: of("rotate-size", o.Rotate.SetSize)},
 		{Name: "rotate-age", Heading: heading, Usage: "with --output, begin a new file after a time `D`, such as 24h", Standard: "never", Into: of("rotate-age", o.Rotate.SetAge)},
 		{Name: "rotate-keep", Heading: heading, Usage: "with --output, keep `N` files besides, FILE.1 the newest", Standard: "5", Into: of("rotate-keep", o.Rotate.SetKeep)},
-		{Name: "rotate-compress", Heading: heading, Usage: "with --output, compress FILE.2 and older by `HOW`: gzip, or none", Standard: "none", Into: of("rotate-compress", o.Rotate.SetCompress)},
-		{Name: "schema", Heading: heading, Usage: "with -c, the names in JSON: `WHICH` is native or ecs (Elastic Common Schema)", Standard: "native", Into: o.setSchema},
+		{Name: "rotate-compress", Heading: heading, Usage: "with --output, compress FILE.2 and older by `HOW`: gzip, or none", Standard: "none", Values: "gzip none", Into: of("rotate-compress", o.Rotate.SetCompress)},
+		{Name: "schema", Heading: heading, Usage: "with -c, the names in JSON: `WHICH` is native or ecs (Elastic Common Schema)", Standard: "native", Values: "native ecs", Into: o.setSchema},
 	}
 }
 
@@ -68,6 +68,18 @@ func (o *Options) setStall(word string) error {
 	}
 	o.Block = word == "block"
 	return nil
+}
+
+// Choice is outputs as they were given and, after Choose, as they were read.
+type Choice struct {
+	Options
+	Read *Plan // nil: nothing is streamed
+}
+
+// Choose reads what is asked for, as Plan does.
+func (c *Choice) Choose(streams bool, events stream.Events, fields string) (err error) {
+	c.Read, err = c.Plan(streams, events, fields)
+	return err
 }
 
 // schemas are the forms of records by their name.

@@ -34,7 +34,7 @@ func TestUnitIsRead(t *testing.T) {
 	}
 	// The program is installed nowhere, nor is its manual page.
 	text = bytes.ReplaceAll(text, []byte("/usr/bin/nettrace"), []byte("/bin/true"))
-	text = bytes.ReplaceAll(text, []byte("Documentation=man:nettrace(1)\n"), nil)
+	text = bytes.ReplaceAll(text, []byte("Documentation=man:nettrace(8)\n"), nil)
 	unit := filepath.Join(t.TempDir(), "nettrace.service")
 	if err := os.WriteFile(unit, text, 0o600); err != nil {
 		t.Fatal(err)

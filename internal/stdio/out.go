@@ -5,7 +5,6 @@ package stdio
 
 import (
 	"bytes"
-	"errors"
 	"io"
 )
 
@@ -80,12 +79,4 @@ func (s *Out) Gone() error {
 		return p.Gone()
 	}
 	return nil
-}
-
-// Unbuffered is an Out for a stream: what is written is out when Write returns.
-type Unbuffered struct{ *Out }
-
-func (u Unbuffered) Write(p []byte) (int, error) {
-	n, err := u.Out.Write(p)
-	return n, errors.Join(err, u.Flush())
 }

@@ -37,7 +37,7 @@ var (
 type look func(Standing)
 
 // lookAgain is after how long a run that slept or worked is woken again.
-const lookAgain = 20 * time.Millisecond
+const lookAgain = 5 * time.Millisecond
 
 // Look calls see in the goroutine of Run, when all that the kernel has reported was
 // handed over: that it does so shows that the run lives. It returns ErrOver when Run has

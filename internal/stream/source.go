@@ -7,11 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nettrace/nettrace/internal/build"
 	"github.com/nettrace/nettrace/internal/capability"
 	"github.com/nettrace/nettrace/internal/field"
 	"github.com/nettrace/nettrace/output"
@@ -70,14 +70,7 @@ func openPoller(opts Options, why error) (*Stream, error) {
 
 // startRecord returns what is known of a run before its source is open.
 func startRecord(opts *Options) output.Start {
-	s := output.Start{Version: opts.Version, Reason: "start", FileSeq: 1, Arch: runtime.GOARCH}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, setting := range info.Settings {
-			if setting.Key == "vcs.revision" {
-				s.Commit = setting.Value
-			}
-		}
-	}
+	s := output.Start{Version: opts.Version, Commit: build.Commit(), Reason: "start", FileSeq: 1, Arch: runtime.GOARCH}
 	var uts unix.Utsname
 	if unix.Uname(&uts) == nil {
 		s.Kernel = unix.ByteSliceToString(uts.Release[:])

@@ -192,7 +192,7 @@ func (s *Stream) summary(changes int, sum *output.Totals) Notice {
 // reasonOf returns why a source ended, in the words of the stop record, and the
 // error that is left to report.
 func reasonOf(ctx context.Context, err error) (string, error) {
-	var fatal *sink.Fatal // of an output, which says so itself
+	var fatal *sink.FatalError // of an output, which says so itself
 	switch {
 	case errors.Is(err, errDone):
 		return "count", nil

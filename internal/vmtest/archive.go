@@ -124,7 +124,7 @@ func (a *archive) program(name string) {
 		a.err = err
 		return
 	}
-	a.copy(filepath.Join(dir, name), file)
+	a.copy(filepath.Join(dir, filepath.Base(file)), file)
 	libs, err := sharedLibraries(file)
 	if err != nil {
 		a.err = err

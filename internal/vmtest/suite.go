@@ -73,6 +73,11 @@ var suites = []suite{
 		programs: cmdPrograms, modules: guestModules,
 	},
 	{
+		pkg: "cmd/nettrace", run: "^TestUnit$", kernels: []string{"6.12"},
+		programs: append([]string{"/lib/systemd/systemd", "systemctl", "kill"}, cmdPrograms...), modules: guestModules,
+		files: []string{"deploy/systemd/nettrace.service"},
+	},
+	{
 		pkg: "cmd/nettrace", run: "^TestFilterSS", kernels: []string{"6.1"},
 		programs: []string{"ip", "ss"}, modules: guestModules,
 	},

@@ -144,7 +144,8 @@ func (q *queue) oldest() time.Time {
 
 // discard gives all memory back. No line of it is used any more.
 func (q *queue) discard() {
-	for q.take() != nil {
+	for more := true; more; {
+		more = q.take() != nil
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -112,8 +112,8 @@ func (s *Sink) warning(stage Stage) string {
 
 // Write takes whole lines, which were admitted. It waits for room with Block alone.
 func (s *Sink) Write(lines []byte) (int, error) {
-	if s.written.fatal() != nil {
-		return len(lines), nil // Failed and Drain tell it
+	if s.written.dead.Load() {
+		return len(lines), nil // Failed and Drain tell why
 	}
 	if s.opts.Block {
 		s.waitRoom()
@@ -128,7 +128,7 @@ func (s *Sink) Write(lines []byte) (int, error) {
 func (s *Sink) waitRoom() {
 	s.room.L.Lock()
 	defer s.room.L.Unlock()
-	for s.queue.bytes.Load() >= int64(s.opts.Limit) && !s.ending.Load() && s.written.fatal() == nil {
+	for s.queue.bytes.Load() >= int64(s.opts.Limit) && !s.ending.Load() && !s.written.dead.Load() {
 		s.room.Wait()
 	}
 }
@@ -177,13 +177,13 @@ func (s *Sink) Release() {
 	s.room.Broadcast()
 }
 
-// Undelivered says what a place has not taken at the end of a run.
-type Undelivered struct {
+// UndeliveredError says what a place has not taken at the end of a run.
+type UndeliveredError struct {
 	Place   string
 	Records uint64
 }
 
-func (e *Undelivered) Error() string {
+func (e *UndeliveredError) Error() string {
 	return fmt.Sprintf("%s: %d records could not be delivered before the end", e.Place, e.Records)
 }
 
@@ -192,7 +192,7 @@ func (e *Undelivered) Error() string {
 const leave = 100 * time.Millisecond
 
 // Drain writes what waits, until the context ends, and closes the Target. No lines
-// come any more. The error is what ended the Sink, an *Undelivered, or that of Close.
+// come any more. The error is what ended the Sink, an *UndeliveredError, or that of Close.
 // A goroutine that hangs in a Write is left behind.
 func (s *Sink) Drain(ctx context.Context) error {
 	s.written.close()
@@ -205,7 +205,7 @@ func (s *Sink) Drain(ctx context.Context) error {
 		select {
 		case <-s.done:
 		case <-time.After(leave):
-			return &Undelivered{s.opts.Place, uint64(s.queue.records.Load())}
+			return &UndeliveredError{s.opts.Place, uint64(s.queue.records.Load())}
 		}
 	}
 	left := uint64(max(s.queue.records.Load(), 0))
@@ -215,7 +215,7 @@ func (s *Sink) Drain(ctx context.Context) error {
 		return fatal
 	}
 	if left > 0 {
-		return &Undelivered{s.opts.Place, left}
+		return &UndeliveredError{s.opts.Place, left}
 	}
 	return err
 }

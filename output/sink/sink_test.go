@@ -292,7 +292,7 @@ func TestRelease(t *testing.T) {
 	<-over
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	var left *Undelivered
+	var left *UndeliveredError
 	if err := s.Drain(ctx); !errors.As(err, &left) || left.Records == 0 || left.Place != "fake" {
 		t.Errorf("it ends with %v", err)
 	}

@@ -29,7 +29,7 @@ func (o *stdStream) Ready(next int) (Begin, error) {
 	o.next = next
 	if o.asked && o.gone != nil {
 		if err := o.gone(); err != nil {
-			return Goes, &Fatal{err}
+			return Goes, &FatalError{err}
 		}
 	}
 	o.asked = false
@@ -59,7 +59,7 @@ func (o *stdStream) Write(lines []byte) (int, error) {
 		err = fmt.Errorf("stdout: %w", io.ErrShortWrite)
 	}
 	if err != nil {
-		return n, &Fatal{err}
+		return n, &FatalError{err}
 	}
 	return n, nil
 }

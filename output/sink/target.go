@@ -44,17 +44,17 @@ type Ticker interface {
 	Tick() time.Duration
 }
 
-// Fatal is an error of a Target after which it takes nothing any more.
-type Fatal struct{ Err error }
+// FatalError is an error of a Target after which it takes nothing any more.
+type FatalError struct{ Err error }
 
-func (e *Fatal) Error() string { return e.Err.Error() }
+func (e *FatalError) Error() string { return e.Err.Error() }
 
 // Unwrap returns the error that it is about.
-func (e *Fatal) Unwrap() error { return e.Err }
+func (e *FatalError) Unwrap() error { return e.Err }
 
 // isFatal reports whether an error ends a Sink.
 func isFatal(err error) bool {
-	var fatal *Fatal
+	var fatal *FatalError
 	return errors.As(err, &fatal)
 }
 

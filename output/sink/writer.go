@@ -27,12 +27,16 @@ type writer struct {
 	head    []byte // empty: it is written
 	lines   []byte // of the chunk
 	out     []byte // what is being written, numbered
+	made    made   // what out is made of
 
 	due    bool // Ready is to be called without a line, too
 	ticked time.Time
 	timer  *time.Timer
 	outage outage
 }
+
+// made is how many lines there are, and how long they were in the chunk.
+type made struct{ records, length int }
 
 // outage is a time in which nothing can be written.
 type outage struct {
@@ -140,7 +144,7 @@ func (w *writer) begin(why Begin) {
 
 // number makes out of what comes next, as many lines as have room, but one at least.
 func (w *writer) number(room int) {
-	w.out = w.out[:0]
+	w.out, w.made = w.out[:0], made{}
 	if len(w.rest) > 0 {
 		w.out = append(w.out, w.rest...)
 		return
@@ -159,6 +163,8 @@ func (w *writer) number(room int) {
 			return
 		}
 		lines = lines[len(line):]
+		w.made.records++
+		w.made.length += len(line)
 	}
 }
 
@@ -193,31 +199,42 @@ func (w *writer) advance(n int) {
 	if n <= 0 {
 		return
 	}
-	taken := w.out[:n]
-	records := bytes.Count(taken, newline)
-	w.sink.written.took(records, n)
-	w.pop(records)
+	did := w.made
+	if n < len(w.out) || len(w.rest) > 0 {
+		did = w.partly(n)
+	}
+	w.sink.written.took(did.records, n)
 	w.rest = w.rest[:0]
-	if taken[n-1] != '\n' {
+	if w.out[n-1] != '\n' {
 		w.rest = append(w.rest, firstLine(w.out[n:])...)
 	}
+	w.pop(did)
 	w.sink.freed()
 }
 
+// partly returns which lines the target has whole after so many bytes of out.
+func (w *writer) partly(n int) (did made) {
+	did.records = bytes.Count(w.out[:n], newline)
+	lines := w.lines
+	if len(w.head) > 0 {
+		lines = w.head
+	}
+	for range did.records {
+		did.length += len(firstLine(lines[did.length:]))
+	}
+	return did
+}
+
 // pop forgets lines that the target has whole.
-func (w *writer) pop(records int) {
-	w.seq += uint64(records)
-	if records > 0 && len(w.head) > 0 {
+func (w *writer) pop(did made) {
+	w.seq += uint64(did.records)
+	if did.records > 0 && len(w.head) > 0 {
 		w.head = nil
 		w.fileSeq++
 		return // it is written alone
 	}
-	length := 0
-	for range records {
-		length += len(firstLine(w.lines[length:]))
-	}
-	w.lines = w.lines[length:]
-	w.sink.queue.wrote(records, length)
+	w.lines = w.lines[did.length:]
+	w.sink.queue.wrote(did.records, did.length)
 }
 
 // freed wakes who waits for room.

@@ -1,0 +1,2 @@
+// Package packages has the tests of the deb and rpm packages that build makes.
+package packages
