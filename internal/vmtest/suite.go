@@ -73,7 +73,7 @@ var suites = []suite{
 		programs: cmdPrograms, modules: guestModules,
 	},
 	{
-		pkg: "cmd/nettrace", run: "^TestUnit$", kernels: []string{"6.12"},
+		pkg: "internal/service", run: "^TestUnit$", kernels: []string{"6.12"},
 		programs: append([]string{"/lib/systemd/systemd", "systemctl", "kill"}, cmdPrograms...), modules: guestModules,
 		files: []string{"deploy/systemd/nettrace.service"},
 	},

@@ -46,7 +46,7 @@ func (p *packer) start() {
 		return
 	}
 	p.running = true
-	p.run.Go(p.work)
+	p.run.Go(func() { below(p.work) })
 }
 
 // next returns a file to compress, or nothing. The shelf is locked.
@@ -59,11 +59,8 @@ func (p *packer) next() string {
 	return ""
 }
 
-// work compresses one file after another. The thread ends with it, as it cannot get
-// its priority back.
+// work compresses one file after another.
 func (p *packer) work() {
-	runtime.LockOSThread()
-	lowest()
 	for {
 		p.shelf.mu.Lock()
 		name := p.next()
@@ -95,6 +92,24 @@ func (p *packer) fail(name string, err error) {
 		p.notice(fmt.Sprintf("compress %s: %v; it stays as it is until the next rotation", name, err))
 		p.failed = true
 	}
+}
+
+// below calls f on a thread of the lowest priority, which ends with it: it could not get
+// its priority back. The main thread is spared, as it would not end.
+func below(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			below(f) // this thread is taken meanwhile
+			runtime.UnlockOSThread()
+			return
+		}
+		lowest()
+		f()
+	}()
+	<-done
 }
 
 // lowest gives the thread what no other wants of the processor and the disk.
