@@ -67,3 +67,36 @@ func analyze(t *testing.T, args ...string) string {
 	}
 	return string(out)
 }
+
+// TestLogrotate has logrotate(8) read its file.
+func TestLogrotate(t *testing.T) {
+	path, err := exec.LookPath("logrotate")
+	if err != nil {
+		t.Skip("needs logrotate: ", err)
+	}
+	text, err := os.ReadFile("../../deploy/logrotate/nettrace")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	conf, log := filepath.Join(dir, "conf"), filepath.Join(dir, "nettrace.ndjson")
+	text = bytes.ReplaceAll(text, []byte("/var/log/nettrace"), []byte(dir))
+	text = bytes.ReplaceAll(text, []byte("systemctl"), []byte("echo >"+filepath.Join(dir, "called")+" systemctl"))
+	for file, text := range map[string][]byte{conf: text, log: []byte("{}\n")} {
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := exec.Command(path, "--force", "--state", filepath.Join(dir, "state"), conf).CombinedOutput()
+	if err != nil || len(out) > 0 {
+		t.Errorf("%v: %s", err, out)
+	}
+	for name, size := range map[string]int64{"nettrace.ndjson": 0, "nettrace.ndjson.1": 3} {
+		if st, err := os.Stat(filepath.Join(dir, name)); err != nil || st.Size() != size {
+			t.Errorf("%s: %v, %v", name, st, err)
+		}
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, "called")); err != nil || !bytes.Contains(text, []byte("--signal=HUP nettrace.service")) {
+		t.Errorf("nettrace was not told: %v", err)
+	}
+}

@@ -80,7 +80,7 @@ func caughtUp(t *testing.T, followers map[string][]*running) {
 func quiet(t *testing.T, path string) {
 	t.Helper()
 	before, since := int64(-1), time.Now()
-	await(t, "quiet in "+path, time.Minute, func() bool {
+	await(t, "quiet in "+path, func() bool {
 		st, err := os.Stat(path)
 		if err == nil && st.Size() != before {
 			before, since = st.Size(), time.Now()
@@ -102,7 +102,7 @@ func rename(t *testing.T, suffix string, paths ...string) {
 func reopened(t *testing.T, paths ...string) {
 	t.Helper()
 	for _, path := range paths {
-		await(t, path, time.Minute, func() bool {
+		await(t, path, func() bool {
 			st, err := os.Stat(path)
 			return err == nil && st.Size() > 0
 		})

@@ -117,7 +117,7 @@ func testCollector(t *testing.T, w *written) {
 	for first := 0; first < len(sample.lines); first += 1000 {
 		post(t, "http://"+in+"/v1/logs", lines[first:min(first+1000, len(sample.lines))])
 	}
-	await(t, "the records from the collector", time.Minute, func() bool { return sink.count() >= len(sample.lines) })
+	await(t, "the records from the collector", func() bool { return sink.count() >= len(sample.lines) })
 	sink.diff.report(t, "otelcol")
 }
 
@@ -140,7 +140,7 @@ func startCollector(t *testing.T, path, in, out string) {
 			t.Logf("the collector says: %.3000s", log.String())
 		}
 	})
-	await(t, "the collector", time.Minute, func() bool {
+	await(t, "the collector", func() bool {
 		c, err := net.Dial("tcp", in)
 		if err == nil {
 			_ = c.Close()
