@@ -102,6 +102,8 @@ func (w *NDJSON) Lost(at time.Time, l *tracer.Lost) {
 	w.beginAt("lost", at)
 	w.str(`,"stage":`, l.Stage, nameMax)
 	w.uint(`,"lost":`, l.Count)
+	w.uint(`,"lost_states":`, l.States)
+	w.uint(`,"lost_closes":`, l.Closes)
 	w.uint(`,"lost_total":`, l.Total)
 	if l.Since != 0 {
 		w.time(`,"since":`, w.wall.At(l.Since))
