@@ -108,6 +108,7 @@ func (g *Group) Totals() (t output.QueueTotals) {
 		t.Written += s.Written.Bytes
 		t.Errors += s.Written.Errors
 		t.Reopenings += s.Written.Reopenings
+		t.Dropped += s.Dropped[sink.InQueue].Records + s.Dropped[sink.AtOutput].Records
 	}
 	return t
 }

@@ -76,6 +76,14 @@ func (s *Summaries) Change(c *table.Change) error {
 	return nil
 }
 
+// Due returns when the window is over.
+func (s *Summaries) Due() time.Time {
+	if s.opts.Every <= 0 || s.start.IsZero() {
+		return time.Time{}
+	}
+	return s.start.Add(s.opts.Every)
+}
+
 // Idle tells the windows that are over, also those in which nothing was.
 func (s *Summaries) Idle() error {
 	for s.opts.Every > 0 && time.Since(s.start) >= s.opts.Every {

@@ -122,6 +122,32 @@ func TestCompressFails(t *testing.T) {
 	wantNames(t, s.dir, "out", "out.1", "out.2.gz", "out.3.gz")
 }
 
+// TestCompressOthers checks that what cannot be compressed is not in the way of others,
+// and that nothing is followed that another user has put in the place of a file.
+func TestCompressOthers(t *testing.T) {
+	s := newScene(t, Rotation{})
+	must(t, s.file.Close())
+	victim := t.TempDir() + "/victim"
+	write(t, victim, "secret\n")
+	must(t, os.Symlink(victim, s.path+".2"))
+	must(t, unix.Mkfifo(s.path+".3", 0o600))
+	must(t, os.Symlink(victim, s.dir+"/.out.gz.draft"))
+	write(t, s.path+".4", "four\n")
+	s.reopen(t, Rotation{Age: time.Hour, Keep: 4, Compress: true})
+	s.packed()
+	wantNames(t, s.dir, "out", "out.2", "out.3", "out.4.gz")
+	if got := readPlain(t, s.path+".4.gz"); got != "four\n" {
+		t.Errorf("FILE.4.gz has %q", got)
+	}
+	if got := read(t, victim); got != "secret\n" {
+		t.Errorf("what a link leads to has %q", got)
+	}
+	want := "compress " + s.path + ".2: open " + s.path + ".2: too many levels of symbolic links; it stays as it is until the next rotation"
+	if len(s.notices) != 1 || s.notices[0] != want {
+		t.Errorf("told %q, want once %q", s.notices, want)
+	}
+}
+
 // TestCompressEnds checks that the end of a run does not wait for what is being
 // compressed, and leaves no draft.
 func TestCompressEnds(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -205,6 +206,9 @@ func Distinct(specs []Spec) error {
 	places := make(map[string]bool)
 	for i := range specs {
 		place := specs[i].String()
+		if whole, err := filepath.Abs(place); err == nil && specs[i].Kind == ToFile {
+			place = whole
+		}
 		if places[place] {
 			return fmt.Errorf("%s stands twice", place)
 		}

@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -102,7 +103,14 @@ func TestDistinct(t *testing.T) {
 	if err := Distinct(specs); err != nil {
 		t.Error(err)
 	}
-	err := Distinct(append(specs, Spec{Kind: ToStdout}))
+	here, err := os.Getwd()
+	must(t, err)
+	for _, other := range []string{"./a", "x/../a", here + "/a"} {
+		if err := Distinct(append(specs, Spec{Place: other})); err == nil || err.Error() != here+"/a stands twice" {
+			t.Errorf("a and %s: %v", other, err)
+		}
+	}
+	err = Distinct(append(specs, Spec{Kind: ToStdout}))
 	if err == nil || err.Error() != "- stands twice" {
 		t.Errorf("two outputs to stdout: %v", err)
 	}
