@@ -291,10 +291,10 @@ type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, unix.EPIPE }
 
-// TestOpenFails names the file before anything is traced.
+// TestOpenFails names the file before anything is traced, and waits for no peer.
 func TestOpenFails(t *testing.T) {
 	dir := t.TempDir()
-	plan, err := (&Options{Places: []string{dir + "/a", dir + "/none/b"}}).Plan(true, stream.EventsAll, "")
+	plan, err := (&Options{Places: []string{dir + "/a", "unix:" + dir + "/nobody", dir + "/none/b"}}).Plan(true, stream.EventsAll, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -81,6 +81,9 @@ func (s *Sink) Start(reports Reports) {
 	go newWriter(s).run()
 }
 
+// Close closes the place of a Sink that was not started. Nothing is written.
+func (s *Sink) Close() error { return s.target.Close() }
+
 // Admit reports whether a line of a class has a place. If not, it is counted, and need
 // not be made.
 func (s *Sink) Admit(class Class) bool {
