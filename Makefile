@@ -14,7 +14,7 @@ GOLANGCI    = .cache/golangci-lint@v2.15.0/golangci-lint
 STATICCHECK = .cache/staticcheck@v0.8.2/staticcheck
 
 # What the tests of texts and packages ask.
-PACKAGE_TOOLS = debootstrap=debootstrap rpm=rpm lintian=lintian mandoc=mandoc groff=groff fish=fish zsh=zsh man=man-db
+PACKAGE_TOOLS = debootstrap=debootstrap rpm=rpm lintian=lintian mandoc=mandoc groff=groff fish=fish zsh=zsh man=man-db systemd-analyze=systemd logrotate=logrotate
 
 C_FILES = $(wildcard bpf/*.[ch] headers/*.[ch])
 
@@ -71,7 +71,7 @@ $(GOLANGCI) $(STATICCHECK) $(NFPM):
 	$(Q)GOBIN=$(CURDIR)/$(@D) go install $(MODULE)@$(lastword $(subst @, ,$(@D)))
 
 test-kernels: # the tests on other kernels; ARGS='-kernels 6.1 -run REGEXP -v ./tracer'
-	$(Q)bash .ci/need qemu-system-x86_64=qemu-system-x86 busybox=busybox-static xz=xz-utils netstat=net-tools ip=iproute2
+	$(Q)bash .ci/need qemu-system-x86_64=qemu-system-x86 busybox=busybox-static xz=xz-utils netstat=net-tools ip=iproute2 /lib/systemd/systemd=systemd
 	$(call say,KERNELS)
 	$(Q)go run ./internal/vmtest $(ARGS)
 

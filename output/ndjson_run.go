@@ -55,6 +55,8 @@ type QueueTotals struct {
 	Written    uint64 // bytes
 	Errors     uint64 // of opening, connecting and writing
 	Reopenings uint64 // files and connections after the first ones
+
+	Dropped uint64 // records that had no place; each output tells its own
 }
 
 // Dropped is a time in which an output did not get all of its records.

@@ -135,6 +135,22 @@ func TestExamples(t *testing.T) {
 	}
 }
 
+// TestHelpFits checks that the help fits a terminal of 80 columns, and has every option
+// that is no secret.
+func TestHelpFits(t *testing.T) {
+	help := textOf(t, "--help")
+	for line := range strings.Lines(help) {
+		if line = strings.TrimSuffix(line, "\n"); len(line) > 80 {
+			t.Errorf("%d columns: %s", len(line), line)
+		}
+	}
+	for _, o := range optionTable(new(options)) {
+		if o.Heading != "" && !strings.Contains(help, "--"+o.Name) {
+			t.Errorf("the help does not have --%s", o.Name)
+		}
+	}
+}
+
 // TestValues checks that the words which the completions offer are values that the
 // options take.
 func TestValues(t *testing.T) {

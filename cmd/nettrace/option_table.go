@@ -74,7 +74,7 @@ func otherOptions(o *options) []option.Option {
 		{Name: "help", Letter: "h", Place: 16, Heading: headOther, Usage: "this text", Library: true},
 		{Name: "version", Letter: "V", Place: 14, Heading: headOther, Usage: "version", Library: true},
 		{Name: "man", Heading: headOther, Usage: "print the manual page", Into: &o.texts.Manual},
-		{Name: "completion", Heading: headOther, Usage: "print the completion script for a `SHELL`", Values: "bash fish zsh", Into: &o.texts.Completion},
+		{Name: "completion", Heading: headOther, Usage: "print the completion script for a `SHELL`: bash, fish or zsh", Values: "bash fish zsh", Into: &o.texts.Completion},
 		{Letter: "?"}, // the usage, as an error
 		{Letter: "d"}, // netstat accepts it and does nothing
 	}

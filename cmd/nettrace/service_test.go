@@ -2,6 +2,7 @@ package main
 
 import (
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -53,5 +54,44 @@ func TestService(t *testing.T) {
 	}
 	if err := tr.cmd.Wait(); err != nil {
 		t.Errorf("%v; %s", err, tr.stderr.String())
+	}
+}
+
+// TestServiceCommand runs the command line of the unit, with a file elsewhere.
+func TestServiceCommand(t *testing.T) {
+	unit, err := os.ReadFile("../../deploy/systemd/nettrace.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(unit), "\nExecStart=/usr/bin/nettrace ")
+	line, _, _ := strings.Cut(rest, "\n")
+	file := filepath.Join(t.TempDir(), "log")
+	line = strings.ReplaceAll(line, "/var/log/nettrace/nettrace.ndjson", file)
+	stdout, stderr, status := nettraceIn(t, newNetns(t), 0, append(strings.Fields(line), "--duration", "100ms")...)
+	text, err := os.ReadFile(file)
+	if status != 0 || stdout != "" || err != nil || !strings.Contains(string(text), `"event":"stop"`) {
+		t.Errorf("%s: status %d, %v, %s%s", line, status, err, stdout, stderr)
+	}
+}
+
+// TestServiceAlone runs in a network namespace without interfaces, as with
+// PrivateNetwork=yes, and is asked for such a one: the start record says so of the first.
+func TestServiceAlone(t *testing.T) {
+	netns := newNetns(t)
+	const alone = "no interface but lo"
+	for name, c := range map[string]struct {
+		args []string
+		want bool
+	}{
+		"its own":     {nil, true},
+		"by polling":  {[]string{"--hooks", "none"}, true},
+		"asked for":   {[]string{"--netns", netns}, false},
+		"all of them": {[]string{"--all-netns"}, false},
+	} {
+		stdout, stderr, status := nettraceIn(t, netns, 0, append([]string{"-tc", "--json", "--duration", "100ms"}, c.args...)...)
+		start, _, _ := strings.Cut(stdout, "\n")
+		if status != 0 || strings.Contains(start, alone) != c.want || strings.Contains(stderr, alone) && !c.want {
+			t.Errorf("%s: status %d, want it told: %v; %s %s", name, status, c.want, start, stderr)
+		}
 	}
 }

@@ -111,8 +111,10 @@ func testChroot(t *testing.T, deb string) {
 	if err := os.WriteFile(c.dir+config, []byte("# mine\n"), 0o644); err != nil { //nolint:gosec // as the package has it
 		t.Fatal(err)
 	}
+	called := c.recordSystemd()
 	c.install(deb)
 	c.checkRuns("v1.2.3-4-gabcdef")
+	called("daemon-reload", "try-restart nettrace.service")
 	if text, err := os.ReadFile(c.dir + config); err != nil || string(text) != "# mine\n" {
 		t.Errorf("the upgrade changed a file of the configuration: %q, %v", text, err)
 	}
@@ -122,13 +124,36 @@ func testChroot(t *testing.T, deb string) {
 		touch /var/log/private/nettrace/nettrace.ndjson && ln -s private/nettrace /var/log/nettrace
 		ln -s /usr/lib/systemd/system/nettrace.service /etc/systemd/system/multi-user.target.wants/`)
 	c.run("dpkg", "--remove", "nettrace")
+	called("stop nettrace.service", "daemon-reload")
 	if c.has("/usr/bin/nettrace") || !c.has(config) || !c.has("/var/log/nettrace") {
 		t.Error("a removal takes the program and keeps configuration and records")
 	}
 	c.run("dpkg", "--purge", "nettrace")
+	called("daemon-reload")
+	c.run("rm", "-r", "/run/systemd", "/run/calls", "/usr/bin/systemctl")
 	c.run("sh", "-c", "rmdir --ignore-fail-on-non-empty -p /var/log/private /etc/systemd/system/multi-user.target.wants 2>/dev/null; true")
 	if diff := cmp.Diff(before, c.files()); diff != "" {
 		t.Errorf("after the purge (-before +now):\n%s", diff)
+	}
+}
+
+// recordSystemd has the system look as if systemd ran it. What is returned checks that
+// systemctl was called with words since the last time, and that nothing was enabled or
+// started.
+func (c *chroot) recordSystemd() (called func(words ...string)) {
+	c.t.Helper()
+	c.run("sh", "-c", `mkdir -p /run/systemd/system && printf '#!/bin/sh\necho "$*" >>/run/calls\n' >/usr/bin/systemctl && chmod +x /usr/bin/systemctl`)
+	return func(words ...string) {
+		c.t.Helper()
+		calls := c.run("sh", "-c", "cat /run/calls; : >/run/calls")
+		for _, word := range words {
+			if !strings.Contains(calls, word) {
+				c.t.Errorf("systemctl is not called with %q, but with\n%s", word, calls)
+			}
+		}
+		if strings.Contains(calls, "enable ") || strings.Contains(calls, " start ") {
+			c.t.Errorf("systemctl is called with\n%s", calls)
+		}
 	}
 }
 

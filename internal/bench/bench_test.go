@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -228,6 +229,35 @@ func TestContenderWants(t *testing.T) {
 	} {
 		if got := runs(c.n, c.each).wants(5); got != c.want {
 			t.Errorf("after %d runs of %v: wants one more: %v", c.n, c.each, got)
+		}
+	}
+}
+
+// TestWeigh counts the records after those of the start, and their bytes.
+func TestWeigh(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "records")
+	lines := strings.Repeat(`{"event":"tcp_close"}`+"\n", 999) + `{"event.action":"lost"}` + "\n"
+	if err := os.WriteFile(path, []byte("{}\n"+lines), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var v volume
+	if err := v.weigh(path, 3); err != nil {
+		t.Fatal(err)
+	}
+	if v.records != 1000 || v.bytes != len(lines) || v.zipped < 20 || v.zipped > len(lines)/10 || v.losses != 1 {
+		t.Errorf("%+v of %d bytes", v, len(lines))
+	}
+}
+
+func TestLeverName(t *testing.T) {
+	for want, args := range map[string][]string{
+		"all":                    nil,
+		"--sample 1/10":          {"--sample", "1/10"},
+		"--filter 'port 1' -p":   {"--filter", "port 1", "-p"},
+		"--schema ecs --explain": {"--schema", "ecs", "--explain"},
+	} {
+		if got := leverName(args); got != want {
+			t.Errorf("%q is named %q, want %q", args, got, want)
 		}
 	}
 }

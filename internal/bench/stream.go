@@ -129,7 +129,8 @@ func (b *bench) churn(ctx context.Context, p *peer) (c churn, err error) {
 		return c, err
 	}
 	defer func() { err = errors.Join(err, t.end()) }()
-	if err := c.measure(ctx, s, t); err != nil {
+	connect := func(first, count int) (time.Duration, error) { return s.connect(first, count, load.FIN) }
+	if err := c.measure(ctx, t, connect); err != nil {
 		return c, err
 	}
 	if err := t.end(); err != nil {
@@ -139,8 +140,8 @@ func (b *bench) churn(ctx context.Context, p *peer) (c churn, err error) {
 	return c, err
 }
 
-// measure runs the load and takes what the tracer spends on it.
-func (c *churn) measure(ctx context.Context, s *scene, t *tracing) error {
+// measure has connect make the load and takes what the tracer spends on it.
+func (c *churn) measure(ctx context.Context, t *tracing, connect func(first, count int) (time.Duration, error)) error {
 	cpu, err := cpuTime(t.pid())
 	if err != nil {
 		return err
@@ -149,7 +150,7 @@ func (c *churn) measure(ctx context.Context, s *scene, t *tracing) error {
 	if err != nil {
 		return err
 	}
-	if c.took, err = s.connect(firstConnection, c.connections, load.FIN); err != nil {
+	if c.took, err = connect(firstConnection, c.connections); err != nil {
 		return err
 	}
 	if err := t.settle(ctx); err != nil {

@@ -43,11 +43,8 @@ func Drop(keep capability.Set) (capability.Set, error) {
 // bound takes all capabilities but those of a set out of the bounding set.
 func bound(keep capability.Set) error {
 	for n := range uint(64) {
-		in, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0)
-		if err != nil {
-			break // the kernel has no more
-		}
-		if in == 0 || keep.Has(n) {
+		// 0 for those that the kernel does not have, as well.
+		if in, _ := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0); in == 0 || keep.Has(n) {
 			continue
 		}
 		if err := everywhere("the bounding set", unix.PR_CAPBSET_DROP, uintptr(n)); err != nil {

@@ -67,3 +67,51 @@ func analyze(t *testing.T, args ...string) string {
 	}
 	return string(out)
 }
+
+// TestLogrotate has logrotate(8) read its file. What the unit rotates is left alone: two
+// rotations of one file would remove records.
+func TestLogrotate(t *testing.T) {
+	path, err := exec.LookPath("logrotate")
+	if err != nil {
+		t.Skip("needs logrotate: ", err)
+	}
+	text, err := os.ReadFile("../../deploy/logrotate/nettrace")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	conf, log, ours := filepath.Join(dir, "conf"), filepath.Join(dir, "closes.log"), filepath.Join(dir, fileOfUnit(t))
+	text = bytes.ReplaceAll(text, []byte("/var/log/nettrace"), []byte(dir))
+	text = bytes.ReplaceAll(text, []byte("systemctl"), []byte("echo >"+filepath.Join(dir, "called")+" systemctl"))
+	for file, text := range map[string][]byte{conf: text, log: []byte("{}\n"), ours: []byte("{}\n")} {
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := exec.Command(path, "--force", "--state", filepath.Join(dir, "state"), conf).CombinedOutput()
+	if err != nil || len(out) > 0 {
+		t.Errorf("%v: %s", err, out)
+	}
+	for name, size := range map[string]int64{log: 0, log + ".1": 3, ours: 3} {
+		if st, err := os.Stat(name); err != nil || st.Size() != size {
+			t.Errorf("%s: %v, %v", name, st, err)
+		}
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, "called")); err != nil || !bytes.Contains(text, []byte("--signal=HUP nettrace.service")) {
+		t.Errorf("nettrace was not told: %v", err)
+	}
+}
+
+// fileOfUnit returns the name of the file that the unit writes and rotates.
+func fileOfUnit(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(unitFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`--output /var/log/nettrace/([^,\s]+),rotate-size=`).FindSubmatch(text)
+	if found == nil {
+		t.Fatal("the unit rotates no file in /var/log/nettrace")
+	}
+	return string(found[1])
+}

@@ -28,18 +28,20 @@ const connections = 30_000
 func TestMain(m *testing.M) {
 	load.Main()
 	status := m.Run()
-	if dir, err := built(); err == nil {
-		_ = os.RemoveAll(dir)
-	}
+	_ = os.RemoveAll(builtIn)
 	os.Exit(status)
 }
 
-// built is a directory with nettrace in it.
+// builtIn is the directory that built has made.
+var builtIn string
+
+// built builds nettrace and returns the directory that it is in.
 var built = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "nettrace-ship")
 	if err != nil {
 		return "", err
 	}
+	builtIn = dir
 	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, "nettrace"), "./cmd/nettrace")
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as make does
@@ -111,7 +113,7 @@ func (tr *tracing) begin(file string) {
 		_ = tr.cmd.Process.Kill()
 		_ = tr.cmd.Wait()
 	})
-	await(t, "the table at the start", time.Minute, func() bool {
+	await(t, "the table at the start", func() bool {
 		b, err := os.ReadFile(file)
 		return err == nil && bytes.Contains(b, []byte(`"event":"snapshot_end"`))
 	})
@@ -158,11 +160,11 @@ func (tr *tracing) stop() {
 }
 
 // await waits until done reports true. The deadline only ends a test that hangs.
-func await(t *testing.T, what string, deadline time.Duration, done func() bool) {
+func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(deadline); !done(); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !done(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%s did not come within %v", what, deadline)
+			t.Fatalf("%s did not come within a minute", what)
 		}
 	}
 }
@@ -301,8 +303,8 @@ func absolute(t *testing.T, path string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
 	}
 	return path
 }

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 var update = flag.Bool("update", false, "write deploy/clickhouse/table.sql anew")
@@ -71,7 +73,7 @@ func (s schema) columns(t *testing.T) []column {
 		for _, name := range slices.Sorted(maps.Keys(s.Defs[def].Properties)) {
 			known := slices.ContainsFunc(columns, func(c column) bool { return c.name == name })
 			if !known && !slices.Contains(otherSockets, name) {
-				columns = append(columns, column{name, s.kind(name, s.Defs[def].Properties[name])})
+				columns = append(columns, column{name, s.kind(s.Defs[def].Properties[name])})
 			}
 		}
 	}
@@ -79,7 +81,7 @@ func (s schema) columns(t *testing.T) []column {
 }
 
 // kind returns the type of a column. What is absent is 0 or "" there.
-func (s schema) kind(name string, p property) string {
+func (s schema) kind(p property) string {
 	if p.Ref != "" {
 		def, ok := s.Defs[strings.TrimPrefix(p.Ref, "#/$defs/")]
 		if !ok {
@@ -89,7 +91,7 @@ func (s schema) kind(name string, p property) string {
 		if referred.Type == "integer" && p.Maximum != nil {
 			referred.Maximum = p.Maximum
 		}
-		return s.kind(name, referred)
+		return s.kind(referred)
 	}
 	switch {
 	case p.Const == false:
@@ -177,7 +179,7 @@ func TestTable(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := readFile(t, path); got != want {
-		t.Errorf("%s is not what the schema gives: go test ./internal/ship -run TestTable -update\n%s", tablePath, got)
+	if diff := cmp.Diff(want, readFile(t, path)); diff != "" {
+		t.Errorf("%s is not what the schema gives: go test ./internal/ship -run TestTable -update\n%s", tablePath, diff)
 	}
 }

@@ -66,7 +66,7 @@ func (r *receiver) run(t *testing.T, netns string, port int) []string {
 	t.Helper()
 	address := fmt.Sprintf("127.0.0.1:%d", port)
 	r.running = r.runIn(t, netns, "5140", fmt.Sprint(port))
-	await(t, "the socket of "+r.shipper.name, time.Minute, func() bool {
+	await(t, "the socket of "+r.shipper.name, func() bool {
 		return probe(t, netns, r.unix, r.path("sock")) == nil &&
 			probe(t, netns, "tcp", address) == nil
 	})

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nettrace/nettrace/internal/load"
 )
@@ -262,7 +261,7 @@ func startClickHouse(t *testing.T) func(in *os.File, sql string) []byte {
 		_ = server.Wait()
 	})
 	args := []string{"--port", port, "--input_format_skip_unknown_fields=1"}
-	await(t, "ClickHouse", time.Minute, func() bool {
+	await(t, "ClickHouse", func() bool {
 		return exec.Command(client, append(args, "--query", "SELECT 1")...).Run() == nil
 	})
 	return func(in *os.File, sql string) []byte {

@@ -3,11 +3,14 @@ package stream_test
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"testing"
 	"time"
 
+	"github.com/nettrace/nettrace/internal/field"
 	"github.com/nettrace/nettrace/internal/stream"
 	"github.com/nettrace/nettrace/output"
+	"github.com/nettrace/nettrace/snapshot"
 	"github.com/nettrace/nettrace/tracer"
 	"github.com/nettrace/nettrace/tracer/table"
 )
@@ -56,6 +59,7 @@ func TestObserverCounts(t *testing.T) {
 type sleeper struct {
 	script
 	woken chan struct{}
+	table *table.Table
 }
 
 func (s *sleeper) Run(ctx context.Context, h tracer.Handler) error {
@@ -78,7 +82,7 @@ func (s *sleeper) Wake() {
 	}
 }
 
-func (s *sleeper) Table() *table.Table { return nil }
+func (s *sleeper) Table() *table.Table { return s.table }
 
 // TestLook looks at a run that sleeps, is stuck, and is over.
 func TestLook(t *testing.T) {
@@ -151,4 +155,59 @@ func TestKnownHooks(t *testing.T) {
 	if !has[tracer.Transitions] || !has[tracer.Files] || len(has) < 11 {
 		t.Errorf("only %v", has)
 	}
+}
+
+// TestLookAtRows checks that of the table those rows are shown that the options and the
+// filter ask for.
+func TestLookAtRows(t *testing.T) {
+	kept := table.New(table.Config{ScansOnly: true}, table.NewProcesses(1, func(*snapshot.Process, uint64) {}, func(uint32) {}), func(*table.Change) {})
+	kept.BeginScan(1, true)
+	for i, row := range []struct {
+		remote string
+		state  snapshot.State
+	}{{"0.0.0.0:0", snapshot.Listen}, {"10.0.0.9:443", snapshot.Established}, {"10.0.0.9:443", snapshot.CloseWait}, {"10.0.0.8:443", snapshot.Established}} {
+		kept.Apply(&table.Event{
+			Kind: table.EventRow, New: row.state, Time: 2, After: 2, Inode: uint32(i + 1),
+			Local: netip.AddrPortFrom(netip.MustParseAddr("10.0.0.5"), uint16(1000+i)), Remote: netip.MustParseAddrPort(row.remote),
+		})
+	}
+	kept.EndScan(3)
+	bind := func(field.Where) (stream.Matcher, string, error) { return toNine{}, "dst 10.0.0.9", nil }
+	for _, tt := range []struct {
+		name string
+		opts stream.Options
+		want int
+	}{
+		{"all", stream.Options{Listening: output.ServersAndEstablished}, 4},
+		{"without listeners", stream.Options{Listening: output.WithoutServers}, 3},
+		{"listeners", stream.Options{Listening: output.OnlyServers}, 1},
+		{"by a filter", stream.Options{Listening: output.ServersAndEstablished, Bind: bind, Sample: 1000}, 2},
+	} {
+		s, err := stream.NewFiltered(&sleeper{woken: make(chan struct{}), table: kept}, tt.opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		over := make(chan error)
+		go func() { over <- s.Run(ctx) }()
+		rows := 0
+		if err := s.Look(ctx, func(is stream.Standing) {
+			for range is.Rows {
+				rows++
+			}
+		}); err != nil || rows != tt.want {
+			t.Errorf("%s: %d rows, want %d (%v)", tt.name, rows, tt.want, err)
+		}
+		cancel()
+		if err := <-over; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// toNine matches what goes to 10.0.0.9.
+type toNine struct{}
+
+func (toNine) Match(s *field.Subject) bool {
+	return s.Head.Remote.Addr() == netip.MustParseAddr("10.0.0.9")
 }

@@ -186,6 +186,9 @@ func (s *Stream) summary(changes int, sum *output.Totals) Notice {
 		text += fmt.Sprintf(", %d connections opened, %d closed, %d failed, %d open",
 			sum.Opened, sum.Closed, sum.Failed, sum.Open)
 	}
+	if sum.Queue.Dropped > 0 {
+		text += fmt.Sprintf(", %d records left out", sum.Queue.Dropped)
+	}
 	return Notice{Summary, fmt.Sprintf("%s, %d events lost", text, sum.LostRingbuf)}
 }
 

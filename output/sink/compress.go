@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -24,7 +25,7 @@ type packer struct {
 	shelf   *shelf
 	notice  func(string)
 	draft   string // a compressed file that is not whole
-	failed  bool   // the last attempt failed, and somebody knows
+	failed  bool   // the last attempt failed, and somebody knows; of the goroutine
 	running bool   // with the shelf's lock
 	ending  atomic.Bool
 	run     sync.WaitGroup
@@ -42,59 +43,89 @@ func draftOf(base string) string {
 
 // start compresses what there is. The shelf is locked.
 func (p *packer) start() {
-	if p.running || p.ending.Load() || p.next() == "" {
+	if name, _ := p.next(nil); name == "" || p.running || p.ending.Load() {
 		return
 	}
 	p.running = true
-	p.run.Go(p.work)
+	p.run.Go(func() { below(p.work) })
 }
 
-// next returns a file to compress, or nothing. The shelf is locked.
-func (p *packer) next() string {
+// next returns a file to compress that is none of those that could not be, or nothing.
+// The shelf is locked.
+func (p *packer) next(failed []os.FileInfo) (string, os.FileInfo) {
 	for place := 2; place <= p.shelf.keep; place++ {
-		if name := p.shelf.name(place); exists(name) {
-			return name
+		name := p.shelf.name(place)
+		st, err := os.Lstat(name)
+		if err == nil && !slices.ContainsFunc(failed, func(f os.FileInfo) bool { return os.SameFile(f, st) }) {
+			return name, st
 		}
 	}
-	return ""
+	return "", nil
 }
 
-// work compresses one file after another. The thread ends with it, as it cannot get
-// its priority back.
+// work compresses one file after another.
 func (p *packer) work() {
-	runtime.LockOSThread()
-	lowest()
+	var failed []os.FileInfo
 	for {
 		p.shelf.mu.Lock()
-		name := p.next()
+		name, st := p.next(failed)
 		if name == "" || p.ending.Load() {
 			p.running = false
 			p.shelf.mu.Unlock()
 			return
 		}
-		file, err := os.Open(name)
+		file, err := openRegular(name)
 		p.shelf.mu.Unlock()
 		if err == nil {
 			err = p.pack(file)
 		}
 		if err != nil {
 			p.fail(name, err)
-			return
+			failed = append(failed, st)
 		}
-		p.failed = false
+		p.failed = err != nil
 	}
 }
 
-// fail leaves it until the next file is renamed.
+// openRegular opens what a run has written: not something else that another user put in
+// its place, if the directory is theirs.
+func openRegular(name string) (*os.File, error) {
+	file, err := os.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if st, err := file.Stat(); err != nil || !st.Mode().IsRegular() {
+		_ = file.Close()
+		return nil, fmt.Errorf("open %s: not a regular file", name)
+	}
+	return file, nil
+}
+
+// fail leaves a file until the next one is renamed. It tells so once until one can be
+// compressed again.
 func (p *packer) fail(name string, err error) {
-	p.shelf.mu.Lock()
-	defer p.shelf.mu.Unlock()
-	p.running = false
-	_ = os.Remove(p.draft) // the next one is written over it
+	_ = os.Remove(p.draft) // it would be in the way of the next one, which tells so
 	if !p.failed && !errors.Is(err, errEnding) {
 		p.notice(fmt.Sprintf("compress %s: %v; it stays as it is until the next rotation", name, err))
-		p.failed = true
 	}
+}
+
+// below calls f on a thread of the lowest priority, which ends with it: it could not get
+// its priority back. The main thread is spared, as it would not end.
+func below(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			below(f) // this thread is taken meanwhile
+			runtime.UnlockOSThread()
+			return
+		}
+		lowest()
+		f()
+	}()
+	<-done
 }
 
 // lowest gives the thread what no other wants of the processor and the disk.
@@ -116,7 +147,7 @@ func (p *packer) pack(file *os.File) error {
 	if err != nil {
 		return err
 	}
-	draft, err := os.OpenFile(p.draft, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, st.Mode().Perm())
+	draft, err := os.OpenFile(p.draft, os.O_WRONLY|os.O_CREATE|os.O_EXCL, st.Mode().Perm()) // tidy and fail have removed it
 	if err != nil {
 		return err
 	}
@@ -158,7 +189,8 @@ func dress(draft *os.File, st os.FileInfo) error {
 	if err := draft.Chmod(st.Mode().Perm()); err != nil {
 		return err
 	}
-	return os.Chtimes(draft.Name(), st.ModTime(), st.ModTime())
+	when := unix.NsecToTimeval(st.ModTime().UnixNano())
+	return unix.Futimes(int(draft.Fd()), []unix.Timeval{when, when})
 }
 
 // replace puts the compressed file in the place that the other has by now. If that was

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestCompress checks that FILE.2 and older are compressed, with their mode and time,
@@ -120,6 +122,32 @@ func TestCompressFails(t *testing.T) {
 	wantNames(t, s.dir, "out", "out.1", "out.2.gz", "out.3.gz")
 }
 
+// TestCompressOthers checks that what cannot be compressed is not in the way of others,
+// and that nothing is followed that another user has put in the place of a file.
+func TestCompressOthers(t *testing.T) {
+	s := newScene(t, Rotation{})
+	must(t, s.file.Close())
+	victim := t.TempDir() + "/victim"
+	write(t, victim, "secret\n")
+	must(t, os.Symlink(victim, s.path+".2"))
+	must(t, unix.Mkfifo(s.path+".3", 0o600))
+	must(t, os.Symlink(victim, s.dir+"/.out.gz.draft"))
+	write(t, s.path+".4", "four\n")
+	s.reopen(t, Rotation{Age: time.Hour, Keep: 4, Compress: true})
+	s.packed()
+	wantNames(t, s.dir, "out", "out.2", "out.3", "out.4.gz")
+	if got := readPlain(t, s.path+".4.gz"); got != "four\n" {
+		t.Errorf("FILE.4.gz has %q", got)
+	}
+	if got := read(t, victim); got != "secret\n" {
+		t.Errorf("what a link leads to has %q", got)
+	}
+	want := "compress " + s.path + ".2: open " + s.path + ".2: too many levels of symbolic links; it stays as it is until the next rotation"
+	if len(s.notices) != 1 || s.notices[0] != want {
+		t.Errorf("told %q, want once %q", s.notices, want)
+	}
+}
+
 // TestCompressEnds checks that the end of a run does not wait for what is being
 // compressed, and leaves no draft.
 func TestCompressEnds(t *testing.T) {
@@ -138,5 +166,25 @@ func TestCompressEnds(t *testing.T) {
 	}
 	if len(s.notices) > 0 {
 		t.Errorf("told %q", s.notices)
+	}
+}
+
+// TestCompressLowest checks that compressing takes only what no other wants of the
+// processor and the disk.
+func TestCompressLowest(t *testing.T) {
+	for range 20 { // whichever thread is at hand
+		below(func() {
+			// The system call returns 20 less the nice value: getpriority(2).
+			if nice, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err != nil || nice != 20-19 {
+				t.Errorf("nice value %d, %v", 20-nice, err)
+			}
+			const who, idle = 1, 3 // IOPRIO_WHO_PROCESS, IOPRIO_CLASS_IDLE
+			if prio, _, errno := unix.Syscall(unix.SYS_IOPRIO_GET, who, 0, 0); errno != 0 || prio>>13 != idle {
+				t.Errorf("I/O priority %#x, %v", prio, errno)
+			}
+		})
+	}
+	if nice, err := unix.Getpriority(unix.PRIO_PROCESS, os.Getpid()); err != nil || nice == 20-19 {
+		t.Errorf("the process has nice value %d, %v", 20-nice, err)
 	}
 }

@@ -166,6 +166,7 @@ func mount(t *testing.T, dir string, flags uintptr, options string) {
 // TestFullDisk fills a disk. All waits in the queue, one line tells it, and when there
 // is room the line that was begun is finished where it was begun.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	mount(t, dir, 0, "size=256k")
 	write(t, dir+"/ballast", strings.Repeat("x", 128<<10))
@@ -232,6 +233,7 @@ func limited(t *testing.T, path string) {
 // TestVanishedMount takes the file system away from under the file, which goes on in
 // what is there then.
 func TestVanishedMount(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	mount(t, dir, 0, "")
 	s := newStage(t, dir+"/out")
@@ -253,6 +255,7 @@ func TestVanishedMount(t *testing.T) {
 // TestVanishedDirectory takes the directory away, too: the open file goes on until it
 // is there again.
 func TestVanishedDirectory(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir() + "/dir"
 	must(t, os.Mkdir(dir, 0o700))
 	s := newStage(t, dir+"/out")
@@ -278,6 +281,7 @@ func TestVanishedDirectory(t *testing.T) {
 // TestReadOnly mounts something that cannot be written over the directory, and takes it
 // away again.
 func TestReadOnly(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := newStage(t, dir+"/out")
 	s.send(10)
@@ -320,6 +324,7 @@ func TestReopenAtOnce(t *testing.T) {
 // TestLogrotate has the real logrotate rename, compress and signal, as the shipped
 // configuration does, while lines are written.
 func TestLogrotate(t *testing.T) {
+	t.Parallel()
 	tool, err := exec.LookPath("logrotate")
 	if err != nil {
 		tool, err = exec.LookPath("/usr/sbin/logrotate")
@@ -351,6 +356,7 @@ func TestLogrotate(t *testing.T) {
 // TestRotateAtFullSpeed rotates a file by its size while lines come as fast as they can
 // be made.
 func TestRotateAtFullSpeed(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("files live 5 s")
 	}

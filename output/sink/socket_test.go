@@ -90,8 +90,10 @@ func streams(t *testing.T) map[string]func() (network, address, spec string) {
 // TestSocketComesLater checks that a peer which is missing is waited for, told once,
 // and that what was made meanwhile arrives when it is there.
 func TestSocketComesLater(t *testing.T) {
+	t.Parallel()
 	for name, place := range streams(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			network, address, spec := place()
 			s := newStage(t, spec)
 			s.send(1000)
@@ -116,8 +118,10 @@ func TestSocketComesLater(t *testing.T) {
 // TestSocketPeerRestarts has the peer go while nothing is sent, and come back: what is
 // sent then arrives, and the new connection begins with its head.
 func TestSocketPeerRestarts(t *testing.T) {
+	t.Parallel()
 	for name, place := range streams(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			network, address, spec := place()
 			r := newReceiver(t, network, address)
 			s := newStage(t, spec)
@@ -150,8 +154,10 @@ func TestSocketPeerRestarts(t *testing.T) {
 // TestSocketPeerKilled has the peer go amidst what is sent. What lay in the kernel's
 // buffers is lost, and the numbers tell; all else arrives, whole.
 func TestSocketPeerKilled(t *testing.T) {
+	t.Parallel()
 	for name, place := range streams(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			network, address, spec := place()
 			r := newReceiver(t, network, address)
 			s := newStage(t, spec)
@@ -162,7 +168,7 @@ func TestSocketPeerKilled(t *testing.T) {
 			c = *r.accept()
 			r.readLines(c, s.sent)
 			s.end()
-			s.told(spec + ": write: ")
+			s.told(spec + ": ") // by the write that failed, or by whoever reads
 			first, second := r.texts[0], r.texts[1]
 			last, next := lastNumber(t, first), firstNumber(t, second)
 			if lost := (next - last - 1) * 250; next <= last || lost > 8<<20 {
@@ -201,8 +207,10 @@ func (s *stage) judgeFrom(seq int, text string) {
 // TestSocketStalls has a peer that reads nothing for a while. That is no error; who
 // makes lines does not wait, and all arrive when it reads.
 func TestSocketStalls(t *testing.T) {
+	t.Parallel()
 	for name, place := range streams(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			network, address, spec := place()
 			r := newReceiver(t, network, address)
 			s := newStage(t, spec)
@@ -230,8 +238,10 @@ func (s *stage) stalls() func() bool {
 
 // TestSocketStallsAtEnd checks that a run can end while the peer reads nothing.
 func TestSocketStallsAtEnd(t *testing.T) {
+	t.Parallel()
 	for name, place := range streams(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			network, address, spec := place()
 			r := newReceiver(t, network, address)
 			s := newStage(t, spec)
@@ -251,8 +261,10 @@ func TestSocketStallsAtEnd(t *testing.T) {
 // TestSocketOneWay has a peer that closes its own direction at once, as one that never
 // sends may, and one that talks, which nobody listens to.
 func TestSocketOneWay(t *testing.T) {
+	t.Parallel()
 	for name, place := range streams(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			network, address, spec := place()
 			r := newReceiver(t, network, address)
 			s := newStage(t, spec)
@@ -308,6 +320,7 @@ func TestSocketBuffers(t *testing.T) {
 // that is longer than the receiver's queue arrives whole, and that a receiver can come
 // back.
 func TestDatagrams(t *testing.T) {
+	t.Parallel()
 	path := t.TempDir() + "/d"
 	s := newStage(t, "unixgram:"+path)
 	s.send(20_000)
@@ -351,6 +364,7 @@ func receiveDatagrams(t *testing.T, path string, last int) string {
 // TestDatagramTooLong checks that a record which no datagram can hold does not keep the
 // others from arriving.
 func TestDatagramTooLong(t *testing.T) {
+	t.Parallel()
 	path := t.TempDir() + "/d"
 	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	must(t, err)
