@@ -12,8 +12,8 @@ import (
 
 // waiter waits for files that others wake the reader by. The goroutine waits in the poller
 // of the Go runtime and not in a system call of its own: a thread that stays in one is
-// looked after by the runtime's monitor, which wakes every 20 µs for that and costs a
-// quarter of the tracer's whole CPU time under load.
+// looked after by the runtime's monitor, which wakes every 20 µs for that and took a fifth
+// of the tracer's CPU time under load.
 type waiter struct {
 	file *os.File // an epoll instance, which the poller watches
 	conn syscall.RawConn
