@@ -30,6 +30,11 @@ func (t *Table) Check() error {
 			return fmt.Errorf("byKey has %x in stage %d with key %x", key, r.stage, r.key)
 		}
 	}
+	for _, r := range &t.rows.latest {
+		if r != nil && r.key != 0 && t.rows.byKey[r.key] != r {
+			return fmt.Errorf("latest has %x, which byKey lacks", r.key)
+		}
+	}
 	for mini, r := range t.rows.byMini {
 		if r.mini != mini {
 			return fmt.Errorf("byMini has %x in stage %d with mini %x", mini, r.stage, r.mini)

@@ -16,17 +16,22 @@ import (
 // a mini-socket that was there before the tracer is not known until its first event:
 // until then its cookie stands in for it, which is no address.
 type rows struct {
-	byKey     map[uint64]*row // by Event.key
-	byMini    map[uint64]*row // by address of the mini-socket
-	byTuple   map[uint64]*row // by tuple.hash
-	pending   map[uint64]*row // by the key that it had
-	undecided map[uint64]*row // by the key that it had
+	byKey     map[uint64]*row  // by Event.key
+	latest    [latestRows]*row // full sockets of the last events, by Event.key; see ofFull
+	byMini    map[uint64]*row  // by address of the mini-socket
+	byTuple   map[uint64]*row  // by tuple.hash
+	pending   map[uint64]*row  // by the key that it had
+	undecided map[uint64]*row  // by the key that it had
 	places    places
 	listeners listeners
 	store     store
 
 	lateCookies bool // Config.LateCookies
 }
+
+// latestRows is how many sockets rows.latest has. Most events of a short connection come
+// while so few others have any.
+const latestRows = 256
 
 func newRows(cfg *Config) *rows {
 	return &rows{
@@ -73,9 +78,18 @@ func (x *rows) ofTuple(e *Event) *row {
 	return r
 }
 
-// ofFull returns the full socket that e is about, or nil.
+// ofFull returns the full socket that e is about, or nil. It looks at those of the last
+// events first: the map has all, so that the place in it is seldom in the processor's cache.
+// A row there that has the key is the one in the map: only full sockets have one.
 func (x *rows) ofFull(e *Event) *row {
-	r := x.byKey[e.key()]
+	key := e.key()
+	if r := x.latest[key%latestRows]; r != nil && r.key == key && key != 0 {
+		return r
+	}
+	r := x.byKey[key]
+	if r != nil {
+		x.latest[key%latestRows] = r
+	}
 	if r == nil && x.lateCookies && e.Cookie != 0 {
 		return x.rekey(e)
 	}
@@ -179,6 +193,7 @@ func (x *rows) setFull(r *row, e *Event) {
 		r.Cookie = e.Cookie
 	}
 	x.byKey[r.key] = r
+	x.latest[r.key%latestRows] = r
 	x.place(r)
 }
 
