@@ -60,6 +60,7 @@ func TestPlan(t *testing.T) {
 		},
 		{"a wrong key", Options{Places: []string{"/a,evnts=close"}}, 0, none, want{err: "option '--output': no key 'evnts', near: events"}},
 		{"a wrong field", Options{Places: []string{"/a,fields=pdi"}}, 0, none, want{err: "option '--output': key 'fields' (or --fields): no field 'pdi', near: pid"}},
+		{"nothing to rotate", Options{Rotate: sink.Rotation{Size: 1 << 20}, Places: []string{"-"}}, 0, none, want{err: "options --rotate-... are about files, and there is no --output FILE"}},
 		{"one place twice", Options{Places: []string{"/a", "/a,events=close"}}, 0, none, want{err: "option '--output': /a stands twice"}},
 	} {
 		p, err := c.options.Plan(true, c.events, c.fields)

@@ -104,16 +104,27 @@ func (s *Sink) Admit(class Class) bool {
 // warning says that lines are being left out.
 func (s *Sink) warning(stage Stage) string {
 	if stage == AtOutput {
-		return fmt.Sprintf("%s: the queue of %d bytes is full and nothing can be written: records are left out and counted", s.opts.Place, s.opts.Limit)
+		return fmt.Sprintf("%s: the queue of %s is full and nothing can be written: records are left out and counted", s.opts.Place, s.limit())
 	}
-	return fmt.Sprintf("%s takes less than comes and the queue of %d bytes is full: records are left out and counted, changes of state first "+
-		"(--events=close writes less, a larger --queue-bytes bridges longer stalls)", s.opts.Place, s.opts.Limit)
+	return fmt.Sprintf("%s takes less than comes and the queue of %s is full: records are left out and counted, changes of state first "+
+		"(--events=close writes less, a larger --queue-bytes bridges longer stalls)", s.opts.Place, s.limit())
+}
+
+// limit returns the size of the queue as --queue-bytes takes it.
+func (s *Sink) limit() string {
+	if s.opts.Limit%(1<<20) == 0 {
+		return fmt.Sprintf("%dM", s.opts.Limit>>20)
+	}
+	return fmt.Sprintf("%d bytes", s.opts.Limit)
 }
 
 // Write takes whole lines, which were admitted. It waits for room with Block alone.
 func (s *Sink) Write(lines []byte) (int, error) {
 	if s.written.dead.Load() {
 		return len(lines), nil // Failed and Drain tell why
+	}
+	if len(lines) > 0 && lines[len(lines)-1] != '\n' {
+		return 0, fmt.Errorf("%s: the last line has no end", s.opts.Place)
 	}
 	if s.opts.Block {
 		s.waitRoom()
