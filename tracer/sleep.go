@@ -15,8 +15,9 @@ import (
 	"github.com/nettrace/nettrace/tracer/table"
 )
 
-// Where nothing happens the reader sleeps, and the first record wakes it. Waking costs
-// the process that makes the record some 3 µs, so that under load the reader polls instead.
+// Where nothing happens the reader sleeps, and the first record wakes it. It is read with
+// those of the pollInterval that follows: connections make them in bursts. Waking costs the
+// process that makes the record some 3 µs, so that under load the reader polls instead.
 
 // idleInterval is the longest sleep. No event waits for its end: it is for what nothing
 // announces, such as a program whose runs the kernel skipped.
@@ -66,7 +67,7 @@ func (b *bed) close() error {
 }
 
 // sleep waits until there is something to read, or somebody wakes the reader, but not
-// longer than d. It reports whether a program woke it.
+// longer than d. It reports whether a program had it end.
 //
 // A program looks at the flag after it has submitted its record, and the reader at the
 // ring after it has set the flag; both are full barriers. So either the program sees the
@@ -76,7 +77,7 @@ func (r *ring) sleep(b *bed, d time.Duration) (woken bool, err error) {
 	if r.queued() == 0 {
 		err = r.wait(d)
 	}
-	return atomic.SwapUint32(b.asleep, 0) == 0, err
+	return atomic.SwapUint32(b.asleep, 0) == 0 || r.queued() > 0, err
 }
 
 // pace is how often the reader looks at the ring, and what it sleeps on in between.
@@ -88,7 +89,7 @@ type pace struct {
 	idle      time.Duration // the longest sleep
 }
 
-// drained takes a drain that ended at now and found records, or none.
+// drained takes a drain that began at now and found records, or none.
 func (p *pace) drained(now uint64, found bool) {
 	p.quiet = !found
 	if found {
@@ -124,10 +125,11 @@ func (t *Tracer) wait() error {
 		return t.ring.wait(d)
 	}
 	woken, err := t.ring.sleep(t.pace.bed, d)
-	if woken {
-		t.pace.drained(monotonic(), true)
+	if err != nil || !woken {
+		return err
 	}
-	return err
+	t.pace.unchecked = monotonic()
+	return t.ring.wait(pollInterval)
 }
 
 // pause is how long the ring is waited for.

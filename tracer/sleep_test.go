@@ -79,7 +79,7 @@ func TestSleepLooksAgain(t *testing.T) {
 	r.submit(position, make([]byte, 8), 0)
 	var flag uint32
 	// There is nothing that could wake it: to wait is an error.
-	if woken, err := r.sleep(&bed{asleep: &flag}, longSleep); woken || err != nil || flag != 0 {
+	if woken, err := r.sleep(&bed{asleep: &flag}, longSleep); !woken || err != nil || flag != 0 {
 		t.Errorf("woken %t, flag %d, error %v", woken, flag, err)
 	}
 }

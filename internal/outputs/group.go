@@ -54,8 +54,7 @@ func (g *Group) target(p *place, stdout *stdio.Out) (sink.Target, error) {
 func (g *Group) close() error {
 	var errs []error
 	for _, s := range g.sinks {
-		s.Start(nil)
-		errs = append(errs, s.Drain(context.Background()))
+		errs = append(errs, s.Close())
 	}
 	return errors.Join(errs...)
 }

@@ -172,7 +172,7 @@ func bootSystemd(t *testing.T) {
 		t.Fatal(err)
 	}
 	const script = `mkdir /sys/fs/cgroup/machine && echo $$ >/sys/fs/cgroup/machine/cgroup.procs &&
-exec unshare --pid --fork --mount --cgroup --mount-proc bash -c 'mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec /usr/lib/systemd/systemd --log-target=console --log-level=info'`
+exec unshare --pid --fork --mount --cgroup --mount-proc bash -c 'umount /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec /usr/lib/systemd/systemd --log-target=console --log-level=info'`
 	cmd := exec.Command("bash", "-c", script)
 	cmd.Env = append(os.Environ(), "container=machine", "PATH=/usr/sbin:/usr/bin:/sbin:/bin:/applets")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr

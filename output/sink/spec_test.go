@@ -19,6 +19,8 @@ func TestParseSpec(t *testing.T) {
 	}
 	for text, want := range map[string]Spec{
 		"/var/log/n.ndjson": with(func(s *Spec) { s.Place = "/var/log/n.ndjson" }),
+		"n-12:00":           with(func(s *Spec) { s.Place = "n-12:00" }),
+		"./udp:a:1":         with(func(s *Spec) { s.Place = "./udp:a:1" }),
 		"n=1":               with(func(s *Spec) { s.Place = "n=1" }),
 		"./-":               with(func(s *Spec) { s.Place = "./-" }),
 		"./tcp:a:1":         with(func(s *Spec) { s.Place = "./tcp:a:1" }),
@@ -63,6 +65,7 @@ func TestParseSpecMessages(t *testing.T) {
 		"unix:":                            "'unix:': the place is missing: FILE, -, unix:PATH, unixgram:PATH or tcp:HOST:PORT",
 		",events=all":                      "'': the place is missing: FILE, -, unix:PATH, unixgram:PATH or tcp:HOST:PORT",
 		"a\x00b":                           "a NUL byte stands in the place",
+		"udp:log.example:514":              "'udp:log.example:514': no places are named udp:, there are unix:PATH, unixgram:PATH and tcp:HOST:PORT (a FILE of this name: ./udp:log.example:514)",
 		"tcp:log.example":                  "'tcp:log.example': it takes tcp:HOST:PORT, an IPv6 address in brackets: tcp:[::1]:514",
 		"tcp:::1:514":                      "'tcp:::1:514': it takes tcp:HOST:PORT, an IPv6 address in brackets: tcp:[::1]:514",
 		"tcp::514":                         "'tcp::514': it takes tcp:HOST:PORT, an IPv6 address in brackets: tcp:[::1]:514",
