@@ -20,7 +20,7 @@ static __noinline int send_accept(const void *skc, __u32 inode, bool known)
 
 	if (!copy_sock(&c, skc))
 		return 0;
-	o = reserve(sizeof(*o));
+	o = reserve(sizeof(*o), TELLS_OTHER);
 	if (!o)
 		return 0;
 	copy_event(&o->event, EVENT_ACCEPT, skc, &c);

@@ -17,7 +17,7 @@ static __always_inline int closed(struct sock *sk)
 	cookie = cookie_of(sk);
 	if (handled_already(TWICE_CLOSE, sk, cookie))
 		return 0;
-	h = reserve(sizeof(*h));
+	h = reserve(sizeof(*h), TELLS_OTHER);
 	if (!h)
 		return 0;
 	fill_head(h, EVENT_RELEASE, &sk->__sk_common, netns, cookie, true);
@@ -76,7 +76,7 @@ int close_cgroup(struct bpf_sock *sk)
 		return 1;
 	if (only_netns_cookie && bpf_get_netns_cookie(sk) != only_netns_cookie)
 		return 1;
-	h = reserve(sizeof(*h));
+	h = reserve(sizeof(*h), TELLS_OTHER);
 	if (!h)
 		return 1;
 	__builtin_memset(h, 0, sizeof(*h));

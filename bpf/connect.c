@@ -17,7 +17,7 @@ static __always_inline bool wanted_with_port(const struct sock_common *skc, __u3
 
 static __always_inline void send_port(struct sock *sk, __u32 netns, __u64 cookie, bool process)
 {
-	struct event *e = reserve(sizeof(*e));
+	struct event *e = reserve(sizeof(*e), TELLS_OTHER);
 
 	if (!e)
 		return;
@@ -50,7 +50,7 @@ int connect_kprobe(struct pt_regs *ctx)
 
 	if (!copy_in_scope(&c, skc) || !wanted_with_port(common_of(&c), c.netns))
 		return 0;
-	e = reserve(sizeof(*e));
+	e = reserve(sizeof(*e), TELLS_OTHER);
 	if (!e)
 		return 0;
 	copy_event(e, EVENT_PORT, skc, &c);

@@ -42,7 +42,7 @@ static __always_inline int reset_sent(const struct sock *sk)
 	cookie = sk->__sk_common.skc_cookie.counter;
 	if (handled_already(TWICE_RESET, sk, cookie))
 		return 0;
-	h = reserve(sizeof(*h));
+	h = reserve(sizeof(*h), TELLS_OTHER);
 	if (!h)
 		return 0;
 	fill_head(h, EVENT_RESET_SENT, &sk->__sk_common, netns, cookie, false);
@@ -72,7 +72,7 @@ int BPF_PROG(timewait_fexit, struct inet_timewait_sock *tw, void *skb, const __u
 		return 0;
 	if ((__u32)status != TCP_TW_RST && !(rst && (__u32)status == TCP_TW_SUCCESS))
 		return 0;
-	h = reserve(sizeof(*h));
+	h = reserve(sizeof(*h), TELLS_OTHER);
 	if (!h)
 		return 0;
 	__builtin_memset(h, 0, sizeof(*h));
@@ -167,7 +167,7 @@ static __always_inline int connect_returns(struct sock *sk, const void *to, int 
 	    !wanted(&sk->__sk_common, netns, 0, LISTENER_UNKNOWN) || failure_handled(sk))
 		return 0;
 	known = in_process_context(sk) && send_process(true);
-	o = reserve(sizeof(*o));
+	o = reserve(sizeof(*o), state == TCP_CLOSE ? TELLS_FAILED : TELLS_OTHER);
 	if (!o)
 		return 0;
 	fill_event(&o->event, EVENT_CONNECT_FAILED, sk, netns, cookie_of(sk), known);

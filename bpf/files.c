@@ -14,7 +14,7 @@ static __always_inline void *reserve_later(__u64 size)
 {
 	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wakeup_at)
 		return NULL;
-	return bpf_ringbuf_reserve(&events, size, 0);
+	return count_sent(bpf_ringbuf_reserve(&events, size, 0), TELLS_OTHER);
 }
 
 /*

@@ -103,7 +103,7 @@ static __always_inline int send_request(const struct sock_common *skc, const str
 	struct request_event *r;
 	__u64 cookie = 0;
 
-	r = reserve(sizeof(*r));
+	r = reserve(sizeof(*r), TELLS_STATE);
 	if (!r)
 		return 0;
 	copy_event(&r->event, EVENT_MINI_BORN, skc, c);
@@ -130,7 +130,7 @@ int BPF_PROG(mini_born, struct timer_list *timer)
 		return 0;
 	if (!timewait)
 		return send_request(skc, &c);
-	e = reserve(sizeof(*e));
+	e = reserve(sizeof(*e), TELLS_OTHER);
 	if (!e)
 		return 0;
 	copy_event(e, EVENT_MINI_BORN, skc, &c);
@@ -139,20 +139,33 @@ int BPF_PROG(mini_born, struct timer_list *timer)
 	return 0;
 }
 
+/*
+ * What the end of a timewait socket tells. In TIME_WAIT the close was told before; and the
+ * timer may just be started again.
+ */
+static __always_inline enum tells tells_end(__u8 substate)
+{
+	return substate == TCP_TIME_WAIT ? TELLS_STATE : TELLS_CLOSE;
+}
+
 SEC("tp_btf/timer_cancel")
 int BPF_PROG(mini_gone, struct timer_list *timer)
 {
 	struct sock_common *skc;
 	struct event_head *h;
 	struct copy c;
+	__u8 state = TCP_SYN_RECV;
 	bool timewait;
 
 	if (!is_mini(timer, &skc, &timewait) || !copy_sock(&c, skc))
 		return 0;
-	h = reserve(sizeof(*h));
+	if (timewait)
+		state = BPF_CORE_READ((struct inet_timewait_sock *)skc, tw_substate);
+	h = reserve(sizeof(*h), timewait ? tells_end(state) : TELLS_OTHER);
 	if (!h)
 		return 0;
 	copy_head(h, EVENT_MINI_GONE, skc, &c);
+	h->old_state = state;
 	h->tid = this_cpu();
 	submit(h);
 	return 0;
@@ -175,7 +188,7 @@ int BPF_PROG(mini_expired, struct timer_list *timer)
 	if (BPF_CORE_READ((struct inet_timewait_sock *)skc, tw_substate) != TCP_FIN_WAIT2 ||
 	    !copy_sock(&c, skc))
 		return 0;
-	h = reserve(sizeof(*h));
+	h = reserve(sizeof(*h), TELLS_OTHER);
 	if (!h)
 		return 0;
 	copy_head(h, EVENT_MINI_EXPIRED, skc, &c);
@@ -202,7 +215,7 @@ static __always_inline int timewait_scheduled(struct inet_timewait_sock *tw, __u
 	cookie = tw->__tw_common.skc_cookie.counter;
 	if (handled_already(TWICE_SUBSTATE, tw, cookie))
 		return 0;
-	h = reserve(sizeof(*h));
+	h = reserve(sizeof(*h), TELLS_CLOSE);
 	if (!h)
 		return 0;
 	fill_head(h, EVENT_MINI_STATE, &tw->__tw_common, netns, cookie, false);
@@ -217,7 +230,7 @@ TWICE("fentry/__inet_twsk_schedule", mini_state, timewait_scheduled(tw, rearm),
 /* Sends the same of a copied socket; false where the ring has no room. */
 static __always_inline bool send_mini_state(const void *tw, const struct copy *c)
 {
-	struct event_head *h = reserve(sizeof(*h));
+	struct event_head *h = reserve(sizeof(*h), TELLS_CLOSE);
 
 	if (!h)
 		return false;

@@ -122,7 +122,7 @@ __noinline int send_names(bool exe)
 	if (!exec && seen->comm[0] == now.comm[0] && seen->comm[1] == now.comm[1] &&
 	    seen->cmdline == now.cmdline)
 		return 0;
-	p = reserve(sizeof(*p));
+	p = reserve(sizeof(*p), TELLS_OTHER);
 	if (!p)
 		return -1;
 	p->time = bpf_ktime_get_ns();
@@ -174,7 +174,7 @@ __noinline int send_exe(__u32 key)
 	file = BPF_CORE_READ(task, mm, exe_file);
 	if (!file)
 		return 0;
-	e = reserve(sizeof(*e));
+	e = reserve(sizeof(*e), TELLS_OTHER);
 	if (!e)
 		return 0;
 	e->time = bpf_ktime_get_ns();
@@ -255,7 +255,7 @@ static __always_inline int send_owner(const struct sock *sk, __u8 kind, int from
 {
 	struct owner_event *o;
 
-	o = reserve(sizeof(*o));
+	o = reserve(sizeof(*o), kind == EVENT_STATE ? TELLS_STATE : TELLS_OTHER);
 	if (!o)
 		return 0;
 	fill_event(&o->event, kind, sk, netns, cookie, known);

@@ -20,12 +20,14 @@
 #include "end.c"
 #include "files.c"
 #include "whoami.c"
+#include "timers.c"
 #include "decide.c"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* Keeps the types that cross the ring in the BTF of the object, for bpf2go. */
 const enum event_kind *kind_type __attribute__((unused));
+const enum tells *tells_type __attribute__((unused));
 const enum count *count_type __attribute__((unused));
 const struct event *event_type __attribute__((unused));
 const struct owner_event *owner_event_type __attribute__((unused));

@@ -13,15 +13,29 @@
 
 #include <bpf/bpf_tracing.h>
 
+/*
+ * What the reader reports for a record. What is dropped is counted by it, so that one who
+ * counts reports knows how many are missing. Where that cannot be known here, it is the
+ * most that may be.
+ */
+enum tells {
+	TELLS_OTHER,  /* nothing by itself */
+	TELLS_STATE,  /* a transition */
+	TELLS_CLOSE,  /* a transition and, as it ends a connection, its close */
+	TELLS_FAILED, /* the close of a connect that failed without any transition */
+	TELLS,
+};
+
+/* The counts, each by enum tells. */
 enum count {
-	COUNT_DROPPED, /* records that did not fit in the ring */
-	COUNT_SENT,    /* those that did, with count_all */
-	COUNTS,
+	COUNT_DROPPED,	    /* records that did not fit in the ring */
+	COUNT_SENT = TELLS, /* those that did, with count_all */
+	COUNTS = 2 * TELLS,
 };
 
 /*
- * Waking the reader costs about 3 us, thirty times a record. It polls, and is woken
- * only where the ring fills faster than it polls: by the records within
+ * Waking the reader costs about 3 us, thirty times a record. While records come it polls,
+ * and is woken only where the ring fills faster than it polls: by the records within
  * WAKEUP_WINDOW bytes after wakeup_at. By then the reader is late, and one of them
  * is enough.
  */
@@ -44,6 +58,18 @@ struct {
 	__uint(max_entries, 8 << 20);
 } events SEC(".maps");
 
+/*
+ * Whether the reader sleeps: then the next record wakes it. It maps this, sets it and looks
+ * at the ring once more before it sleeps.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} reader SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, COUNTS);
@@ -62,6 +88,14 @@ __u64 reqsk_timer_handler;
 /* Whether a hook reports the port that connect chooses. The loader sets it once it knows. */
 bool port_reported;
 
+/* What a transition of a full socket tells. A listener is no connection. */
+static __always_inline enum tells tells_of(int from, int to)
+{
+	if (from == to) /* close() after shutdown() sets the state anew */
+		return TELLS_OTHER;
+	return to == TCP_CLOSE && from != TCP_LISTEN ? TELLS_CLOSE : TELLS_STATE;
+}
+
 /* Adds one to a count. */
 static __always_inline void count(__u32 which)
 {
@@ -71,14 +105,44 @@ static __always_inline void count(__u32 which)
 		__sync_fetch_and_add(n, 1);
 }
 
-/* Reserves a record; NULL, and counted, where the ring has no room. */
-static __always_inline void *reserve(__u64 size)
+/* Counts a record that is reserved, with count_all. */
+static __always_inline void *count_sent(void *record, enum tells tells)
+{
+	if (record && count_all)
+		count(COUNT_SENT + tells);
+	return record;
+}
+
+/*
+ * Reserves a record, which is submitted in any case; NULL, and counted, where the ring
+ * has no room.
+ */
+static __always_inline void *reserve(__u64 size, enum tells tells)
 {
 	void *record = bpf_ringbuf_reserve(&events, size, 0);
 
 	if (!record)
-		count(COUNT_DROPPED);
-	return record;
+		count(COUNT_DROPPED + tells);
+	return count_sent(record, tells);
+}
+
+/*
+ * Wakes the reader if it sleeps, with a record that it skips. To be called after a record
+ * was submitted, which is a full barrier (xchg in bpf_ringbuf_commit, kernel/bpf/ringbuf.c):
+ * so either this sees that the reader sleeps, or the reader has seen the record.
+ */
+static __always_inline void wake_sleeper(void)
+{
+	__u32 zero = 0;
+	volatile __u32 *sleeps = bpf_map_lookup_elem(&reader, &zero);
+	void *nothing;
+
+	if (!sleeps || !*sleeps)
+		return;
+	*sleeps = 0;
+	nothing = bpf_ringbuf_reserve(&events, 8, 0);
+	if (nothing)
+		bpf_ringbuf_discard(nothing, BPF_RB_FORCE_WAKEUP);
 }
 
 static __always_inline void submit(void *record)
@@ -87,9 +151,8 @@ static __always_inline void submit(void *record)
 
 	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) - wakeup_at < WAKEUP_WINDOW)
 		flags = BPF_RB_FORCE_WAKEUP;
-	if (count_all)
-		count(COUNT_SENT);
 	bpf_ringbuf_submit(record, flags);
+	wake_sleeper();
 }
 
 /*

@@ -58,7 +58,8 @@ static __always_inline void note(struct bpf_sock_ops *ops, struct sock *sk, __u3
 	former = *whose;
 	transition = *states;
 	if (former && *whose == former) {
-		missed = reserve(sizeof(*missed));
+		missed = reserve(sizeof(*missed),
+				 tells_of(transition >> 8 & 0xff, transition >> 16 & 0xff));
 		if (missed) {
 			*missed = *last;
 			*(__u64 *)&missed->head.kind = transition;
@@ -76,6 +77,7 @@ static __always_inline void note(struct bpf_sock_ops *ops, struct sock *sk, __u3
 	if (ops->args[0] == TCP_SYN_RECV) /* may be the only record of a child */
 		fill_addrs(last, &sk->__sk_common);
 	*whose = cookie;
+	wake_sleeper(); /* it collects what nothing confirms */
 }
 
 #endif

@@ -15,7 +15,8 @@ enum event_kind {
 	EVENT_ACCEPT,	    /* accept() returned the socket: owner_event */
 	EVENT_RELEASE,	    /* the last file of the socket was closed: event_head */
 	EVENT_MINI_BORN,    /* a mini socket's timer was started: request_event; timewait: event */
-	EVENT_MINI_GONE,    /* the timer was cancelled or fired: event_head, tid is the CPU + 1 */
+	EVENT_MINI_GONE,    /* the timer was cancelled or fired, in old_state: event_head, tid is
+			       the CPU + 1 */
 	EVENT_MINI_STATE,   /* a timewait socket went FIN_WAIT2 -> TIME_WAIT: event_head */
 	EVENT_FILE,	    /* a process holds an open file of the socket: file_event */
 	EVENT_PROCESS,	    /* a process is new or changed: process_event, before what it caused */

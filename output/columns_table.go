@@ -49,6 +49,7 @@ var columns = []column{
 		return strconv.AppendUint(dst, l.when, 10)
 	}},
 	{name: "conn_id", title: "CONN ID", width: 16, append: func(l *columnLine, dst []byte) []byte { return appendHex64(dst, l.conn.ID) }},
+	{name: "cookie", title: "COOKIE", width: numberColumn, append: func(l *columnLine, dst []byte) []byte { return appendNonzero(dst, l.conn.Cookie) }},
 	{name: "transport", title: "PROTO", width: wideProto, append: func(l *columnLine, dst []byte) []byte {
 		return append(dst, protocolLabel(snapshot.TCP, l.conn.Local.Addr().Is6())...)
 	}},

@@ -41,7 +41,7 @@ const (
 
 	ecsRunClass = `"event.kind":"event","event.dataset":"nettrace.run"`
 
-	ecsOutgoingIdentity = `,"nettrace.conn_id":"0000000000c0ffee","network.transport":"tcp","network.type":"ipv4",` +
+	ecsOutgoingIdentity = `,"nettrace.conn_id":"0000000000c0ffee","nettrace.cookie":"9007199254740995","network.transport":"tcp","network.type":"ipv4",` +
 		`"network.direction":"egress","source.ip":"10.0.0.5","source.port":51464,"destination.ip":"10.9.4.1","destination.port":443,` +
 		`"nettrace.netns":4026531840`
 
@@ -127,7 +127,7 @@ func TestECSLines(t *testing.T) {
 		{"close of an incoming connection", NDJSONOptions{}, func(w *ECS) {
 			w.Change(&table.Change{Kind: table.ChangeClose, Time: noonMono + 157_810_000, Conn: incoming, Close: stats})
 		}, ecsEnvelope("157810", "tcp_close", ofTCP("event", `"connection","end"`)) + `,"nettrace.mono_ns":5157810000` +
-			`,"nettrace.conn_id":"0000000000c0ffee","network.transport":"tcp","network.type":"ipv4","network.direction":"ingress",` +
+			`,"nettrace.conn_id":"0000000000c0ffee","nettrace.cookie":"9007199254740995","network.transport":"tcp","network.type":"ipv4","network.direction":"ingress",` +
 			`"destination.ip":"10.0.0.5","destination.port":51464,"source.ip":"10.9.4.1","source.port":443,"nettrace.netns":4026531840,` +
 			`"user.id":"1000","nettrace.cgroup_id":"9007199254740993"` +
 			`,"event.start":"2026-11-24T12:00:00.123456Z","event.duration":34353211,"nettrace.established_ns":250000,` +
@@ -199,7 +199,7 @@ func TestECSLines(t *testing.T) {
 				w.Lost(noon, &tracer.Lost{Stage: "ringbuf", Count: 7, Total: 9, Since: noonMono - 1_000_000_000})
 			},
 			ecsEnvelope("000000", "lost", `"event.kind":"pipeline_error","event.dataset":"nettrace.run"`) +
-				`,"nettrace.stage":"ringbuf","nettrace.lost":7,"nettrace.lost_total":9,"nettrace.since":"2026-11-24T11:59:59.000000Z"}`,
+				`,"nettrace.stage":"ringbuf","nettrace.lost":7,"nettrace.lost_states":0,"nettrace.lost_closes":0,"nettrace.lost_total":9,"nettrace.since":"2026-11-24T11:59:59.000000Z"}`,
 		},
 
 		{

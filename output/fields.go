@@ -10,7 +10,7 @@ import (
 // docs/nettrace.schema.json describes them.
 const (
 	envelopeFields = "timestamp v event seq run_id sample_rate host"
-	identityFields = "conn_id transport family local_addr local_port remote_addr remote_port iface direction netns source inferred"
+	identityFields = "conn_id cookie transport family local_addr local_port remote_addr remote_port iface direction netns source inferred"
 	ownerFields    = "uid user pid tid comm program thread owner_src cgroup_id"
 	pathFields     = "exe cmdline truncated"
 

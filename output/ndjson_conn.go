@@ -112,7 +112,7 @@ func (w *NDJSON) source() {
 
 // identity is what the members that identify a connection are made from.
 type identity struct {
-	id            uint64
+	id, cookie    uint64
 	local, remote netip.AddrPort
 	direction     table.Direction
 	netns         uint32
@@ -120,7 +120,7 @@ type identity struct {
 }
 
 func (w *NDJSON) identityOf(c *table.Conn) identity {
-	return identity{c.ID, c.Local, c.Remote, c.Direction, c.Netns, w.device(c.Netns, c.Device)}
+	return identity{c.ID, c.Cookie, c.Local, c.Remote, c.Direction, c.Netns, w.device(c.Netns, c.Device)}
 }
 
 // holder is what the members about the owner of a connection are made from.
@@ -237,6 +237,9 @@ func (w *NDJSON) connID(id *identity) {
 	w.buf = append(w.buf, '"')
 	w.buf = appendHex64(w.buf, id.id)
 	w.buf = append(w.buf, '"')
+	if id.cookie != 0 {
+		w.id(`,"cookie":`, id.cookie)
+	}
 }
 
 // place adds where the addresses of a connection mean something.

@@ -55,6 +55,8 @@ type QueueTotals struct {
 	Written    uint64 // bytes
 	Errors     uint64 // of opening, connecting and writing
 	Reopenings uint64 // files and connections after the first ones
+
+	Dropped uint64 // records that had no place; each output tells its own
 }
 
 // Dropped is a time in which an output did not get all of its records.
@@ -100,6 +102,8 @@ func (w *NDJSON) Lost(at time.Time, l *tracer.Lost) {
 	w.beginAt("lost", at)
 	w.str(`,"stage":`, l.Stage, nameMax)
 	w.uint(`,"lost":`, l.Count)
+	w.uint(`,"lost_states":`, l.States)
+	w.uint(`,"lost_closes":`, l.Closes)
 	w.uint(`,"lost_total":`, l.Total)
 	if l.Since != 0 {
 		w.time(`,"since":`, w.wall.At(l.Since))

@@ -54,6 +54,7 @@ func outgoing() *table.Conn {
 			State:    snapshot.Established,
 			UID:      1000,
 			Inode:    70123,
+			Cookie:   1<<53 + 3,
 			CgroupID: 1<<53 + 1,
 			Owner: snapshot.Owner{
 				Process: &snapshot.Process{
@@ -102,7 +103,7 @@ func envelope(fraction, event string) string {
 
 const noQueue = `"ring_bytes":0,"queue_bytes":0,"queue_oldest_ns":0,"written_records":0,"written_bytes":0,"write_errors":0,"reopenings":0,"memory_bytes":0`
 
-const outgoingIdentity = `,"conn_id":"0000000000c0ffee","transport":"tcp","family":"ipv4",` +
+const outgoingIdentity = `,"conn_id":"0000000000c0ffee","cookie":"9007199254740995","transport":"tcp","family":"ipv4",` +
 	`"local_addr":"10.0.0.5","local_port":51464,"remote_addr":"10.9.4.1","remote_port":443,` +
 	`"direction":"outgoing","netns":4026531840`
 
@@ -294,8 +295,8 @@ func TestNDJSONLines(t *testing.T) {
 		},
 
 		{"lost", NDJSONOptions{}, func(w *NDJSON) {
-			w.Lost(noon, &tracer.Lost{Stage: "ringbuf", Count: 7, Total: 9, Since: noonMono - 1_000_000_000})
-		}, envelope("000000", "lost") + `,"stage":"ringbuf","lost":7,"lost_total":9,"since":"2026-11-24T11:59:59.000000Z"}`},
+			w.Lost(noon, &tracer.Lost{Stage: "ringbuf", Count: 7, States: 5, Closes: 1, Total: 9, Since: noonMono - 1_000_000_000})
+		}, envelope("000000", "lost") + `,"stage":"ringbuf","lost":7,"lost_states":5,"lost_closes":1,"lost_total":9,"since":"2026-11-24T11:59:59.000000Z"}`},
 
 		{"records that were left out", NDJSONOptions{DeferSeq: true}, func(w *NDJSON) {
 			w.Dropped(noon, &Dropped{
@@ -315,7 +316,7 @@ func TestNDJSONLines(t *testing.T) {
 			"stats",
 			NDJSONOptions{},
 			func(w *NDJSON) {
-				w.Stats(noon, &Totals{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, QueueTotals{15, 16, 17, 18, 19, 20}})
+				w.Stats(noon, &Totals{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, QueueTotals{15, 16, 17, 18, 19, 20, 21}})
 			},
 			envelope("000000", "stats") + `,"events_in":1,"events_out":2,"filtered":3,"lost_ringbuf":4,"lost_queue":5,` +
 				`"lost_output":6,"open":7,"open_before":8,"opened":9,"closed":10,"failed":11,"ring_bytes":12,` +

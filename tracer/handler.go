@@ -23,7 +23,8 @@ type Handler interface {
 	// Resync receives what a comparison with the kernel's table found.
 	Resync(table.Resync) error
 	// Idle is called when everything that the kernel has reported so far was
-	// handed over: the moment to flush.
+	// handed over: the moment to flush. Where nothing happens it is called once a
+	// second; see Timed.
 	Idle() error
 }
 

@@ -156,6 +156,11 @@ func (h *hooks) try(c candidate) error {
 	if trampoline && h.noTrampolines != nil {
 		return h.noTrampolines
 	}
+	if kind == "kprobe" || kind == "kretprobe" {
+		if err := haveKprobes(kprobeFiles); err != nil {
+			return fmt.Errorf("attach %s: %w", c.name, err)
+		}
+	}
 	if len(c.programs) == 0 {
 		_, err := c.attach(nil)
 		return err

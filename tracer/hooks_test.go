@@ -1,6 +1,7 @@
 package tracer
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -189,5 +190,31 @@ func TestNoIteratorOfSockets(t *testing.T) {
 	}
 	if iterators == 0 {
 		t.Error("the objects have no iterators: the test tests nothing")
+	}
+}
+
+// TestAskTimers asks the kernel for the timer functions, and reads what it shows in
+// kallsyms: both are the same.
+func TestAskTimers(t *testing.T) {
+	h, err := newHooks((&Tracer{opts: Options{RingBytes: DefaultRingBytes}}).settings())
+	if err != nil {
+		t.Skip("this machine cannot trace: ", err)
+	}
+	defer h.close()
+	want := timerFunctions(kernelSymbols)
+	if err := (timers{1, 1}).write(h); err != nil {
+		t.Fatal(err)
+	}
+	err = h.askTimers()
+	if old := os.Getenv("NETTRACE_KERNEL"); err != nil && (old == "5.10" || want.tw == 0) {
+		t.Skip("the helper needs Linux 5.16, and addresses that are not hidden: ", err)
+	}
+	var got timers
+	if err := errors.Join(err, h.maps.Variables[streamVarTwTimerHandler].Get(&got.tw),
+		h.maps.Variables[streamVarReqskTimerHandler].Get(&got.reqsk)); err != nil {
+		t.Fatal(err)
+	}
+	if got != want || got.tw == 0 {
+		t.Errorf("the kernel says %#x, kallsyms %#x", got, want)
 	}
 }

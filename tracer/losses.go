@@ -17,11 +17,28 @@ const healDelay = 500 * time.Millisecond
 type losses struct {
 	counts  *ebpf.Map // by streamCount, one number for each CPU
 	skipped []skips   // of every program whose runs the kernel may skip
-	dropped uint64    // records so far
+	dropped tally     // so far
 	whole   uint64    // time until which no record was dropped
 	healAt  uint64    // when the scan for what was dropped is due; 0: none is
 	perCPU  []uint64  // buffer of count
 }
+
+// tally counts records by what they tell.
+type tally [streamTellsTELLS]uint64
+
+// records is how many there are.
+func (n *tally) records() (sum uint64) {
+	for _, of := range n {
+		sum += of
+	}
+	return sum
+}
+
+// states is how many of them tell a transition.
+func (n *tally) states() uint64 { return n[streamTellsTELLS_STATE] + n[streamTellsTELLS_CLOSE] }
+
+// closes is how many of them tell a close.
+func (n *tally) closes() uint64 { return n[streamTellsTELLS_CLOSE] + n[streamTellsTELLS_FAILED] }
 
 // skips are the runs that the kernel skipped of programs that do the same.
 type skips []skip
@@ -45,13 +62,15 @@ func newLosses(h *hooks) losses {
 	return l
 }
 
-// count reads one of the kernel's counts.
-func (l *losses) count(which streamCount) (total uint64, err error) {
-	if err := l.counts.Lookup(uint32(which), &l.perCPU); err != nil {
-		return 0, err
-	}
-	for _, n := range l.perCPU {
-		total += n
+// count reads the kernel's counts from one on, which is that of streamTellsTELLS_OTHER.
+func (l *losses) count(first streamCount) (total tally, err error) {
+	for tells := range total {
+		if err := l.counts.Lookup(uint32(first)+uint32(tells), &l.perCPU); err != nil {
+			return tally{}, err
+		}
+		for _, n := range l.perCPU {
+			total[tells] += n
+		}
 	}
 	return total, nil
 }
@@ -64,8 +83,11 @@ func (l *losses) drops(now uint64) (Lost, error) {
 		return Lost{}, fmt.Errorf("read the count of dropped events: %w", err)
 	}
 	var lost Lost
-	if total > l.dropped {
-		lost = Lost{Stage: "ringbuf", Count: total - l.dropped, Total: total, Since: l.whole}
+	if total != l.dropped {
+		lost = Lost{
+			Stage: "ringbuf", Since: l.whole, Total: total.records(), Count: total.records() - l.dropped.records(),
+			States: total.states() - l.dropped.states(), Closes: total.closes() - l.dropped.closes(),
+		}
 		l.dropped = total
 		if l.healAt == 0 {
 			l.healAt = now + uint64(healDelay)

@@ -39,6 +39,8 @@ type Options struct {
 	// For tests:
 	kallsyms string // the file of kernel symbols; empty: /proc/kallsyms
 	countAll bool   // count in the kernel the records that are sent
+	onRecord func(raw []byte)
+	idle     time.Duration // instead of idleInterval
 }
 
 // ErrNoStream is returned by Open when the hook for transitions, without which
@@ -61,12 +63,10 @@ func Open(opts Options) (*Tracer, error) {
 	if err := t.openHooks(); err != nil {
 		return nil, errors.Join(err, t.scope.close())
 	}
-	ring, err := openRing(t.hooks.maps.Maps[streamMapEvents])
-	if err != nil {
+	if err := t.openRing(); err != nil {
 		t.hooks.close()
 		return nil, errors.Join(fmt.Errorf("open the ring buffer: %w", err), t.scope.close())
 	}
-	t.ring = ring
 	t.procs = table.NewProcesses(processLimit, t.processReader(), func(task uint32) {
 		// One that is not there needs no deleting.
 		_ = t.hooks.maps.Maps[streamMapProcesses].Delete(task)
@@ -75,6 +75,18 @@ func Open(opts Options) (*Tracer, error) {
 	t.scan.rows = newRowReader(&t.scope, opts.Family, t.hooks.chosen[Rows] != "")
 	t.losses, t.witness, t.refresher = newLosses(t.hooks), newWitness(t.hooks), newRefresher(t.hooks)
 	return t, nil
+}
+
+// openRing opens the ring buffer, and what the reader sleeps on.
+func (t *Tracer) openRing() (err error) {
+	t.pace.idle = cmp.Or(t.opts.idle, idleInterval)
+	if t.pace.bed, err = makeBed(t.hooks.maps.Maps[streamMapReader]); err != nil {
+		return err
+	}
+	if t.ring, err = openRing(t.hooks.maps.Maps[streamMapEvents], t.pace.bed); err != nil {
+		return errors.Join(err, t.pace.bed.close())
+	}
+	return nil
 }
 
 // processReader returns what reads the rest of a process that is known by an open file.
@@ -104,7 +116,6 @@ func (t *Tracer) tableConfig() table.Config {
 
 // openHooks loads and attaches the best hook of each capability.
 func (t *Tracer) openHooks() error {
-	timers := findTimers(cmp.Or(t.opts.kallsyms, t.opts.Proc+"/kallsyms"))
 	set := t.settings()
 	var err error
 	if set.wanted, err = newWanted(t.opts.Condition); err != nil {
@@ -114,6 +125,7 @@ func (t *Tracer) openHooks() error {
 	if err != nil {
 		return err
 	}
+	timers := findTimers(h, cmp.Or(t.opts.kallsyms, t.opts.Proc+"/kallsyms"))
 	if h.set.pids, err = findPidspace(h, t.opts.Proc); err != nil {
 		h.close()
 		return fmt.Errorf("pid namespace: %w", err)

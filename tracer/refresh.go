@@ -10,8 +10,12 @@ import (
 )
 
 // refreshInterval is how often timewait sockets are asked whether they left
-// FIN_WAIT2.
-const refreshInterval = 10 * time.Millisecond
+// FIN_WAIT2. Where nothing else happens it is quietRefresh: what is asked for then is
+// told as early as all that silence decides.
+const (
+	refreshInterval = 10 * time.Millisecond
+	quietRefresh    = 40 * time.Millisecond
+)
 
 // refresher asks timewait sockets in FIN_WAIT2 whether they have left it, where no
 // hook reports that. A program of ours looks at the sockets named in a map; what
@@ -32,12 +36,17 @@ func newRefresher(h *hooks) refresher {
 	return refresher{program: h.programs[streamProgMiniRefresh], sockets: h.maps.Maps[streamMapMiniRefs]}
 }
 
-// due reports whether the time of the next look has come, and sets the one after.
-func (r *refresher) due(now uint64) bool {
+// due reports whether the time of the next look has come, and sets the one after. busy
+// says that something happens.
+func (r *refresher) due(now uint64, busy bool) bool {
 	if r.program == nil || now < r.next {
 		return false
 	}
-	r.next = now + uint64(refreshInterval)
+	interval := refreshInterval
+	if !busy {
+		interval = quietRefresh
+	}
+	r.next = now + uint64(interval)
 	return true
 }
 

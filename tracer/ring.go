@@ -46,7 +46,7 @@ const (
 )
 
 // openRing maps a ring buffer.
-func openRing(m *ebpf.Map) (*ring, error) {
+func openRing(m *ebpf.Map, b *bed) (*ring, error) {
 	page, size := os.Getpagesize(), int(m.MaxEntries())
 	control, err := unix.Mmap(m.FD(), 0, page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
@@ -61,11 +61,13 @@ func openRing(m *ebpf.Map) (*ring, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("wait for the kernel: %w", err), r.unmap())
 	}
-	// Edge-triggered: it returns when a program wakes the reader, not because
+	// Edge-triggered: it returns when somebody wakes the reader, not because
 	// there is something to read.
 	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET}
-	if err := unix.EpollCtl(r.epoll, unix.EPOLL_CTL_ADD, m.FD(), &event); err != nil {
-		return nil, errors.Join(fmt.Errorf("wait for the kernel: %w", err), r.close())
+	for _, fd := range []int{m.FD(), b.event} {
+		if err := unix.EpollCtl(r.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
+			return nil, errors.Join(fmt.Errorf("wait for the kernel: %w", err), r.close())
+		}
 	}
 	return r, nil
 }
@@ -82,10 +84,11 @@ func newRing(control, mapped []byte) *ring {
 	return r
 }
 
-// wait waits until a program wakes the reader, but not longer than d.
+// wait waits until somebody wakes the reader, but not longer than d.
 func (r *ring) wait(d time.Duration) error {
 	var events [1]unix.EpollEvent
-	_, err := unix.EpollWait(r.epoll, events[:], int(d.Milliseconds()))
+	ms := (d + time.Millisecond - 1) / time.Millisecond
+	_, err := unix.EpollWait(r.epoll, events[:], int(ms))
 	if errors.Is(err, unix.EINTR) { // it waits again soon enough
 		return nil
 	}

@@ -45,8 +45,8 @@ type streamCount uint32
 
 const (
 	streamCountCOUNT_DROPPED streamCount = 0
-	streamCountCOUNT_SENT    streamCount = 1
-	streamCountCOUNTS        streamCount = 2
+	streamCountCOUNT_SENT    streamCount = 4
+	streamCountCOUNTS        streamCount = 8
 )
 
 type streamEvent struct {
@@ -175,6 +175,16 @@ type streamSeen struct {
 	Cmdline uint64
 }
 
+type streamTells uint32
+
+const (
+	streamTellsTELLS_OTHER  streamTells = 0
+	streamTellsTELLS_STATE  streamTells = 1
+	streamTellsTELLS_CLOSE  streamTells = 2
+	streamTellsTELLS_FAILED streamTells = 3
+	streamTellsTELLS        streamTells = 4
+)
+
 type streamWantedAtom struct {
 	_       structs.HostLayout
 	Field   uint32
@@ -230,6 +240,7 @@ const (
 	streamMapMiniRefs          = "mini_refs"
 	streamMapPortSets          = "port_sets"
 	streamMapProcesses         = "processes"
+	streamMapReader            = "reader"
 	streamMapSockopsLast       = "sockops_last"
 	streamProgAcceptFexitA     = "accept_fexit_a"
 	streamProgAcceptFexitB     = "accept_fexit_b"
@@ -249,6 +260,7 @@ const (
 	streamProgConnectSockops   = "connect_sockops"
 	streamProgDecide           = "decide"
 	streamProgFiles            = "files"
+	streamProgFindTimers       = "find_timers"
 	streamProgListenFexitA     = "listen_fexit_a"
 	streamProgListenFexitB     = "listen_fexit_b"
 	streamProgMiniBorn         = "mini_born"
@@ -291,6 +303,7 @@ const (
 	streamVarReqskTimerHandler = "reqsk_timer_handler"
 	streamVarRequestEventType  = "request_event_type"
 	streamVarSockopsAttached   = "sockops_attached"
+	streamVarTellsType         = "tells_type"
 	streamVarTwTimerHandler    = "tw_timer_handler"
 	streamVarWakeupAt          = "wakeup_at"
 	streamVarWantedAtomCount   = "wanted_atom_count"
@@ -361,6 +374,7 @@ type streamProgramSpecs struct {
 	ConnectSockops  *ebpf.ProgramSpec `ebpf:"connect_sockops"`
 	Decide          *ebpf.ProgramSpec `ebpf:"decide"`
 	Files           *ebpf.ProgramSpec `ebpf:"files"`
+	FindTimers      *ebpf.ProgramSpec `ebpf:"find_timers"`
 	ListenFexitA    *ebpf.ProgramSpec `ebpf:"listen_fexit_a"`
 	ListenFexitB    *ebpf.ProgramSpec `ebpf:"listen_fexit_b"`
 	MiniBorn        *ebpf.ProgramSpec `ebpf:"mini_born"`
@@ -391,6 +405,7 @@ type streamMapSpecs struct {
 	MiniRefs    *ebpf.MapSpec `ebpf:"mini_refs"`
 	PortSets    *ebpf.MapSpec `ebpf:"port_sets"`
 	Processes   *ebpf.MapSpec `ebpf:"processes"`
+	Reader      *ebpf.MapSpec `ebpf:"reader"`
 	SockopsLast *ebpf.MapSpec `ebpf:"sockops_last"`
 }
 
@@ -424,6 +439,7 @@ type streamVariableSpecs struct {
 	ReqskTimerHandler *ebpf.VariableSpec `ebpf:"reqsk_timer_handler"`
 	RequestEventType  *ebpf.VariableSpec `ebpf:"request_event_type"`
 	SockopsAttached   *ebpf.VariableSpec `ebpf:"sockops_attached"`
+	TellsType         *ebpf.VariableSpec `ebpf:"tells_type"`
 	TwTimerHandler    *ebpf.VariableSpec `ebpf:"tw_timer_handler"`
 	WakeupAt          *ebpf.VariableSpec `ebpf:"wakeup_at"`
 	WantedAtomCount   *ebpf.VariableSpec `ebpf:"wanted_atom_count"`
@@ -462,6 +478,7 @@ type streamMaps struct {
 	MiniRefs    *ebpf.Map `ebpf:"mini_refs"`
 	PortSets    *ebpf.Map `ebpf:"port_sets"`
 	Processes   *ebpf.Map `ebpf:"processes"`
+	Reader      *ebpf.Map `ebpf:"reader"`
 	SockopsLast *ebpf.Map `ebpf:"sockops_last"`
 }
 
@@ -475,6 +492,7 @@ func (m *streamMaps) Close() error {
 		m.MiniRefs,
 		m.PortSets,
 		m.Processes,
+		m.Reader,
 		m.SockopsLast,
 	)
 }
@@ -509,6 +527,7 @@ type streamVariables struct {
 	ReqskTimerHandler *ebpf.Variable `ebpf:"reqsk_timer_handler"`
 	RequestEventType  *ebpf.Variable `ebpf:"request_event_type"`
 	SockopsAttached   *ebpf.Variable `ebpf:"sockops_attached"`
+	TellsType         *ebpf.Variable `ebpf:"tells_type"`
 	TwTimerHandler    *ebpf.Variable `ebpf:"tw_timer_handler"`
 	WakeupAt          *ebpf.Variable `ebpf:"wakeup_at"`
 	WantedAtomCount   *ebpf.Variable `ebpf:"wanted_atom_count"`
@@ -541,6 +560,7 @@ type streamPrograms struct {
 	ConnectSockops  *ebpf.Program `ebpf:"connect_sockops"`
 	Decide          *ebpf.Program `ebpf:"decide"`
 	Files           *ebpf.Program `ebpf:"files"`
+	FindTimers      *ebpf.Program `ebpf:"find_timers"`
 	ListenFexitA    *ebpf.Program `ebpf:"listen_fexit_a"`
 	ListenFexitB    *ebpf.Program `ebpf:"listen_fexit_b"`
 	MiniBorn        *ebpf.Program `ebpf:"mini_born"`
@@ -579,6 +599,7 @@ func (p *streamPrograms) Close() error {
 		p.ConnectSockops,
 		p.Decide,
 		p.Files,
+		p.FindTimers,
 		p.ListenFexitA,
 		p.ListenFexitB,
 		p.MiniBorn,

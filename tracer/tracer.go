@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// pollInterval bounds how late a change is reported. Programs wake the reader
-	// only when a quarter of the ring is full.
+	// pollInterval bounds how late a change is reported. While the reader polls, programs
+	// wake it only when a quarter of the ring is full.
 	pollInterval = 5 * time.Millisecond
 	// scanInterval is the same while the kernel's table is read.
 	scanInterval = time.Millisecond
@@ -22,7 +22,7 @@ const (
 )
 
 // Tracer is the stream of one run: hooks → ring → decode → table → handler. But
-// for Resync, its methods are for the goroutine of Run, or for when Run is over.
+// for Resync and Wake, its methods are for the goroutine of Run, or for when Run is over.
 type Tracer struct {
 	opts  Options
 	hooks *hooks
@@ -37,7 +37,7 @@ type Tracer struct {
 	losses    losses
 	witness   witness
 	refresher refresher
-	nextCheck uint64 // time of the next check of losses, witness and processes
+	pace      pace
 	shutdown  shutdown
 	stats     Stats
 }
@@ -52,12 +52,16 @@ const (
 	confirmed          // and scanned again, where one scan left doubts
 )
 
-// Lost is an interval in which events were not delivered.
+// Lost is an interval in which events were not delivered. States and Closes are what a
+// handler was not told for that; where the kernel side cannot know it, the most that may be.
+// What a comparison with the kernel's table tells later is marked as inferred.
 type Lost struct {
-	Stage string // "ringbuf": the kernel's ring was full
-	Count uint64 // events not delivered in the interval
-	Total uint64 // since the start
-	Since uint64 // CLOCK_MONOTONIC ns: the last moment when nothing was missing
+	Stage  string // "ringbuf": the kernel's ring was full
+	Count  uint64 // events of all kinds not delivered in the interval
+	States uint64 // transitions among them
+	Closes uint64 // closes of connections among them
+	Total  uint64 // of Count, since the start
+	Since  uint64 // CLOCK_MONOTONIC ns: the last moment when nothing was missing
 }
 
 // Stats counts what went through the tracer.
@@ -82,7 +86,7 @@ func (t *Tracer) Pidspace() string { return t.hooks.set.pids.String() }
 // Stats returns the counters. While Run runs, only its handler may call it.
 func (t *Tracer) Stats() Stats {
 	s := t.stats
-	s.Dropped = t.losses.dropped
+	s.Dropped = t.losses.dropped.records()
 	if t.ring != nil {
 		s.Queued = t.ring.queued()
 	}
@@ -95,7 +99,7 @@ func (t *Tracer) Table() *table.Table { return t.table }
 
 // Close detaches everything.
 func (t *Tracer) Close() error {
-	err := t.ring.close()
+	err := errors.Join(t.ring.close(), t.pace.bed.close())
 	t.ring = nil
 	t.hooks.close()
 	return errors.Join(err, t.scan.rows.close(), t.scope.close())
@@ -103,7 +107,13 @@ func (t *Tracer) Close() error {
 
 // Resync asks for a scan: the table is compared with the kernel's, and the handler
 // gets the result. Any goroutine may call it.
-func (t *Tracer) Resync() { t.scan.request() }
+func (t *Tracer) Resync() {
+	t.scan.request()
+	t.pace.bed.wake()
+}
+
+// Wake has Run call Idle soon, though nothing happens. Any goroutine may call it.
+func (t *Tracer) Wake() { t.pace.bed.wake() }
 
 // monotonic reads the clock of the events. No other one may be compared with their
 // times.
@@ -113,6 +123,7 @@ func monotonic() uint64 { return clock.Now() }
 // ring and returns nil. An error of the handler ends it too.
 func (t *Tracer) Run(ctx context.Context, h Handler) error {
 	t.out.handler, t.out.started = h, monotonic()
+	defer context.AfterFunc(ctx, t.pace.bed.wake)()
 	t.startScan(scanInitial)
 	for t.out.err == nil {
 		now := monotonic()
@@ -120,7 +131,7 @@ func (t *Tracer) Run(ctx context.Context, h Handler) error {
 			return t.finish()
 		}
 		t.housekeep(now)
-		if err := t.ring.wait(t.pause()); err != nil {
+		if err := t.wait(); err != nil {
 			return fmt.Errorf("wait for the ring buffer: %w", err)
 		}
 		if err := t.drain(); err != nil {
@@ -132,23 +143,14 @@ func (t *Tracer) Run(ctx context.Context, h Handler) error {
 	return t.out.err
 }
 
-// pause is how long the ring is waited for.
-func (t *Tracer) pause() time.Duration {
-	switch {
-	case len(t.scan.rows.parts) > 0:
-		return 0
-	case t.scan.state != scanIdle:
-		return scanInterval
-	}
-	return pollInterval
-}
-
 // drain handles what is in the ring.
 func (t *Tracer) drain() error {
+	before := t.stats.Events
 	err := t.ring.drain(func(record []byte) bool {
 		t.handle(record)
 		return t.out.err == nil
 	})
+	t.pace.drained(t.ring.drainedAt, t.stats.Events != before)
 	if err != nil {
 		return fmt.Errorf("read the ring buffer: %w", err)
 	}
@@ -157,6 +159,9 @@ func (t *Tracer) drain() error {
 
 func (t *Tracer) handle(raw []byte) {
 	t.stats.Events++
+	if t.opts.onRecord != nil {
+		t.opts.onRecord(raw)
+	}
 	ev := &t.event
 	if err := decode(raw, ev); err != nil {
 		t.stats.Undecoded++
@@ -221,8 +226,7 @@ func (t *Tracer) finish() error {
 
 // housekeep does what is due between two drains.
 func (t *Tracer) housekeep(now uint64) {
-	if now >= t.nextCheck {
-		t.nextCheck = now + uint64(checkInterval)
+	if t.pace.check(now) {
 		t.reportDrops(now)
 		t.scan.mend(t.losses.missed())
 		t.collectWitness(now)
@@ -232,7 +236,7 @@ func (t *Tracer) housekeep(now uint64) {
 			t.startScan(scanOwners)
 		}
 	}
-	if t.refresher.due(now) {
+	if t.refresher.due(now, t.pace.unchecked != 0) {
 		t.out.keep(t.refresher.look(t.table))
 	}
 	t.scanIfDue(now)

@@ -325,7 +325,7 @@ func TestOutputRefused(t *testing.T) {
 	}{
 		{[]string{"-c", "--output", dir}, 1, "open DIR: is a directory"},
 		{[]string{"-c", "--output", dir + "/no/file"}, 1, "open DIR/no/file: no such file or directory (its directory DIR/no is missing)"},
-		{[]string{"-c", "--output", dir + "/locked"}, 1, "open DIR/locked: another process writes to it and holds its lock: give each tracer a file of its own"},
+		{[]string{"-c", "--output", dir + "/locked"}, 1, "open DIR/locked: another nettrace writes to it (it is locked): give each a file of its own"},
 		{[]string{"-c", "--output", dir + "/f,event=all"}, 3, "option '--output': no key 'event', near: events"},
 		{[]string{"-c", "--output", dir + "/f", "--output", dir + "/f"}, 3, "option '--output': DIR/f stands twice"},
 		{[]string{"-c", "--output", dir + "/f,fields=pod"}, 3, "option '--output': key 'fields'"},

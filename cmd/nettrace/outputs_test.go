@@ -65,7 +65,7 @@ func TestOutputsUnderLoad(t *testing.T) {
 		runLoad(t, load.Client(1, connections, load.Refused), netns)
 	}()
 	files := []string{file}
-	for n := 0; n < 3; n++ {
+	for n := range 3 {
 		time.Sleep(50 * time.Millisecond)
 		old := file + "." + string(rune('a'+n))
 		if err := os.Rename(file, old); err != nil {

@@ -222,7 +222,7 @@ func (s *screen) nettrace(env []string, args ...string) *exec.Cmd {
 // each, as it stands in the start record.
 func checkWarnings(t *testing.T, text, netns string) {
 	t.Helper()
-	stdout, stderr, _ := nettraceIn(t, netns, 0, "-c", "--json", "--require-bpf", "--duration", "10ms")
+	stdout, stderr, _ := nettraceIn(t, netns, 0, "-c", "--json", "--require-bpf", "--duration", "10ms", "--netns", netns) // as the terminal has it
 	first, _, _ := strings.Cut(stdout, "\n")
 	var start struct {
 		Inexact []string `json:"inexact"`

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nettrace/nettrace/internal/load"
 )
 
@@ -227,6 +229,28 @@ func TestHangUp(t *testing.T) {
 	}
 }
 
+// TestTerminalHangUp hangs up the terminal of a run that has nothing to write: it ends.
+func TestTerminalHangUp(t *testing.T) {
+	netns := newNetns(t)
+	s := newScreen(t, 100)
+	cmd := nettraceCommand(t, "-cn", "--require-bpf", "--netns", netns)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.slave, s.slave, s.slave
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	late := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+	defer late.Stop()
+	s.wait("PID/PROGRAM")
+	if err := unix.IoctlSetInt(int(s.slave.Fd()), unix.TIOCVHANGUP, 0); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // the exit status is looked at
+	if status := cmd.ProcessState.ExitCode(); status != 1 {
+		t.Errorf("it ends with %v", cmd.ProcessState)
+	}
+}
+
 // TestStopped stops nettrace itself and has it go on: what fits in the ring is not lost.
 func TestStopped(t *testing.T) {
 	netns := newNetns(t)
@@ -270,6 +294,9 @@ func TestTextStall(t *testing.T) {
 		case strings.Contains(line, "changes are missing from"):
 			missing++
 		}
+	}
+	if !strings.Contains(p.stderr.String(), " records left out") {
+		t.Errorf("it ends with: %s", p.stderr.String())
 	}
 	if status := p.wait(); status != 0 || changes == 0 || changes >= connections*refusedStates || missing != 1 {
 		t.Errorf("status %d, %d lines and %d about missing ones; stderr: %s", status, changes, missing, p.stderr.String())

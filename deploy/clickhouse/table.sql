@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS nettrace.records
     `cmdline` String,
     `comm` String,
     `conn_id` String,
+    `cookie` String,
     `direction` String,
     `exe` String,
     `family` String,

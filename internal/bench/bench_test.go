@@ -236,7 +236,7 @@ func TestContenderWants(t *testing.T) {
 // TestWeigh counts the records after those of the start, and their bytes.
 func TestWeigh(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "records")
-	lines := strings.Repeat(`{"event":"tcp_close"}`+"\n", 1000)
+	lines := strings.Repeat(`{"event":"tcp_close"}`+"\n", 999) + `{"event.action":"lost"}` + "\n"
 	if err := os.WriteFile(path, []byte("{}\n"+lines), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -244,7 +244,7 @@ func TestWeigh(t *testing.T) {
 	if err := v.weigh(path, 3); err != nil {
 		t.Fatal(err)
 	}
-	if v.records != 1000 || v.bytes != len(lines) || v.zipped < 20 || v.zipped > len(lines)/10 {
+	if v.records != 1000 || v.bytes != len(lines) || v.zipped < 20 || v.zipped > len(lines)/10 || v.losses != 1 {
 		t.Errorf("%+v of %d bytes", v, len(lines))
 	}
 }

@@ -54,8 +54,7 @@ func (g *Group) target(p *place, stdout *stdio.Out) (sink.Target, error) {
 func (g *Group) close() error {
 	var errs []error
 	for _, s := range g.sinks {
-		s.Start(nil)
-		errs = append(errs, s.Drain(context.Background()))
+		errs = append(errs, s.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -108,6 +107,7 @@ func (g *Group) Totals() (t output.QueueTotals) {
 		t.Written += s.Written.Bytes
 		t.Errors += s.Written.Errors
 		t.Reopenings += s.Written.Reopenings
+		t.Dropped += s.Dropped[sink.InQueue].Records + s.Dropped[sink.AtOutput].Records
 	}
 	return t
 }

@@ -143,7 +143,31 @@ func (o *Options) Plan(streams bool, events stream.Events, fields string) (*Plan
 	if err := sink.Distinct(specs); err != nil {
 		return nil, option.Errorf("option '--output': %v", err)
 	}
+	if err := o.checkRotation(specs); err != nil {
+		return nil, err
+	}
 	return o.plan(specs)
+}
+
+// checkRotation checks that what is said of rotation is about one of the outputs.
+func (o *Options) checkRotation(specs []sink.Spec) error {
+	rotates := o.Rotate.Size > 0 || o.Rotate.Age > 0
+	files := 0
+	for _, spec := range specs {
+		if spec.Kind == sink.ToFile {
+			files++
+			rotates = rotates || spec.Rotate.Size > 0 || spec.Rotate.Age > 0
+		}
+	}
+	switch {
+	case o.Rotate == sink.Rotation{}:
+		return nil
+	case files == 0:
+		return option.Errorf("options '--rotate-...' are about files: name one by --output FILE")
+	case !rotates:
+		return option.Errorf("options '--rotate-keep' and '--rotate-compress' need --rotate-size or --rotate-age")
+	}
+	return nil
 }
 
 func (o *Options) plan(specs []sink.Spec) (*Plan, error) {

@@ -60,6 +60,18 @@ func TestPlan(t *testing.T) {
 		},
 		{"a wrong key", Options{Places: []string{"/a,evnts=close"}}, 0, none, want{err: "option '--output': no key 'evnts', near: events"}},
 		{"a wrong field", Options{Places: []string{"/a,fields=pdi"}}, 0, none, want{err: "option '--output': key 'fields' (or --fields): no field 'pdi', near: pid"}},
+		{
+			"rotation of no file", Options{Places: []string{"-", "tcp:localhost:99"}, Rotate: sink.Rotation{Size: 1 << 20}}, 0, none,
+			want{err: "options '--rotate-...' are about files: name one by --output FILE"},
+		},
+		{
+			"files to keep, and none is renamed", Options{Places: []string{"/a"}, Rotate: sink.Rotation{Keep: 3}}, 0, none,
+			want{err: "options '--rotate-keep' and '--rotate-compress' need --rotate-size or --rotate-age"},
+		},
+		{
+			"files to keep of one output", Options{Places: []string{"/a,rotate-size=1M", "/b"}, Rotate: sink.Rotation{Keep: 3}}, 0, none,
+			want{places: []string{"/a", "/b"}, fields: [][]string{nil, nil}},
+		},
 		{"one place twice", Options{Places: []string{"/a", "/a,events=close"}}, 0, none, want{err: "option '--output': /a stands twice"}},
 	} {
 		p, err := c.options.Plan(true, c.events, c.fields)
@@ -291,10 +303,10 @@ type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, unix.EPIPE }
 
-// TestOpenFails names the file before anything is traced.
+// TestOpenFails names the file before anything is traced, and waits for no peer.
 func TestOpenFails(t *testing.T) {
 	dir := t.TempDir()
-	plan, err := (&Options{Places: []string{dir + "/a", dir + "/none/b"}}).Plan(true, stream.EventsAll, "")
+	plan, err := (&Options{Places: []string{dir + "/a", "unix:" + dir + "/nobody", dir + "/none/b"}}).Plan(true, stream.EventsAll, "")
 	if err != nil {
 		t.Fatal(err)
 	}

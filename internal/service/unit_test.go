@@ -68,7 +68,8 @@ func analyze(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// TestLogrotate has logrotate(8) read its file.
+// TestLogrotate has logrotate(8) read its file. What the unit rotates is left alone: two
+// rotations of one file would remove records.
 func TestLogrotate(t *testing.T) {
 	path, err := exec.LookPath("logrotate")
 	if err != nil {
@@ -79,10 +80,10 @@ func TestLogrotate(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	conf, log := filepath.Join(dir, "conf"), filepath.Join(dir, "nettrace.ndjson")
+	conf, log, ours := filepath.Join(dir, "conf"), filepath.Join(dir, "closes.log"), filepath.Join(dir, fileOfUnit(t))
 	text = bytes.ReplaceAll(text, []byte("/var/log/nettrace"), []byte(dir))
 	text = bytes.ReplaceAll(text, []byte("systemctl"), []byte("echo >"+filepath.Join(dir, "called")+" systemctl"))
-	for file, text := range map[string][]byte{conf: text, log: []byte("{}\n")} {
+	for file, text := range map[string][]byte{conf: text, log: []byte("{}\n"), ours: []byte("{}\n")} {
 		if err := os.WriteFile(file, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -91,12 +92,26 @@ func TestLogrotate(t *testing.T) {
 	if err != nil || len(out) > 0 {
 		t.Errorf("%v: %s", err, out)
 	}
-	for name, size := range map[string]int64{"nettrace.ndjson": 0, "nettrace.ndjson.1": 3} {
-		if st, err := os.Stat(filepath.Join(dir, name)); err != nil || st.Size() != size {
+	for name, size := range map[string]int64{log: 0, log + ".1": 3, ours: 3} {
+		if st, err := os.Stat(name); err != nil || st.Size() != size {
 			t.Errorf("%s: %v, %v", name, st, err)
 		}
 	}
 	if text, err := os.ReadFile(filepath.Join(dir, "called")); err != nil || !bytes.Contains(text, []byte("--signal=HUP nettrace.service")) {
 		t.Errorf("nettrace was not told: %v", err)
 	}
+}
+
+// fileOfUnit returns the name of the file that the unit writes and rotates.
+func fileOfUnit(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(unitFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`--output /var/log/nettrace/([^,\s]+),rotate-size=`).FindSubmatch(text)
+	if found == nil {
+		t.Fatal("the unit rotates no file in /var/log/nettrace")
+	}
+	return string(found[1])
 }

@@ -14,15 +14,15 @@ import (
 const followed = "/var/log/nettrace/nettrace.ndjson"
 
 // TestFiles has shippers follow the files of one run: through own rotation under load,
-// a rename with SIGHUP while nothing is written, and a rename alone. Telegraf gets the
-// closes, as it follows no more.
+// a rename with SIGHUP while nothing is written, and a rename alone. Telegraf and the
+// OpenTelemetry Collector get the closes, as Telegraf follows no more.
 func TestFiles(t *testing.T) {
 	dir := t.TempDir()
 	all, closes := filepath.Join(dir, "all"), filepath.Join(dir, "closes")
 	tr := traceIn(t, newNetns(t), all, all+",rotate-size=40M,rotate-keep=9", closes+",events=close,rotate-size=20M,rotate-keep=9")
 	followers := map[string][]*running{
 		all:    {rsyslog.run(t, followed, all), syslogNG.run(t, followed, all)},
-		closes: {telegraf.run(t, followed, closes)},
+		closes: {telegraf.run(t, followed, closes), filelog.run(t, followed, closes)},
 	}
 	time.Sleep(5 * time.Second) // a file lives that long before it is rotated
 

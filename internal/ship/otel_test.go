@@ -9,10 +9,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -103,6 +105,25 @@ func (v otlpValue) value() any {
 	return nil
 }
 
+// filelog is the OpenTelemetry Collector that follows a file. What it sends on is taken
+// by a server, which writes it to a file as other shippers do.
+var filelog = shipper{name: "otelcol", recipe: "otelcol-filelog.yaml", start: startFilelog}
+
+func startFilelog(t *testing.T, dir, recipe string) *exec.Cmd {
+	path := lookPath(t, "otelcol")
+	out, err := os.Create(filepath.Join(dir, "out.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { out.Close() })
+	url := serveOTLP(t, func(r otlpRecord) error {
+		_, err := out.WriteString(marshal(r.record()) + "\n")
+		return err
+	})
+	writeFile(t, recipe, strings.ReplaceAll(readFile(t, recipe), "http://127.0.0.1:4319", url))
+	return exec.Command(path, "--config", recipe)
+}
+
 // testCollector sends records to the OpenTelemetry Collector and takes what it sends on.
 func testCollector(t *testing.T, w *written) {
 	collector := lookPath(t, "otelcol")
@@ -111,14 +132,20 @@ func testCollector(t *testing.T, w *written) {
 	for i := range min(len(lines), connections) {
 		sample.lines[uint64(i)+1] = lines[i]
 	}
-	sink := newOTLPSink(t, sample)
+	diff := newComparison(sample)
+	var came atomic.Int64
+	url := serveOTLP(t, func(r otlpRecord) error {
+		diff.record(r.record(), shipper{})
+		came.Add(1)
+		return nil
+	})
 	in := freeAddress(t)
-	startCollector(t, collector, in, strings.TrimPrefix(sink.URL, "http://"))
+	startCollector(t, collector, in, strings.TrimPrefix(url, "http://"))
 	for first := 0; first < len(sample.lines); first += 1000 {
 		post(t, "http://"+in+"/v1/logs", lines[first:min(first+1000, len(sample.lines))])
 	}
-	await(t, "the records from the collector", func() bool { return sink.count() >= len(sample.lines) })
-	sink.diff.report(t, "otelcol")
+	await(t, "the records from the collector", func() bool { return int(came.Load()) >= len(sample.lines) })
+	diff.report(t, "otelcol")
 }
 
 // startCollector runs the recipe with other addresses.
@@ -185,18 +212,13 @@ func post(t *testing.T, url string, lines [][]byte) {
 	}
 }
 
-// otlpSink takes what the collector sends.
-type otlpSink struct {
-	*httptest.Server
-	mu   sync.Mutex
-	diff *comparison
-	n    int
-}
-
-func newOTLPSink(t *testing.T, want *written) *otlpSink {
-	s := &otlpSink{diff: newComparison(want)}
-	s.Server = httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, r *http.Request) {
-		if err := s.take(r); err != nil {
+// serveOTLP takes what the collector sends, one request after the other, and returns where.
+func serveOTLP(t *testing.T, each func(otlpRecord) error) (url string) {
+	var mu sync.Mutex
+	s := httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if err := takeOTLP(r, each); err != nil {
 			t.Error(err)
 			answer.WriteHeader(http.StatusBadRequest)
 			return
@@ -205,16 +227,10 @@ func newOTLPSink(t *testing.T, want *written) *otlpSink {
 		_, _ = io.WriteString(answer, "{}")
 	}))
 	t.Cleanup(s.Close)
-	return s
+	return s.URL
 }
 
-func (s *otlpSink) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.n
-}
-
-func (s *otlpSink) take(r *http.Request) error {
+func takeOTLP(r *http.Request, each func(otlpRecord) error) error {
 	var body io.Reader = r.Body
 	if r.Header.Get("Content-Encoding") == "gzip" {
 		z, err := gzip.NewReader(body)
@@ -227,13 +243,12 @@ func (s *otlpSink) take(r *http.Request) error {
 	if err := json.NewDecoder(body).Decode(&logs); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, resource := range logs.ResourceLogs {
 		for _, scope := range resource.ScopeLogs {
 			for _, record := range scope.LogRecords {
-				s.n++
-				s.diff.record(record.record(), shipper{})
+				if err := each(record); err != nil {
+					return err
+				}
 			}
 		}
 	}

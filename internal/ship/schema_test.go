@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 var update = flag.Bool("update", false, "write deploy/clickhouse/table.sql anew")
@@ -177,7 +179,7 @@ func TestTable(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := readFile(t, path); got != want {
-		t.Errorf("%s is not what the schema gives: go test ./internal/ship -run TestTable -update\n%s", tablePath, got)
+	if diff := cmp.Diff(want, readFile(t, path)); diff != "" {
+		t.Errorf("%s is not what the schema gives: go test ./internal/ship -run TestTable -update\n%s", tablePath, diff)
 	}
 }

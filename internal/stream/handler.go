@@ -44,7 +44,8 @@ const (
 	Summary                      // what went through; the stop record says so too
 )
 
-// Nop does nothing. An output embeds it and has the methods that it needs.
+// Nop does nothing. An output embeds it and has the methods that it needs. One that has
+// something to do at a time, more exact than to a second, is a tracer.Timed too.
 type Nop struct{}
 
 var _ Handler = Nop{}
@@ -122,6 +123,25 @@ func (f fanOut) Notice(n Notice) error {
 }
 
 func (f fanOut) Idle() error { return f.each(Handler.Idle) }
+
+// Due returns when the first of them has something to do that no event announces; zero:
+// none of those has that say so.
+func (f fanOut) Due() (due time.Time) {
+	for _, h := range f {
+		if timed, ok := h.(tracer.Timed); ok {
+			due = earlier(due, timed.Due())
+		}
+	}
+	return due
+}
+
+// earlier returns the earlier of two times, of which zero is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
 
 // Stop stops all of them, also after one failed.
 func (f fanOut) Stop(t *output.Totals, reason string) error {

@@ -108,18 +108,25 @@ func (j *NDJSON) Change(c *table.Change) error {
 
 // Lost writes the record of a loss.
 func (j *NDJSON) Lost(l tracer.Lost) error {
-	j.records.Lost(time.Now(), &l)
+	if j.queue.admit(sink.Service) {
+		j.records.Lost(time.Now(), &l)
+	}
 	return nil
 }
 
 // Resync writes what a comparison with the kernel's table found.
 func (j *NDJSON) Resync(r table.Resync) error {
-	j.records.Resync(time.Now(), r)
+	if j.queue.admit(sink.Service) {
+		j.records.Resync(time.Now(), r)
+	}
 	return nil
 }
 
 // Stats writes what went through so far.
 func (j *NDJSON) Stats(t *output.Totals) error {
+	if !j.queue.admit(sink.Service) {
+		return nil
+	}
 	own := j.totals(t)
 	j.records.Stats(time.Now(), &own)
 	return nil

@@ -102,14 +102,14 @@ func (r *reportRecords) made(encode func(now time.Time)) []byte {
 }
 
 // reportLines makes the lines that a sink adds to text.
-type reportLines struct{}
+type reportLines struct{ what string }
 
 // Head makes none: text has its title once.
 func (reportLines) Head(sink.Begin, uint64) []byte { return nil }
 
 // Lost makes a line that stands where changes are missing.
-func (reportLines) Lost(l *sink.Loss) []byte {
+func (r reportLines) Lost(l *sink.Loss) []byte {
 	const clock = "15:04:05.000"
-	return fmt.Appendf(nil, "# %d changes are missing from %s to %s: the output took less than came\n",
-		l.Records, l.Since.Format(clock), l.Until.Format(clock))
+	return fmt.Appendf(nil, "# %d %s are missing from %s to %s: the output took less than came\n",
+		l.Records, r.what, l.Since.Format(clock), l.Until.Format(clock))
 }

@@ -19,6 +19,7 @@ const statsInterval = 30 * time.Second
 type totals struct {
 	Handler   // the next stage
 	source    Source
+	outputs   fanOut
 	lost      uint64
 	nextStats time.Time
 	// Changes that later stages did not pass on: because they are not asked for, and
@@ -41,11 +42,15 @@ func (t *totals) Lost(l tracer.Lost) error {
 		return err
 	}
 	return t.Notice(Notice{Loss, fmt.Sprintf(
-		"%d events lost in the kernel's ring buffer; reading the table again (a larger --ring-size helps)", l.Count)})
+		"%d events lost in the kernel's ring buffer, %d transitions and %d closes among them; reading the table again (a larger --ring-size helps)",
+		l.Count, l.States, l.Closes)})
 }
 
 // Inexact reports what cannot be reported exactly from now on.
 func (t *totals) Inexact(what string) error { return t.Notice(Notice{Limitation, what}) }
+
+// Due returns when the next totals are due, or what an output has to tell before.
+func (t *totals) Due() time.Time { return earlier(t.nextStats, t.outputs.Due()) }
 
 // Idle reports what went through so far when that is due.
 func (t *totals) Idle() error {

@@ -159,7 +159,7 @@ func (s *Stream) Run(ctx context.Context, outputs ...Handler) error {
 	wanted := &filter{Handler: s.observed(sampled), listening: s.opts.Listening, matcher: s.matcher}
 	wanted.looks, wanted.source, wanted.ring = s.looks, s.source, s.opts.Trace.RingBytes
 	first := &totals{
-		Handler: wanted, source: s.source, nextStats: time.Now().Add(statsInterval),
+		Handler: wanted, source: s.source, outputs: all, nextStats: time.Now().Add(statsInterval),
 		dropped: []*uint64{&wanted.dropped, &events.dropped}, sampledOut: &sampled.dropped,
 		queues: s.opts.Queues,
 	}
@@ -185,6 +185,9 @@ func (s *Stream) summary(changes int, sum *output.Totals) Notice {
 	if s.opts.Listening.Shows(false) {
 		text += fmt.Sprintf(", %d connections opened, %d closed, %d failed, %d open",
 			sum.Opened, sum.Closed, sum.Failed, sum.Open)
+	}
+	if sum.Queue.Dropped > 0 {
+		text += fmt.Sprintf(", %d records left out", sum.Queue.Dropped)
 	}
 	return Notice{Summary, fmt.Sprintf("%s, %d events lost", text, sum.LostRingbuf)}
 }

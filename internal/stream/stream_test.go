@@ -86,7 +86,7 @@ func story() *script {
 			{Time: 2, Conn: short, Kind: table.ChangeClose, Close: &table.Closed{Outcome: table.Finished}},
 			{Time: 3, Conn: listener, Old: snapshot.Listen, New: snapshot.Close},
 		},
-		lost:  []tracer.Lost{{Stage: "ringbuf", Count: 7, Total: 7}},
+		lost:  []tracer.Lost{{Stage: "ringbuf", Count: 7, States: 5, Closes: 1, Total: 7}},
 		stats: tracer.Stats{Events: 4, Table: table.Stats{Open: 1, Before: 2, Opened: 1, Closed: 2, Failed: 0}},
 	}
 }
@@ -186,7 +186,7 @@ func TestOutputs(t *testing.T) {
 				t.Errorf("it counted %+v", count)
 			}
 			want := []string{
-				"7 events lost in the kernel's ring buffer; reading the table again (a larger --ring-size helps)",
+				"7 events lost in the kernel's ring buffer, 5 transitions and 1 closes among them; reading the table again (a larger --ring-size helps)",
 				"3 changes reported, 1 connections opened, 2 closed, 0 failed, 1 open, 7 events lost",
 			}
 			if diff := cmp.Diff(want, count.notices); diff != "" {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nettrace/nettrace/internal/summary"
 	"github.com/nettrace/nettrace/output"
+	"github.com/nettrace/nettrace/output/sink"
 	"github.com/nettrace/nettrace/tracer/table"
 )
 
@@ -39,9 +40,13 @@ func NewSummaryRecords(records *NDJSON, opts SummaryOptions, devices output.Devi
 func NewSummaryText(out io.Writer, opts SummaryOptions, devices output.Devices) *Summaries {
 	text := output.SummaryText{ASCII: opts.ASCII}
 	var buf []byte
+	q := newQueue(out)
 	return &Summaries{
-		Handler: starter{queue: newQueue(out)}, opts: opts, sum: summary.New(opts.Spec, opts.Users, devices),
+		Handler: starter{queue: q}, opts: opts, sum: summary.New(opts.Spec, opts.Users, devices),
 		emit: func(s *output.Summary) error {
+			if !q.admit(sink.Row) {
+				return nil
+			}
 			buf = text.Append(buf[:0], s)
 			_, err := out.Write(buf)
 			return err
@@ -57,9 +62,12 @@ type starter struct {
 
 // Start begins to write.
 func (s starter) Start(*output.Start) error {
-	s.queue.start(reportLines{})
+	s.queue.start(reportLines{"tables"})
 	return nil
 }
+
+// Stop tells what is missing.
+func (s starter) Stop(*output.Totals, string) error { return s.queue.settle() }
 
 // Snapshot sums up the initial table. The first window begins here.
 func (s *Summaries) Snapshot(rows iter.Seq[*table.Conn], took time.Duration) error {
@@ -74,6 +82,14 @@ func (s *Summaries) Snapshot(rows iter.Seq[*table.Conn], took time.Duration) err
 func (s *Summaries) Change(c *table.Change) error {
 	s.sum.AddChange(c)
 	return nil
+}
+
+// Due returns when the window is over.
+func (s *Summaries) Due() time.Time {
+	if s.opts.Every <= 0 || s.start.IsZero() {
+		return time.Time{}
+	}
+	return s.start.Add(s.opts.Every)
 }
 
 // Idle tells the windows that are over, also those in which nothing was.

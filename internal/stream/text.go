@@ -113,7 +113,7 @@ func styleOf(opts *TextOptions) output.StreamStyle {
 
 // Start begins to write.
 func (t *Text) Start(*output.Start) error {
-	t.queue.start(reportLines{})
+	t.queue.start(reportLines{"changes"})
 	return nil
 }
 

@@ -117,7 +117,7 @@ func asNobody(t *testing.T, f func()) {
 func TestFileLocked(t *testing.T) {
 	s := newScene(t, Rotation{})
 	_, err := Open(&Spec{Place: s.path}, func(string) {})
-	want := "open " + s.path + ": another process writes to it and holds its lock: give each tracer a file of its own"
+	want := "open " + s.path + ": another nettrace writes to it (it is locked): give each a file of its own"
 	if err == nil || err.Error() != want {
 		t.Errorf("a second one: %v, want %s", err, want)
 	}

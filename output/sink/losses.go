@@ -14,8 +14,23 @@ const (
 	Transition Class = iota // has a place while the queue is less than half full
 	Row                     // of a table: has a place while the queue is not full
 	Close                   // the end of a connection: has a place while the queue is not full
-	Service                 // what the run says of itself: always has a place
+	Service                 // what the run says of itself: has a place beyond the others
 )
+
+// serviceRoom is how much Service lines take beyond the limit: hours of them. A place
+// that is gone for weeks must not take all memory.
+const serviceRoom = 4 << 20
+
+// limit returns how many bytes may wait before a line of a class has no place.
+func (c Class) limit(of int) int64 {
+	switch c {
+	case Transition:
+		return int64(of) / 2
+	case Service:
+		return int64(of) + serviceRoom
+	}
+	return int64(of)
+}
 
 // tellInterval is the least time between two reports of losses of a stage.
 const tellInterval = time.Second

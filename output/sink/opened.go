@@ -109,7 +109,7 @@ func (o *opened) control(call func(fd int) error) error {
 func (o *opened) lock() error {
 	err := o.control(func(fd int) error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		return fmt.Errorf("open %s: another process writes to it and holds its lock: give each tracer a file of its own", o.Name())
+		return fmt.Errorf("open %s: another nettrace writes to it (it is locked): give each a file of its own", o.Name())
 	}
 	return nil
 }

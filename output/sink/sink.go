@@ -81,14 +81,13 @@ func (s *Sink) Start(reports Reports) {
 	go newWriter(s).run()
 }
 
+// Close closes the place of a Sink that was not started. Nothing is written.
+func (s *Sink) Close() error { return s.target.Close() }
+
 // Admit reports whether a line of a class has a place. If not, it is counted, and need
 // not be made.
 func (s *Sink) Admit(class Class) bool {
-	limit := int64(s.opts.Limit)
-	if class == Transition {
-		limit /= 2
-	}
-	if class == Service || s.queue.bytes.Load() < limit || s.opts.Block && !s.ending.Load() {
+	if s.queue.bytes.Load() < class.limit(s.opts.Limit) || s.opts.Block && !s.ending.Load() {
 		return true
 	}
 	stage := InQueue

@@ -168,7 +168,7 @@ func TestSocketPeerKilled(t *testing.T) {
 			c = *r.accept()
 			r.readLines(c, s.sent)
 			s.end()
-			s.told(spec + ": write: ")
+			s.told(spec + ": ") // by the write that failed, or by whoever reads
 			first, second := r.texts[0], r.texts[1]
 			last, next := lastNumber(t, first), firstNumber(t, second)
 			if lost := (next - last - 1) * 250; next <= last || lost > 8<<20 {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -100,12 +101,24 @@ func (s *Spec) setPlace(place string) error {
 		return errors.New("a NUL byte stands in the place")
 	case s.Place == "":
 		return fmt.Errorf("'%s': the place is missing: FILE, -, unix:PATH, unixgram:PATH or tcp:HOST:PORT", place)
+	case s.Kind == ToFile:
+		return checkFile(place)
 	case s.Kind == ToTCP:
 		return checkHostPort(s.Place)
-	case s.Kind != ToFile && len(s.Place) > maxUnixPath:
+	case len(s.Place) > maxUnixPath:
 		return fmt.Errorf("the path of a unix socket has at most %d bytes, and this one %d", maxUnixPath, len(s.Place))
 	}
 	return nil
+}
+
+// checkFile checks that the name of a file is not meant for a kind of place that there is
+// not: nobody looks for a file udp:HOST:PORT.
+func checkFile(name string) error {
+	kind, _, ok := strings.Cut(name, ":")
+	if !ok || kind == "" || strings.Trim(kind, "abcdefghijklmnopqrstuvwxyz") != "" {
+		return nil
+	}
+	return fmt.Errorf("'%s': no places are named %s:, there are unix:PATH, unixgram:PATH and tcp:HOST:PORT (a FILE of this name: ./%s)", name, kind, name)
 }
 
 // checkHostPort checks HOST:PORT. The port may be a name; what it means is looked up
@@ -205,6 +218,9 @@ func Distinct(specs []Spec) error {
 	places := make(map[string]bool)
 	for i := range specs {
 		place := specs[i].String()
+		if whole, err := filepath.Abs(place); err == nil && specs[i].Kind == ToFile {
+			place = whole
+		}
 		if places[place] {
 			return fmt.Errorf("%s stands twice", place)
 		}

@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,8 @@ func TestParseSpec(t *testing.T) {
 	}
 	for text, want := range map[string]Spec{
 		"/var/log/n.ndjson": with(func(s *Spec) { s.Place = "/var/log/n.ndjson" }),
+		"n-12:00":           with(func(s *Spec) { s.Place = "n-12:00" }),
+		"./udp:a:1":         with(func(s *Spec) { s.Place = "./udp:a:1" }),
 		"n=1":               with(func(s *Spec) { s.Place = "n=1" }),
 		"./-":               with(func(s *Spec) { s.Place = "./-" }),
 		"./tcp:a:1":         with(func(s *Spec) { s.Place = "./tcp:a:1" }),
@@ -62,6 +65,7 @@ func TestParseSpecMessages(t *testing.T) {
 		"unix:":                            "'unix:': the place is missing: FILE, -, unix:PATH, unixgram:PATH or tcp:HOST:PORT",
 		",events=all":                      "'': the place is missing: FILE, -, unix:PATH, unixgram:PATH or tcp:HOST:PORT",
 		"a\x00b":                           "a NUL byte stands in the place",
+		"udp:log.example:514":              "'udp:log.example:514': no places are named udp:, there are unix:PATH, unixgram:PATH and tcp:HOST:PORT (a FILE of this name: ./udp:log.example:514)",
 		"tcp:log.example":                  "'tcp:log.example': it takes tcp:HOST:PORT, an IPv6 address in brackets: tcp:[::1]:514",
 		"tcp:::1:514":                      "'tcp:::1:514': it takes tcp:HOST:PORT, an IPv6 address in brackets: tcp:[::1]:514",
 		"tcp::514":                         "'tcp::514': it takes tcp:HOST:PORT, an IPv6 address in brackets: tcp:[::1]:514",
@@ -102,7 +106,14 @@ func TestDistinct(t *testing.T) {
 	if err := Distinct(specs); err != nil {
 		t.Error(err)
 	}
-	err := Distinct(append(specs, Spec{Kind: ToStdout}))
+	here, err := os.Getwd()
+	must(t, err)
+	for _, other := range []string{"./a", "x/../a", here + "/a"} {
+		if err := Distinct(append(specs, Spec{Place: other})); err == nil || err.Error() != here+"/a stands twice" {
+			t.Errorf("a and %s: %v", other, err)
+		}
+	}
+	err = Distinct(append(specs, Spec{Kind: ToStdout}))
 	if err == nil || err.Error() != "- stands twice" {
 		t.Errorf("two outputs to stdout: %v", err)
 	}

@@ -91,7 +91,16 @@ func (w *writer) step() bool {
 		return w.failed(err)
 	}
 	w.works()
-	return w.sink.tell(false) == nil
+	return w.tell()
+}
+
+// tell has losses told that are due. Where there is no memory for that, nothing more is
+// written: who runs the Sink has to know.
+func (w *writer) tell() bool {
+	if err := w.sink.tell(false); err != nil {
+		return w.failed(&FatalError{fmt.Errorf("%s: %w", w.sink.opts.Place, err)})
+	}
+	return true
 }
 
 // look sees whether the place is to be opened anew, or wants to be asked.
@@ -261,7 +270,7 @@ func (w *writer) idle() bool {
 	case <-w.timer.C:
 	case <-w.sink.quit:
 	}
-	return w.sink.tell(false) == nil
+	return w.tell()
 }
 
 // setTimer sets when to look without being woken, if at all.

@@ -139,7 +139,7 @@ func (l *life) reportFirst(r *row) {
 func (l *life) settlePorts(now uint64) {
 	l.noPort.visit(func(ref *rowRef) bool {
 		r := ref.row
-		if r.awaitsPort && now < r.Start+dyingGrace {
+		if r.awaitsPort && now < portUntil(r) {
 			return true
 		}
 		l.portKnown(r)

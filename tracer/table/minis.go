@@ -162,7 +162,7 @@ func (m *minis) expired(e *Event) {
 func (m *minis) settleDying(now uint64) {
 	m.dying.visit(func(ref *rowRef) bool {
 		r := ref.row
-		if r.dying != 0 && now < r.dying+dyingGrace {
+		if r.dying != 0 && now < dyingUntil(r) {
 			return true
 		}
 		if r.dying != 0 { // else it is alive after all, or a child took over
@@ -176,7 +176,7 @@ func (m *minis) settleDying(now uint64) {
 func (m *minis) settleUnclaimed(now uint64) {
 	m.unclaimed.visit(func(ref *rowRef) bool {
 		r := ref.row
-		if r.stage == stageUnclaimed && now < r.Start+dyingGrace {
+		if r.stage == stageUnclaimed && now < unclaimedUntil(r) {
 			return true
 		}
 		if r.stage == stageUnclaimed {

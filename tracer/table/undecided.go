@@ -83,11 +83,7 @@ func (f *fulls) settleUndecided(now uint64) {
 		if r.stage != stageUndecided {
 			return false
 		}
-		grace := dyingGrace
-		if r.State == snapshot.SynSent {
-			grace = connectGrace
-		}
-		if now < r.last+grace {
+		if now < undecidedUntil(r) {
 			return true
 		}
 		f.decide(r)
