@@ -149,6 +149,21 @@ func (s *shipped) read(paths ...string) (texts [][]byte) {
 	return texts
 }
 
+// TestSignalsAtTheStart sends what must not end a run while its hooks are loaded: logrotate
+// knows nothing of that.
+func TestSignalsAtTheStart(t *testing.T) {
+	path := t.TempDir() + "/records"
+	s := ship(t, path)
+	s.until("the file", func() bool { _, err := os.Stat(path); return err == nil })
+	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGUSR1} {
+		if err := s.cmd.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.until("the table at the start", has(path, `"snapshot_end"`))
+	s.stop(0)
+}
+
 // TestOutputFile writes a file that is renamed amidst a load, with SIGHUP and without,
 // and rotated by its size.
 func TestOutputFile(t *testing.T) {

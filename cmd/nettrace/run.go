@@ -49,7 +49,7 @@ func show(e *env, o *options) error {
 	if err := o.checkSummed(f); err != nil {
 		return err
 	}
-	if o.JSON || streams {
+	if (o.JSON || streams) && o.out.Stdout() {
 		if err := e.unread(); err != nil {
 			return err
 		}

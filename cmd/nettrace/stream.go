@@ -24,6 +24,7 @@ import (
 // runStream streams the changes of TCP sockets until a signal or an option ends
 // it. SIGUSR1 asks for a comparison with the kernel's table, SIGHUP to open files anew.
 func runStream(e *env, o *options, f *filter.Filter) error {
+	signal.Ignore(syscall.SIGHUP, syscall.SIGUSR1) // a run that is still beginning is not ended by them
 	opts, err := o.streamOptions()
 	if err != nil {
 		return err
@@ -59,6 +60,7 @@ func runStream(e *env, o *options, f *filter.Filter) error {
 	}
 	opts.Events, opts.Queues, opts.Files = o.out.Read.Events(), outs.Totals, outs.Files()
 	opts.Observer = m.Observer(outs.Stats)
+	defer onSignal(syscall.SIGHUP, func() { service.Reload(outs.Reopen) })() // until all is closed
 	s, err := stream.Open(opts)
 	if err != nil {
 		return err
@@ -67,7 +69,6 @@ func runStream(e *env, o *options, f *filter.Filter) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	defer onSignal(syscall.SIGUSR1, s.Resync)()
-	defer onSignal(syscall.SIGHUP, func() { service.Reload(outs.Reopen) })()
 	wall := clock.NewWall()
 	defer func() { _ = wall.Close() }() // a timer, that is all
 	return outs.Run(ctx, s, o.form(e, s, wall), service.Handlers()...)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -85,7 +86,8 @@ func TestClosedStdout(t *testing.T) {
 		{">&-", []string{"-c", "--json"}, 1},
 		{">&-", []string{"--json", "-tan", "--proc", root}, 1},
 		{">&- <&-", []string{"--json", "-tan", "--proc", root}, 1},
-		{">&-", []string{"-tan", "--proc", root}, 0}, // netstat's text
+		{">&-", []string{"-tan", "--proc", root}, 0},                                                        // netstat's text
+		{">&-", []string{"-c", "--duration", "10ms", "--output", filepath.Join(t.TempDir(), "records")}, 0}, // it writes nothing there
 		{">/dev/null", []string{"--json", "-tan", "--proc", root}, 0},
 		{"<&-", []string{"--json", "-tan", "--proc", root}, 0},
 		{"<>/dev/null >&0 2>&0", []string{"--json", "-tan", "--proc", root}, 0}, // as daemon(3) does

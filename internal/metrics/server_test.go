@@ -139,7 +139,7 @@ func TestServerRefusesGarbage(t *testing.T) {
 // TestSlowClients takes each place with a client that sends a byte now and then. Who
 // asks properly is answered when their time is up, and nothing is left of them.
 func TestSlowClients(t *testing.T) {
-	is := limits{head: 1 << 10, connections: 3, asking: 300 * time.Millisecond, answering: time.Second, leaving: 100 * time.Millisecond}
+	is := limits{head: 1 << 10, connections: 3, asking: 2 * time.Second, answering: 2 * time.Second, leaving: 100 * time.Millisecond}
 	s, path := startServer(t, is)
 	before := runtime.NumGoroutine()
 	var slow sync.WaitGroup

@@ -54,7 +54,7 @@ func (g *Group) target(p *place, stdout *stdio.Out) (sink.Target, error) {
 func (g *Group) close() error {
 	var errs []error
 	for _, s := range g.sinks {
-		errs = append(errs, s.Close())
+		errs = append(errs, s.Drain(context.Background()))
 	}
 	return errors.Join(errs...)
 }

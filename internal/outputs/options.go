@@ -82,6 +82,16 @@ func (c *Choice) Choose(streams bool, events stream.Events, fields string) (err 
 	return err
 }
 
+// Stdout reports whether something is written to stdout.
+func (c *Choice) Stdout() bool {
+	return c.Read == nil || c.Read.has(sink.ToStdout)
+}
+
+// has reports whether one of the places is of a kind.
+func (p *Plan) has(kind sink.Kind) bool {
+	return slices.ContainsFunc(p.places, func(o place) bool { return o.spec.Kind == kind })
+}
+
 // schemas are the forms of records by their name.
 var schemas = map[string]stream.Schema{"": stream.Native, "native": stream.Native, "ecs": stream.ECS}
 

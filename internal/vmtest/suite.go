@@ -74,7 +74,7 @@ var suites = []suite{
 	},
 	{
 		pkg: "internal/service", run: "^TestUnit$", kernels: []string{"6.12"},
-		programs: append([]string{"/lib/systemd/systemd", "systemctl", "kill"}, cmdPrograms...), modules: guestModules,
+		programs: append([]string{"/lib/systemd/systemd", "systemctl", "nsenter", "kill"}, cmdPrograms...), modules: guestModules,
 		files: []string{"deploy/systemd/nettrace.service"},
 	},
 	{

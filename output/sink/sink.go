@@ -47,12 +47,13 @@ type Sink struct {
 		of Reports // nil: no lines are added
 	}
 
-	wake   chan struct{} // there is something to do
-	reopen chan struct{} // Reopen was called
-	ending atomic.Bool   // no more lines come, or their maker waits no longer
-	quit   chan struct{} // what is not written is left
-	done   chan struct{} // the writing goroutine has ended
-	room   *sync.Cond    // with Block: lines were written; its lock is of its own
+	wake    chan struct{} // there is something to do
+	reopen  chan struct{} // Reopen was called
+	started atomic.Bool   // there is a writing goroutine
+	ending  atomic.Bool   // no more lines come, or their maker waits no longer
+	quit    chan struct{} // what is not written is left
+	done    chan struct{} // the writing goroutine has ended
+	room    *sync.Cond    // with Block: lines were written; its lock is of its own
 }
 
 // New returns a Sink before a Target. Nothing is written before Start.
@@ -78,11 +79,9 @@ func New(t Target, opts Options) *Sink {
 func (s *Sink) Start(reports Reports) {
 	s.reports.of = reports
 	s.written.up(true)
+	s.started.Store(true)
 	go newWriter(s).run()
 }
-
-// Close closes the place of a Sink that was not started. Nothing is written.
-func (s *Sink) Close() error { return s.target.Close() }
 
 // Admit reports whether a line of a class has a place. If not, it is counted, and need
 // not be made.
@@ -103,16 +102,27 @@ func (s *Sink) Admit(class Class) bool {
 // warning says that lines are being left out.
 func (s *Sink) warning(stage Stage) string {
 	if stage == AtOutput {
-		return fmt.Sprintf("%s: the queue of %d bytes is full and nothing can be written: records are left out and counted", s.opts.Place, s.opts.Limit)
+		return fmt.Sprintf("%s: the queue of %s is full and nothing can be written: records are left out and counted", s.opts.Place, s.limit())
 	}
-	return fmt.Sprintf("%s takes less than comes and the queue of %d bytes is full: records are left out and counted, changes of state first "+
-		"(--events=close writes less, a larger --queue-bytes bridges longer stalls)", s.opts.Place, s.opts.Limit)
+	return fmt.Sprintf("%s takes less than comes and the queue of %s is full: records are left out and counted, changes of state first "+
+		"(--events=close writes less, a larger --queue-bytes bridges longer stalls)", s.opts.Place, s.limit())
+}
+
+// limit returns the size of the queue as --queue-bytes takes it.
+func (s *Sink) limit() string {
+	if s.opts.Limit%(1<<20) == 0 {
+		return fmt.Sprintf("%dM", s.opts.Limit>>20)
+	}
+	return fmt.Sprintf("%d bytes", s.opts.Limit)
 }
 
 // Write takes whole lines, which were admitted. It waits for room with Block alone.
 func (s *Sink) Write(lines []byte) (int, error) {
 	if s.written.dead.Load() {
 		return len(lines), nil // Failed and Drain tell why
+	}
+	if len(lines) > 0 && lines[len(lines)-1] != '\n' {
+		return 0, fmt.Errorf("%s: the last line has no end", s.opts.Place)
 	}
 	if s.opts.Block {
 		s.waitRoom()
@@ -192,8 +202,12 @@ const leave = 100 * time.Millisecond
 
 // Drain writes what waits, until the context ends, and closes the Target. No lines
 // come any more. The error is what ended the Sink, an *UndeliveredError, or that of Close.
-// A goroutine that hangs in a Write is left behind.
+// A goroutine that hangs in a Write is left behind. Of a Sink that was not started
+// nothing is written.
 func (s *Sink) Drain(ctx context.Context) error {
+	if !s.started.Load() {
+		return s.target.Close()
+	}
 	s.written.close()
 	s.Release()
 	notify(s.wake)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"sync"
@@ -339,6 +340,18 @@ func TestPieces(t *testing.T) {
 	if sum != 58001 {
 		t.Errorf("%d bytes came", sum)
 	}
+}
+
+// TestNoEnd refuses what is not whole lines.
+func TestNoEnd(t *testing.T) {
+	s := New(NewStandard(io.Discard, 0, nil), Options{Place: "fake"})
+	s.Start(nil)
+	for _, text := range []string{"line\nrest", "rest"} {
+		if n, err := s.Write([]byte(text)); n != 0 || err == nil || !strings.Contains(err.Error(), "fake: the last line has no end") {
+			t.Errorf("%q: %d, %v", text, n, err)
+		}
+	}
+	drain(t, s)
 }
 
 type pieces []int

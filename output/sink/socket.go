@@ -124,15 +124,18 @@ func (s *socket) left(now time.Time) bool {
 	return ended || err != nil
 }
 
-// readsEnd reads and forgets what the peer sends. It reports whether no more comes.
+// readsEnd reads and forgets what the peer sends. It reports whether no more comes. A peer
+// that sends without end is not waited for: the rest is read the next time.
 func readsEnd(fd int) bool {
+	const most = 100
 	var sent [512]byte
-	for {
+	for range most {
 		n, err := unix.Read(fd, sent[:])
 		if n <= 0 {
 			return err == nil || !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
 		}
 	}
+	return false
 }
 
 // hungUp reports whether both directions of a unix socket are closed.
