@@ -93,9 +93,22 @@ func selectSuites(pkgs []string) ([]suite, error) {
 		if i < 0 {
 			return nil, fmt.Errorf("no suite %q in internal/vmtest/suite.go", pkg)
 		}
-		chosen = append(chosen, suites[i])
+		chosen = append(chosen, withAll(suites[i]))
 	}
 	return chosen, nil
+}
+
+// withAll adds to a suite what the other ones of its package need: -run may choose tests
+// of them.
+func withAll(s suite) suite {
+	for _, other := range suites {
+		if other.pkg == s.pkg {
+			s.files = append(slices.Clip(s.files), other.files...)
+			s.programs = append(slices.Clip(s.programs), other.programs...)
+			s.modules = append(slices.Clip(s.modules), other.modules...)
+		}
+	}
+	return s
 }
 
 // run fetches, compiles and boots. It fails if the tests failed on any kernel.

@@ -71,6 +71,7 @@ var suites = []suite{
 		// What the kernel asks for after the start differs before 5.19.
 		pkg: "cmd/nettrace", run: "^Test(Privilege|Service|Killed|NoTracefs)", kernels: []string{"5.10", "6.1"},
 		programs: cmdPrograms, modules: guestModules,
+		files: []string{"deploy/systemd/nettrace.service"},
 	},
 	{
 		pkg: "internal/service", run: "^TestUnit$", kernels: []string{"6.12"},
