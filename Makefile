@@ -70,7 +70,7 @@ $(GOLANGCI) $(STATICCHECK) $(NFPM):
 	$(call say,INSTALL,$(notdir $(@D)))
 	$(Q)GOBIN=$(CURDIR)/$(@D) go install $(MODULE)@$(lastword $(subst @, ,$(@D)))
 
-test-kernels: # the tests on other kernels; ARGS='-kernels 6.1 -run REGEXP -v ./tracer'
+test-kernels: # the tests on other kernels; ARGS='-brief', '-kernels 6.1 -run REGEXP -v ./tracer'
 	$(Q)bash .ci/need qemu-system-x86_64=qemu-system-x86 busybox=busybox-static xz=xz-utils netstat=net-tools ip=iproute2 /lib/systemd/systemd=systemd
 	$(call say,KERNELS)
 	$(Q)go run ./internal/vmtest $(ARGS)

@@ -36,17 +36,23 @@ func TestRunsOn(t *testing.T) {
 		suite    suite
 		k        kernel
 		filtered bool
+		brief    bool
 		want     bool
 	}{
-		{suite{}, plain, false, true},
-		{suite{}, preempt, false, false},
-		{suite{}, preempt, true, true},
-		{suite{kernels: []string{"6.12"}}, preempt, true, false},
-		{suite{kernels: []string{"6.12-preempt"}}, preempt, false, true},
-		{suite{kernels: []string{"6.12-preempt"}}, plain, false, false},
+		{suite{}, plain, false, false, true},
+		{suite{}, preempt, false, false, false},
+		{suite{}, preempt, true, false, true},
+		{suite{kernels: []string{"6.12"}}, preempt, true, false, false},
+		{suite{kernels: []string{"6.12-preempt"}}, preempt, false, false, true},
+		{suite{kernels: []string{"6.12-preempt"}}, plain, false, false, false},
+		{suite{}, plain, false, true, true},
+		{suite{brief: []string{"6.1"}}, plain, false, true, false},
+		{suite{brief: []string{"6.1"}}, plain, false, false, true},
+		{suite{kernels: []string{"6.1", "6.12"}, brief: []string{"6.12"}}, plain, false, true, true},
+		{suite{kernels: []string{"6.1", "6.12"}, brief: []string{"6.12"}}, preempt, false, true, false},
 	} {
-		if got := c.suite.runsOn(c.k, c.filtered); got != c.want {
-			t.Errorf("%v on %s, filtered %t: %t", c.suite.kernels, c.k.name, c.filtered, got)
+		if got := c.suite.runsOn(c.k, c.filtered, c.brief); got != c.want {
+			t.Errorf("%v (brief: %v) on %s, filtered %t, brief %t: %t", c.suite.kernels, c.suite.brief, c.k.name, c.filtered, c.brief, got)
 		}
 	}
 }

@@ -21,6 +21,7 @@ type options struct {
 	kernels     []kernel
 	suites      []suite
 	filtered    bool // -run was given, so a suite may have no test that matches
+	brief       bool
 	update      bool
 	skipMissing bool
 	verbose     bool
@@ -53,6 +54,7 @@ func parseArgs(args []string, stderr io.Writer) (options, error) {
 	fl.SetOutput(stderr)
 	list := fl.String("kernels", kernelNames(), "kernel `series` to run on, separated by commas")
 	pattern := fl.String("run", "", "run only tests that match this `regexp`")
+	fl.BoolVar(&o.brief, "brief", false, "leave out of the long suites what other kernels show as well")
 	fl.BoolVar(&o.update, "update", false, "fetch the newest point release even if an older one is cached")
 	fl.BoolVar(&o.skipMissing, "skip-missing", false, "skip a kernel that cannot be fetched instead of failing")
 	fl.BoolVar(&o.verbose, "v", false, "print what the tests print, as they do")
@@ -172,7 +174,7 @@ func runKernel(ctx context.Context, o options, b build, k kernel, p *printer) (r
 		p.line(k, "FAIL, not fetched (-skip-missing leaves it out): %v", err)
 		return report{}, err
 	}
-	chosen := slices.DeleteFunc(slices.Clone(o.suites), func(s suite) bool { return !s.runsOn(k, o.filtered) })
+	chosen := slices.DeleteFunc(slices.Clone(o.suites), func(s suite) bool { return !s.runsOn(k, o.filtered, o.brief) })
 	k.params += " " + o.params
 	rep, err := b.run(ctx, tree, k, chosen, o.timeout, p)
 	for range retries {

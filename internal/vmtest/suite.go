@@ -20,6 +20,7 @@ type suite struct {
 	pkg      string   // directory, relative to the source tree's root
 	run      string   // which tests, as -test.run takes it; empty: all
 	kernels  []string // on which kernels; empty: those that boot as they are
+	brief    []string // on which of them with -brief; empty: all of them
 	programs []string // of the host, added with their shared libraries
 	files    []string // of the source tree, beside the package's testdata
 	modules  []string // of the kernel, loaded before the tests
@@ -48,6 +49,7 @@ var suites = []suite{
 	{
 		// 5.10 has no cookies in tracing programs.
 		pkg: "tracer", run: "^Test(Exact|Start|EndWithoutEvents|FastOpen|Order|Direction|Users|ForeignCloses)", kernels: []string{"6.1", "6.12", "7.2"},
+		brief:    []string{"6.1", "7.2"},
 		programs: []string{"ip"}, modules: guestModules,
 	},
 	{
@@ -56,6 +58,7 @@ var suites = []suite{
 	},
 	{
 		pkg: "cmd/nettrace", run: "^Test(Stream|Doctor)",
+		brief:    []string{"5.10", "6.1", "7.2"},
 		programs: cmdPrograms, modules: guestModules,
 	},
 	{
@@ -70,6 +73,7 @@ var suites = []suite{
 	{
 		// What the kernel asks for after the start differs before 5.19.
 		pkg: "cmd/nettrace", run: "^Test(Privilege|Service|Killed|NoTracefs)", kernels: []string{"5.10", "6.1"},
+		brief:    []string{"5.10"},
 		programs: cmdPrograms, modules: guestModules,
 		files: []string{"deploy/systemd/nettrace.service"},
 	},
@@ -94,7 +98,10 @@ var suites = []suite{
 
 // runsOn reports whether the suite is for a kernel. One that is not booted as it is
 // runs the suites that name it, and what -run chooses.
-func (s suite) runsOn(k kernel, filtered bool) bool {
+func (s suite) runsOn(k kernel, filtered, brief bool) bool {
+	if brief && s.brief != nil {
+		return slices.Contains(s.brief, k.name)
+	}
 	if s.kernels == nil {
 		return k.params == "" || filtered
 	}
