@@ -76,7 +76,7 @@ func (q *Question) subject() *row {
 }
 
 // Answer takes the kernel's answer to a question. As with rows, all events up to its
-// time have to be applied.
+// time have to be applied; those of later may be.
 func (t *Table) Answer(q Question, a Answer) {
 	if t.scan.state == scanNone {
 		return
@@ -108,7 +108,7 @@ func (m *merger) answerRow(q Question, a Answer) {
 		switch rel := m.relate(r, a.Row); {
 		case rel != contradicts:
 			m.see(r, a.Row, rel)
-		case r.recent(a.Row):
+		case r.recent(a.Row), m.scan.endings.has(a.Row.Cookie): // its end may not have been tied to r
 			m.askAgain(q)
 			return
 		default:

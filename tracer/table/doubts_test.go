@@ -181,4 +181,55 @@ func TestRowsOfTheEnded(t *testing.T) {
 	}
 }
 
+// TestAnswersOfTheEnded has the kernel answer that a mini-socket is in the place of a
+// connection whose end no event reported, and the mini-socket end before the answer is
+// merged: neither of them is left.
+func TestAnswersOfTheEnded(t *testing.T) {
+	waiting, request := rowOf(1, snapshot.TimeWait, 100), rowOf(2, snapshot.SynRecv, 100)
+	waiting.Mini, request.Mini = true, true
+	for _, c := range []struct {
+		name string
+		late bool
+		row  table.Event
+	}{
+		{"its timewait socket", false, waiting},
+		{"its timewait socket, late cookies", true, waiting},
+		{"a later request, late cookies", true, request},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHost(t, table.Config{CanScan: true, LateCookies: c.late})
+			began := socket(table.EventState, 1, snapshot.SynRecv, snapshot.Established, 100)
+			if c.late {
+				began.Cookie = 0
+			}
+			h.apply(began)
+			h.got = nil
+			h.clock += 10e6
+			h.table.BeginScan(h.clock, false)
+			h.apply(c.row)
+			asked := 0
+			for doubts := h.table.Doubts(); len(doubts) > 0; doubts = h.table.Doubts() {
+				h.clock += 10e6
+				a := table.Answer{Known: true, After: h.clock, Time: h.clock}
+				if asked++; asked == 1 {
+					a.Row = ptr(c.row)
+					a.Row.After, a.Row.Time, a.Row.Netns = a.After, a.Time, 1
+					gone := socket(table.EventMiniGone, 3, 0, 0, 100)
+					gone.Cookie = c.row.Cookie
+					h.apply(gone)
+				}
+				h.table.Answer(doubts[0], a)
+			}
+			found, again := h.table.EndScan(h.clock)
+			if found != (table.Resync{Removed: 1}) || again || asked != 3 {
+				t.Errorf("found %+v, again %t, asked %d times", found, again, asked)
+			}
+			if h.table.Len() != 0 {
+				t.Errorf("left: %v", tableRows(h.table))
+			}
+			h.want("100 ESTABLISHED>CLOSE nobody")
+		})
+	}
+}
+
 func ptr(e table.Event) *table.Event { return &e }
