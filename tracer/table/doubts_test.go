@@ -232,4 +232,31 @@ func TestAnswersOfTheEnded(t *testing.T) {
 	}
 }
 
+// TestLaterLifeEnded has a socket connect again, which no event reports, and end between
+// the reading of its row and the merging: it does not come back.
+func TestLaterLifeEnded(t *testing.T) {
+	for _, cookie := range []uint64{1, 0} { // of sock_diag and of /proc
+		h := newHost(t, table.Config{CanScan: true})
+		h.establish(100)
+		h.apply(socket(table.EventState, 1, snapshot.Established, snapshot.Close, 100))
+		h.settle()
+		h.got = nil
+		h.table.BeginScan(h.clock, false)
+		row := rowOf(1, snapshot.SynSent, 200)
+		row.Sock, row.Cookie, row.Netns = 0, cookie, 1
+		row.After, row.Time = h.clock, h.clock
+		question := table.Question{Head: snapshot.Head{Cookie: cookie, Netns: 1, Local: row.Local, Remote: row.Remote}}
+		h.apply(socket(table.EventState, 1, snapshot.SynSent, snapshot.Close, 200))
+		if cookie == 0 {
+			h.table.Apply(&row)
+		} else {
+			h.table.Answer(question, table.Answer{Known: true, Row: &row, After: row.After, Time: row.Time})
+		}
+		if found, again := h.table.EndScan(h.clock); found.Found() || again || h.table.Len() != 0 {
+			t.Errorf("cookie %d: found %+v, again %t, left: %v", cookie, found, again, tableRows(h.table))
+		}
+		h.want()
+	}
+}
+
 func ptr(e table.Event) *table.Event { return &e }

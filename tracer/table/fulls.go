@@ -26,7 +26,10 @@ func (f *fulls) apply(e *Event) {
 	}
 	r := f.rows.ofFull(e)
 	if r == nil && e.New == snapshot.Close && f.ended.has(e.key()) {
-		return // another copy of the program reported the end
+		// Another copy of the program reported the end, or it is that of a later life,
+		// whose beginning no event reported.
+		f.scan.unknownEnded(e)
+		return
 	}
 	if r == nil {
 		r = f.first(e)

@@ -71,6 +71,15 @@ func (s *scan) fullEnded(r *row, at uint64) {
 	s.endings.add(r.tuple().place(r.Inode), at)
 }
 
+// unknownEnded remembers the end of a full socket that the table does not have.
+func (s *scan) unknownEnded(e *Event) {
+	if s.state == scanNone {
+		return
+	}
+	s.endings.add(e.Cookie, e.Time)
+	s.endings.add(e.tuple().place(uint64(e.Inode)), e.Time)
+}
+
 // miniEnded remembers the end of the mini-socket of e; r is its row, or nil.
 func (s *scan) miniEnded(r *row, e *Event) {
 	s.endings.add(e.Cookie, e.Time)
