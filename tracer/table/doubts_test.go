@@ -259,4 +259,60 @@ func TestLaterLifeEnded(t *testing.T) {
 	}
 }
 
+// TestTimewaitMovedOn has a timewait socket go FIN_WAIT2 -> TIME_WAIT between the reading
+// of its row and the merging, be it unknown to the table or its full socket not known to
+// have ended. The step is reported once, and the initial table has what was before it.
+func TestTimewaitMovedOn(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		initial bool
+		before  []table.Event
+		want    []string
+	}{
+		{"initial", true, nil, []string{"100 FIN_WAIT2>TIME_WAIT nobody"}},
+		{"unknown", false, nil, []string{"100 CLOSE>FIN_WAIT2 nobody", "100 FIN_WAIT2>TIME_WAIT nobody"}},
+		{
+			"full", false,
+			[]table.Event{socket(table.EventState, 1, snapshot.SynRecv, snapshot.Established, 100)},
+			[]string{"100 ESTABLISHED>FIN_WAIT2 nobody", "100 FIN_WAIT2>TIME_WAIT nobody"},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHost(t, table.Config{CanScan: true})
+			for _, e := range c.before {
+				h.apply(e)
+			}
+			h.got = nil
+			h.clock += 10e6
+			h.table.BeginScan(h.clock, c.initial)
+			row := rowOf(1, snapshot.FinWait2, 100)
+			row.Sock, row.Mini, row.Netns, row.After, row.Time = 0, true, 1, h.clock, h.clock
+			moved := socket(table.EventMiniState, 2, 0, snapshot.TimeWait, 100)
+			moved.Cookie = row.Cookie
+			h.apply(moved)
+			h.table.Apply(ptr(row))
+			for _, q := range h.table.Doubts() {
+				h.table.Answer(q, table.Answer{Known: true, Row: ptr(row), After: row.After, Time: row.Time})
+			}
+			for listed := range h.table.InitialRows {
+				if listed.State != snapshot.FinWait2 {
+					t.Errorf("listed in %v", listed.State)
+				}
+			}
+			if _, again := h.table.EndScan(h.clock); again {
+				t.Error("something was left in doubt")
+			}
+			h.want(c.want...)
+			for left := range h.table.All {
+				if left.State != snapshot.TimeWait {
+					t.Errorf("left in %v", left.State)
+				}
+			}
+			if s := h.table.Stats(); h.table.Len() != 1 || s.Open != 0 || s.Closed != 1 {
+				t.Errorf("%d left, counted %+v", h.table.Len(), s)
+			}
+		})
+	}
+}
+
 func ptr(e table.Event) *table.Event { return &e }

@@ -2,7 +2,8 @@ package table
 
 // endings remembers what ended while rows of the kernel's table are read: a row may be
 // applied after the end of its socket, and must not bring it back. The numbers are cookies
-// and places, which do not collide: a cookie is small.
+// and places, which do not collide: a cookie is small. The complement of a cookie is the
+// end of a timewait socket's FIN_WAIT2.
 //
 // What ended before a row was read does not matter to it. So there are two generations,
 // and the older one is forgotten once rows are applied that were read after it.

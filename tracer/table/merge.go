@@ -235,6 +235,9 @@ func (m *merger) see(r *row, e *Event, rel relation) {
 		r.History.Add(r.State)
 	}
 	m.list(r)
+	if rel == agrees && m.scan.movedOn(e) {
+		m.minis.setState(r, snapshot.TimeWait, e.Time, false)
+	}
 }
 
 // learn takes what a row of r, in the state that it is in, knows besides.

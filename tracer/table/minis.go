@@ -194,7 +194,9 @@ func (m *minis) settleUnclaimed(now uint64) {
 func (m *minis) change(e *Event) {
 	if r := m.rows.ofMini(e); r != nil && r.sameMini(e) {
 		m.setState(r, e.New, e.Time, false)
+		return
 	}
+	m.scan.leftFinWait2(e)
 }
 
 // setState reports a timewait socket's state, and with TIME_WAIT the close: the

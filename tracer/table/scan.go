@@ -88,6 +88,19 @@ func (s *scan) miniEnded(r *row, e *Event) {
 	}
 }
 
+// leftFinWait2 remembers that a timewait socket that the table does not have went to
+// TIME_WAIT: a row of it may be older.
+func (s *scan) leftFinWait2(e *Event) {
+	if e.Cookie != 0 {
+		s.endings.add(^e.Cookie, e.Time)
+	}
+}
+
+// movedOn reports whether a row shows FIN_WAIT2, which its timewait socket has left since.
+func (s *scan) movedOn(e *Event) bool {
+	return e.Mini && e.New == snapshot.FinWait2 && s.endings.has(^e.Cookie)
+}
+
 // placeEnded remembers that what had a 4-tuple has it no more, or is another kind of
 // socket now.
 func (s *scan) placeEnded(t tuple, at uint64) {
