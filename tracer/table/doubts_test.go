@@ -315,4 +315,40 @@ func TestTimewaitMovedOn(t *testing.T) {
 	}
 }
 
+// TestUnclaimedAtStart has the timer of a timewait socket start about when the snapshot
+// ends: the socket is in the initial table or reported, not both, and not neither.
+func TestUnclaimedAtStart(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		merged bool // before the snapshot ended
+		listed int
+		want   []string
+	}{
+		{"merged before", true, 1, nil},
+		{"merged after", false, 0, []string{"100 CLOSE>TIME_WAIT nobody"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHost(t, table.Config{CanScan: true})
+			born := socket(table.EventMiniBorn, 1, 0, snapshot.TimeWait, 100)
+			h.table.BeginScan(h.clock, true)
+			if c.merged {
+				h.apply(born)
+				h.table.EndScan(h.clock)
+			} else {
+				h.table.EndScan(h.clock + 10e6)
+				h.apply(born)
+			}
+			listed := 0
+			for range h.table.InitialRows {
+				listed++
+			}
+			if listed != c.listed {
+				t.Errorf("%d are listed, want %d", listed, c.listed)
+			}
+			h.settle()
+			h.want(c.want...)
+		})
+	}
+}
+
 func ptr(e table.Event) *table.Event { return &e }

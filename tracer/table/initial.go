@@ -4,9 +4,8 @@ package table
 // each in the state in which it was seen first. What has happened since is
 // reported as changes, after the table.
 type initialTable struct {
-	index   *rows
-	rows    []listedRow
-	endedAt uint64 // when the initial scan ended
+	index *rows
+	rows  []listedRow
 }
 
 // listedRow is a row of the initial table. The inode is the one it had when it was
@@ -32,11 +31,10 @@ func (t *initialTable) list(r *row) {
 
 // complete adds what is known only after the last row: rows that events alone
 // have reported.
-func (t *initialTable) complete(now uint64) {
+func (t *initialTable) complete() {
 	for r := range t.index.all {
 		t.list(r)
 	}
-	t.endedAt = now
 }
 
 // InitialRows yields the initial table. A row is valid until the next one.

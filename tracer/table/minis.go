@@ -16,12 +16,11 @@ const dyingGrace = uint64(50 * time.Millisecond)
 // minis follows request sockets (SYN_RECV) and timewait sockets: what the kernel
 // keeps of a connection before and after its full socket.
 type minis struct {
-	cfg     *Config
-	rows    *rows
-	life    *life
-	owners  *owners
-	scan    *scan
-	initial *initialTable
+	cfg    *Config
+	rows   *rows
+	life   *life
+	owners *owners
+	scan   *scan
 
 	dying     waiting // their timer stopped
 	stopped   nextOn  // those of them that a CPU's next record decides
@@ -182,7 +181,7 @@ func (m *minis) settleUnclaimed(now uint64) {
 		if r.stage == stageUnclaimed {
 			m.rows.claim(r)
 			r.History.Add(r.State)
-			if m.scan.state != scanInitial && r.Start >= m.initial.endedAt { // else it was there before the tracer
+			if m.scan.state != scanInitial && !r.listed { // else it is in the initial table
 				m.life.appear(r, r.Start)
 			}
 		}

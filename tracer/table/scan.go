@@ -187,7 +187,7 @@ func (t *Table) EndScan(now uint64) (found Resync, again bool) {
 		t.merger.compareAll()
 	}
 	if initial {
-		t.initial.complete(now)
+		t.initial.complete()
 		t.life.countBefore()
 	}
 	t.owners.endScan(now)

@@ -63,7 +63,7 @@ func New(cfg Config, procs *Processes, report func(*Change)) *Table {
 		mptcp: make(map[uint64]*snapshot.Process),
 	}
 	t.minis = &minis{
-		cfg: &cfg, rows: index, life: t.life, owners: t.owners, scan: t.scan, initial: t.initial,
+		cfg: &cfg, rows: index, life: t.life, owners: t.owners, scan: t.scan,
 	}
 	t.fulls = &fulls{
 		cfg: &cfg, rows: index, life: t.life, owners: t.owners, minis: t.minis, scan: t.scan, initial: t.initial,
