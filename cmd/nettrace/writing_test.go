@@ -103,7 +103,9 @@ func TestClosedStdout(t *testing.T) {
 		late := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
 		_ = cmd.Wait() // checked by its status
 		late.Stop()
-		if got := cmd.ProcessState.ExitCode(); got != c.want || (got != 0) != (errs.Len() > 0) {
+		// Without the privilege for BPF a stream says that it polls.
+		said := errs.Len() > 0 && !strings.Contains(errs.String(), "polling /proc")
+		if got := cmd.ProcessState.ExitCode(); got != c.want || (got != 0) != said {
 			t.Errorf("%q %s: status %d, want %d; stderr: %s", c.args, c.redirect, got, c.want, errs.String())
 		}
 	}
