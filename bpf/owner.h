@@ -117,7 +117,15 @@ __noinline int send_names(bool exe)
 	find_arguments(&args, task);
 	if (!args.start && !exec)
 		return 0; /* it exits, and its memory is gone already */
-	bpf_probe_read_user(cmdline, cmdline_len(args.start, args.limit), (void *)args.start);
+	/*
+	 * Where the kernel refuses bpf_probe_read_kernel, package ebpf makes bpf_probe_read of
+	 * this call too, which lockdown refuses: then the command line is unknown.
+	 */
+	if (can_probe)
+		bpf_probe_read_user(cmdline, cmdline_len(args.start, args.limit),
+				    (void *)args.start);
+	else
+		args.end = args.limit = args.start;
 	now.cmdline = hash_of(cmdline);
 	if (!exec && seen->comm[0] == now.comm[0] && seen->comm[1] == now.comm[1] &&
 	    seen->cmdline == now.cmdline)
@@ -130,7 +138,7 @@ __noinline int send_names(bool exe)
 	p->exec = exec;
 	p->pad = 0;
 	/* A program that wrote over the last byte of its arguments gave itself a title. */
-	if (args.start < args.end)
+	if (can_probe && args.start < args.end)
 		bpf_probe_read_user(&last, 1, (void *)args.end - 1);
 	p->title = last != 0;
 	p->task = key;
