@@ -26,18 +26,27 @@ type kernel struct {
 // preempt=full. Kernels before 7.0 preempt themselves only if asked to.
 const preemptible = "-preempt"
 
+// lockedDown is what is added where the kernel keeps its memory from root.
+const lockedDown = "-lockdown"
+
 var kernels = []kernel{
 	{"5.10", "bullseye", `^linux-image-5\.10\.0-[0-9]+-cloud-amd64-unsigned$`, ""},
-	{"6.1", "bookworm", `^linux-image-6\.1\.0-[0-9]+-cloud-amd64-unsigned$`, ""},
+	{"6.1", "bookworm", pattern61, ""},
+	{"6.1" + lockedDown, "bookworm", pattern61, "lockdown=confidentiality"},
 	{"6.12", "trixie", pattern612, ""},
 	{"6.12" + preemptible, "trixie", pattern612, "preempt=full"},
 	{"7.2", "forky", `^linux-binary-7\.2[0-9.]*\+deb14-cloud-amd64$`, ""},
 }
 
+const pattern61 = `^linux-image-6\.1\.0-[0-9]+-cloud-amd64-unsigned$`
+
 const pattern612 = `^linux-image-6\.12\.[0-9]+\+deb13-cloud-amd64-unsigned$`
 
 // series returns the kernel's series, which is the start of its release.
-func (k kernel) series() string { return strings.TrimSuffix(k.name, preemptible) }
+func (k kernel) series() string {
+	series, _, _ := strings.Cut(k.name, "-")
+	return series
+}
 
 // packages returns the packages of a kernel. Since 7.0 Debian has the modules in a
 // package of their own.

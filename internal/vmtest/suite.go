@@ -36,6 +36,9 @@ var guestModules = []string{
 // cmdPrograms are what the tests of cmd/nettrace start.
 var cmdPrograms = []string{"ip", "netstat", "ss", "bash", "unshare"}
 
+// cmdFiles are what they read.
+var cmdFiles = []string{"README.md", "docs", "deploy"}
+
 // suites is what make test-kernels runs.
 var suites = []suite{
 	{
@@ -49,7 +52,7 @@ var suites = []suite{
 	{
 		// 5.10 has no cookies in tracing programs.
 		pkg: "tracer", run: "^Test(Exact|Start|EndWithoutEvents|FastOpen|Order|Direction|Users|ForeignCloses)", kernels: []string{"6.1", "6.12", "7.2"},
-		brief:    []string{"6.1", "7.2"},
+		brief:    []string{"7.2"},
 		programs: []string{"ip"}, modules: guestModules,
 	},
 	{
@@ -58,24 +61,27 @@ var suites = []suite{
 	},
 	{
 		pkg: "cmd/nettrace", run: "^Test(Stream|Doctor)",
-		brief:    []string{"5.10", "6.1", "7.2"},
-		programs: cmdPrograms, modules: guestModules,
+		brief:    []string{"5.10", "6.1"},
+		programs: cmdPrograms, files: cmdFiles, modules: guestModules,
 	},
 	{
 		pkg: "cmd/nettrace", run: "^(TestOwner|TestSources$)", kernels: []string{"6.12"},
-		programs: cmdPrograms, modules: guestModules,
+		programs: cmdPrograms, files: cmdFiles, modules: guestModules,
 	},
 	{
 		// Numbers of processes are read by probes before 6.5 (number_of, bpf/stream.h).
 		pkg: "cmd/nettrace", run: "^TestPidNamespaces$", kernels: []string{"6.1", "7.2"},
-		programs: cmdPrograms, modules: guestModules,
+		programs: cmdPrograms, files: cmdFiles, modules: guestModules,
 	},
 	{
 		// What the kernel asks for after the start differs before 5.19.
 		pkg: "cmd/nettrace", run: "^Test(Privilege|Service|Killed|NoTracefs)", kernels: []string{"5.10", "6.1"},
 		brief:    []string{"5.10"},
-		programs: cmdPrograms, modules: guestModules,
-		files: []string{"deploy/systemd/nettrace.service"},
+		programs: cmdPrograms, files: cmdFiles, modules: guestModules,
+	},
+	{
+		pkg: "cmd/nettrace", run: "^TestLockdown$", kernels: []string{"6.1" + lockedDown},
+		programs: cmdPrograms, files: cmdFiles, modules: guestModules,
 	},
 	{
 		pkg: "internal/service", run: "^TestUnit$", kernels: []string{"6.12"},
@@ -84,15 +90,15 @@ var suites = []suite{
 	},
 	{
 		pkg: "cmd/nettrace", run: "^TestFilterSS", kernels: []string{"6.1"},
-		programs: []string{"ip", "ss"}, modules: guestModules,
+		programs: []string{"ip", "ss"}, files: cmdFiles, modules: guestModules,
 	},
 	{
 		// Only the scenes that show the kernel's own /proc. The scenes of made-up
-		// files are the same on every kernel and would take as long again. An old
+		// files are the same on every kernel and would take as long again. One
 		// kernel beside that of the host: each takes seven minutes.
 		pkg: "cmd/nettrace", run: "^TestNetstat$/^(sockets|another_user|hidden_processes|processes_without_access|empty)$",
-		kernels:  []string{"6.1"},
-		programs: cmdPrograms, modules: guestModules,
+		kernels:  []string{"6.12"},
+		programs: cmdPrograms, files: cmdFiles, modules: guestModules,
 	},
 }
 
