@@ -60,14 +60,7 @@ func (w *ECS) Conn(at time.Time, c *table.Conn) { w.socket(at.UnixNano(), c) }
 
 func (w *ECS) socket(wall int64, c *table.Conn) {
 	w.beginConn("socket", ecsSocket, wall, c)
-	w.connBy(c, w.identity)
-	w.source()
-	w.state(`,"state":`, c.State)
-	k := w.holding(c)
-	w.ownerBy(k, w.owner)
-	w.row(c)
-	w.pathsOf(k)
-	w.end()
+	w.socketBy(c, w.identity, w.owner)
 }
 
 func (w *ECS) tcpState(c *table.Change) {

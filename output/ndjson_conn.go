@@ -44,11 +44,17 @@ func (w *NDJSON) Conn(at time.Time, c *table.Conn) {
 
 func (w *NDJSON) socket(wall int64, c *table.Conn) {
 	w.begin("socket", wall)
-	w.connBy(c, w.identity)
+	w.socketBy(c, w.identity, w.owner)
+}
+
+// socketBy completes the line of a row. The schema has members of its own for what
+// identifies a connection, and for its owner.
+func (w *NDJSON) socketBy(c *table.Conn, conn func(*identity), owner func(*holder)) {
+	w.connBy(c, conn)
 	w.source()
 	w.state(`,"state":`, c.State)
 	k := w.holding(c)
-	w.ownerBy(k, w.owner)
+	w.ownerBy(k, owner)
 	w.row(c)
 	w.pathsOf(k)
 	w.end()
