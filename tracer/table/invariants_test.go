@@ -18,7 +18,7 @@ func (t *Table) Check() error {
 		if r.bound() && !slices.Contains(t.rows.listeners.byPort[r.port()], r) {
 			return fmt.Errorf("listeners lacks %v", r.Local)
 		}
-		if r.counted {
+		if r.account == counted {
 			open++
 		}
 	}
@@ -80,7 +80,7 @@ func (r *row) check() error {
 		return fmt.Errorf("the owner is inherited, of no listener")
 	case r.ending == nil && (r.stage == stagePending || r.stage == stageUndecided):
 		return fmt.Errorf("stage %d and nothing is known of its end", r.stage)
-	case r.counted && !r.open():
+	case r.account == counted && !r.open():
 		return fmt.Errorf("counted as open in %v", r.State)
 	}
 	return nil

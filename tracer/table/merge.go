@@ -213,11 +213,24 @@ func (m *merger) addScanned(e *Event) *row {
 	if e.New == snapshot.Listen {
 		m.rows.listeners.add(r)
 	}
+	if m.toldBefore(e) {
+		r.account = told
+	}
 	if m.scan.state != scanInitial {
 		m.scan.found.Added++
 		m.life.appear(r, e.Time)
 	}
 	return r
+}
+
+// toldBefore reports whether a row that the table does not have is the timewait socket of
+// a connection whose close was reported: its full socket ended, and no event told that
+// this is left.
+func (m *merger) toldBefore(e *Event) bool {
+	if !e.Mini || e.New == snapshot.SynRecv {
+		return false
+	}
+	return m.fulls.ended.has(e.key()) || m.cfg.UnseenMinis && m.scan.state == scanLater
 }
 
 // see takes what a row of the kernel's table says of r. What events have told since it

@@ -215,7 +215,7 @@ func (m *minis) setState(r *row, state snapshot.State, at uint64, inferred bool)
 	if r.State == state {
 		return
 	}
-	if state != snapshot.TimeWait {
+	if state != snapshot.TimeWait || r.account == told {
 		m.life.transition(r, state, at, inferred)
 		return
 	}
