@@ -55,8 +55,14 @@ type identity struct {
 	device        device
 }
 
-func (w *NDJSON) identityOf(c *table.Conn) identity {
-	return identity{c.ID, c.Cookie, c.Local, c.Remote, c.Direction, c.Netns, w.device(c.Netns, c.Device)}
+func identityOf(c *table.Conn, d device) identity {
+	return identity{c.ID, c.Cookie, c.Local, c.Remote, c.Direction, c.Netns, d}
+}
+
+// of reports whether id is identityOf(c, d). Nearly all records ask, so nothing is copied.
+func (id *identity) of(c *table.Conn, d device) bool {
+	return id.id == c.ID && id.cookie == c.Cookie && id.local == c.Local && id.remote == c.Remote &&
+		id.direction == c.Direction && id.netns == c.Netns && id.device == d
 }
 
 // holder is what the members about the owner of a connection are made from.
@@ -71,10 +77,15 @@ func holderOf(c *table.Conn) holder {
 	return holder{c.Owner, c.UID, c.HasUID, c.CgroupID}
 }
 
-// slot returns where an owner is in the cache.
-func (h *holder) slot() uint64 {
-	n := h.cgroup + uint64(h.uid)<<32 + uint64(h.owner.TID)
-	if p := h.owner.Process; p != nil {
+// of reports whether h is holderOf(c).
+func (h *holder) of(c *table.Conn) bool {
+	return h.cgroup == c.CgroupID && h.uid == c.UID && h.hasUID == c.HasUID && h.owner == c.Owner
+}
+
+// holderSlot returns where the owner of a connection is in the cache.
+func holderSlot(c *table.Conn) uint64 {
+	n := c.CgroupID + uint64(c.UID)<<32 + uint64(c.Owner.TID)
+	if p := c.Owner.Process; p != nil {
 		n += uint64(p.PID) << 16
 	}
 	const golden = 0x9e3779b97f4a7c15 // 2^64 by the golden ratio: it spreads numbers that are close
@@ -85,8 +96,8 @@ func (h *holder) slot() uint64 {
 // the cache.
 func (w *NDJSON) connBy(c *table.Conn, members func(*identity)) {
 	k := &w.kept().conns[c.ID%connsKept]
-	if id := w.identityOf(c); k.identity != id {
-		k.identity, k.members.valid = id, false
+	if d := w.device(c.Netns, c.Device); !k.identity.of(c, d) {
+		k.identity, k.members.valid = identityOf(c, d), false
 	}
 	if k.members.valid {
 		w.buf = append(w.buf, k.members.text...)
@@ -97,10 +108,9 @@ func (w *NDJSON) connBy(c *table.Conn, members func(*identity)) {
 
 // holding returns the place in the cache of the owner of a connection.
 func (w *NDJSON) holding(c *table.Conn) *holding {
-	h := holderOf(c)
-	k := &w.kept().holders[h.slot()]
-	if k.holder != h {
-		k.holder, k.owner.valid, k.paths.valid = h, false, false
+	k := &w.kept().holders[holderSlot(c)]
+	if !k.holder.of(c) {
+		k.holder, k.owner.valid, k.paths.valid = holderOf(c), false, false
 	}
 	return k
 }

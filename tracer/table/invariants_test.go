@@ -40,6 +40,9 @@ func (t *Table) Check() error {
 			return fmt.Errorf("byMini has %x in stage %d with mini %x", mini, r.stage, r.mini)
 		}
 	}
+	if err := t.rows.checkTimewaits(); err != nil {
+		return err
+	}
 	for hash, r := range t.rows.byTuple {
 		if !r.stage.byTuple() || r.tuple().hash() != hash {
 			return fmt.Errorf("byTuple has %v in stage %d", r.tuple(), r.stage)
@@ -60,6 +63,30 @@ func (t *Table) Check() error {
 			if !r.bound() || r.State != snapshot.Listen || r.stage == stageNone || r.port() != p {
 				return fmt.Errorf("listeners has %v in stage %d, state %v", r.Local, r.stage, r.State)
 			}
+		}
+	}
+	return nil
+}
+
+// checkTimewaits returns an error if a packed row is in an index of the others, or cannot be
+// found by its address, or if what it shares is not counted.
+func (x *rows) checkTimewaits() error {
+	w, n, users := &x.timewaits, 0, make(map[uint32]int)
+	for number := range w.each {
+		t := w.at(number)
+		n++
+		users[t.shared]++
+		found, ok := w.byMini.find(mix64(t.mini), func(i uint32) bool { return w.at(i).mini == t.mini })
+		if !ok || found != number || x.byMini[t.mini] != nil {
+			return fmt.Errorf("timewait %d at %x is found as %d, %v", number, t.mini, found, ok)
+		}
+	}
+	if n != w.n || n != w.byMini.n {
+		return fmt.Errorf("%d timewaits, counted as %d, %d have addresses", n, w.n, w.byMini.n)
+	}
+	for number, s := range w.shared.list {
+		if s.users != users[uint32(number)] {
+			return fmt.Errorf("%d users of %d, want %d", s.users, number, users[uint32(number)])
 		}
 	}
 	return nil

@@ -42,6 +42,9 @@ func (m *merger) applyRow(e *Event) {
 	if e.tornDown() {
 		return
 	}
+	if m.rows.shows(e) {
+		return
+	}
 	r := m.rows.ofRow(e)
 	if r == nil {
 		m.applyUnknown(e)
@@ -69,7 +72,7 @@ func (m *merger) applyRow(e *Event) {
 // prepare makes the indexes fit for a row.
 func (m *merger) prepare(e *Event) {
 	if e.Cookie == 0 && !m.rows.places.fulls {
-		m.rows.openPlaces(true)
+		m.rows.openPlaces(m.scan.number, true)
 	}
 	if e.Mini {
 		e.Sock = e.Cookie // which stands in for the address

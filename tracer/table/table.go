@@ -92,6 +92,11 @@ func (t *Table) All(yield func(*Conn) bool) {
 			return
 		}
 	}
+	for conn := range t.rows.timewaits.conns {
+		if !yield(conn) {
+			return
+		}
+	}
 }
 
 // Apply merges one event into the table.
