@@ -25,7 +25,8 @@ type Cache struct {
 	cgroups   generations[uint64]
 	processes generations[*snapshot.Process]
 	now       uint64 // clock.Now at the last Settle
-	legacy    bool   // version 1 is in use: ids of version 2 do not tell
+	revisits  revisits
+	legacy    bool // version 1 is in use: ids of version 2 do not tell
 	shelf     shelf
 	worker    worker
 }
@@ -110,6 +111,7 @@ func (c *Cache) Settle() {
 			c.cgroups.put(e.cgroup, e)
 		}
 	}
+	c.revisit()
 }
 
 // Of returns what the owner of a socket runs in, or nil. began is when the socket was
@@ -128,8 +130,13 @@ func (c *Cache) Of(h *snapshot.Head, began uint64) *snapshot.Workload {
 	}
 	p := h.Owner.Process
 	called := h.Owner.Source == snapshot.OwnerSocket || h.Owner.Source == snapshot.OwnerContext
-	if p == nil || p.PID == 0 || called && !c.legacy && c.now < began+settled {
+	if p == nil || p.PID == 0 {
 		return made
+	}
+	if called && c.now < began+settled {
+		if c.expect(p, began); !c.legacy {
+			return made
+		}
 	}
 	if a := c.ofProcess(p, began); a != nil && a.Workload != nil {
 		return a.Workload
