@@ -80,6 +80,35 @@ func (c *cgroupTree) move(pid int, path string) {
 	}
 }
 
+// contain moves the test into a cgroup as Docker makes them, until it ends, and returns the
+// id of that container; "-" where no cgroup can be made.
+func contain(t *testing.T) string {
+	t.Helper()
+	mount := new(cgroup.Tree).Mount()
+	text, err := os.ReadFile("/proc/self/cgroup")
+	_, home, found := strings.Cut("\n"+string(text), "\n0::")
+	if mount == "" || err != nil || !found {
+		return "-"
+	}
+	dir, err := os.MkdirTemp(mount, "nettrace-test-")
+	if err != nil {
+		t.Logf("not in a container: %v", err)
+		return "-"
+	}
+	c := &cgroupTree{t, dir}
+	id := testID("0c")
+	c.move(os.Getpid(), "docker/"+id)
+	t.Cleanup(func() {
+		home, _, _ := strings.Cut(home, "\n")
+		back := filepath.Join(mount, home, "cgroup.procs")
+		if err := os.WriteFile(back, []byte(strconv.Itoa(os.Getpid())), 0); err != nil {
+			t.Errorf("the test stays in %s: %v", dir, err)
+		}
+		c.remove(dir)
+	})
+	return id
+}
+
 // tells returns the records of a run so far.
 func (tr *tracing) tells() []placed {
 	tr.t.Helper()
