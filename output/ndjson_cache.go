@@ -71,10 +71,12 @@ type holder struct {
 	uid    uint32
 	hasUID bool
 	cgroup uint64
+	// The workload is immutable, and kept here: no other one gets its address meanwhile.
+	workload *snapshot.Workload
 }
 
 func holderOf(c *table.Conn) holder {
-	return holder{c.Owner, c.UID, c.HasUID, c.CgroupID}
+	return holder{c.Owner, c.UID, c.HasUID, c.CgroupID, c.Workload}
 }
 
 // of reports whether h is holderOf(c).
@@ -126,7 +128,7 @@ func (w *NDJSON) ownerBy(k *holding, members func(*holder)) {
 // pathsOf adds the strings of an owner that may be long.
 func (w *NDJSON) pathsOf(k *holding) {
 	if !w.again(&k.paths) {
-		w.keep(&k.paths, func() { w.paths(k.holder.owner.Process) })
+		w.keep(&k.paths, func() { w.paths(&k.holder) })
 	}
 }
 

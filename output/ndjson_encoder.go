@@ -32,6 +32,8 @@ type NDJSONOptions struct {
 	Cmdline bool    // print command lines
 	Users   Users   // names of users; nil: numbers only
 	Devices Devices // names of interfaces; nil: numbers only
+	// Workloads are what the processes of rows run in; nil: not known.
+	Workloads Workloads
 	// SampleRate says that the records are of one connection in so many; 0 or 1: of
 	// all.
 	SampleRate uint32

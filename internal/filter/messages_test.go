@@ -88,7 +88,7 @@ var messages = []struct{ typed, what, hint string }{
 	{"«latency» > 1s", "'latency' is known in the stream alone", "add -c"},
 	{"-c «cgroup» /web", "'cgroup' is not known in the stream", "leave -c out: it is known in the views"},
 	{"-c src «unix:/run/x»", "the stream has no Unix sockets", "leave -c out"},
-	{"«container» = abcd", "no record has 'container'", "this version does not find it out"},
+	{"container «>» web", "no order among names", "= != ~ in"},
 	{"user «nobdy»", "no user 'nobdy' in /etc/passwd", "near: nobody"},
 	{"dev «eth7»", "no interface 'eth7' in this network namespace", "near: eth0"},
 	{"cgroup «/wbe»", "no cgroup '/wbe' below the cgroup2 mount", "near: /web"},
