@@ -81,7 +81,9 @@ func holderOf(c *table.Conn) holder {
 
 // of reports whether h is holderOf(c).
 func (h *holder) of(c *table.Conn) bool {
-	return h.cgroup == c.CgroupID && h.uid == c.UID && h.hasUID == c.HasUID && h.owner == c.Owner
+	return h.cgroup == c.CgroupID && h.uid == c.UID && h.hasUID == c.HasUID && h.owner == c.Owner &&
+		h.workload == c.Workload
+
 }
 
 // holderSlot returns where the owner of a connection is in the cache.
