@@ -18,6 +18,7 @@ struct refresh_args {
 /* The timewait sockets that mini_refresh is to look at. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, REFRESH_MAX);
 	__type(key, __u32);
 	__type(value, struct mini_ref);

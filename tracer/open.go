@@ -73,18 +73,21 @@ func Open(opts Options) (*Tracer, error) {
 	})
 	t.table = table.New(t.tableConfig(), t.procs, t.out.change)
 	t.scan.rows = newRowReader(&t.scope, opts.Family, t.hooks.chosen[Rows] != "")
-	t.losses, t.witness, t.refresher = newLosses(t.hooks), newWitness(t.hooks), newRefresher(t.hooks)
+	t.losses, t.witness = newLosses(t.hooks), newWitness(t.hooks)
 	return t, nil
 }
 
-// openRing opens the ring buffer, and what the reader sleeps on.
+// openRing opens the ring buffer, what the reader sleeps on, and the refresher.
 func (t *Tracer) openRing() (err error) {
 	t.pace.idle = cmp.Or(t.opts.idle, idleInterval)
 	if t.pace.bed, err = makeBed(t.hooks.maps.Maps[streamMapReader]); err != nil {
 		return err
 	}
-	if t.ring, err = openRing(t.hooks.maps.Maps[streamMapEvents], t.pace.bed); err != nil {
+	if t.refresher, err = openRefresher(t.hooks); err != nil {
 		return errors.Join(err, t.pace.bed.close())
+	}
+	if t.ring, err = openRing(t.hooks.maps.Maps[streamMapEvents], t.pace.bed); err != nil {
+		return errors.Join(err, t.refresher.close(), t.pace.bed.close())
 	}
 	return nil
 }
