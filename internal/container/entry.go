@@ -68,8 +68,10 @@ func remembered(before, now Found) Found {
 	w := *now.Workload
 	if old := before.Workload; old.ContainerID == w.ContainerID && old.PodUID == w.PodUID {
 		for _, name := range []struct{ now, before *string }{
-			{&w.ContainerName, &old.ContainerName}, {&w.Pod, &old.Pod},
-			{&w.Namespace, &old.Namespace}, {&w.PodContainer, &old.PodContainer},
+			{&w.ContainerName, &old.ContainerName},
+			{&w.Pod, &old.Pod},
+			{&w.Namespace, &old.Namespace},
+			{&w.PodContainer, &old.PodContainer},
 		} {
 			if *name.now == "" {
 				*name.now = *name.before
