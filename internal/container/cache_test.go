@@ -472,3 +472,24 @@ func mkdir(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 }
+
+// BenchmarkOf asks for the cgroups of a machine in turn, as the records of a stream do.
+func BenchmarkOf(b *testing.B) {
+	f := &fakeHost{cgroups: map[uint64]string{}, names: map[string]string{idA: "web"}}
+	c := newCache(f, false)
+	var heads []*snapshot.Head
+	for i := range uint64(100) {
+		f.cgroups[i+1] = "/docker/" + idA
+		heads = append(heads, head(i+1, &snapshot.Process{PID: 1}, snapshot.OwnerSocket))
+		c.Of(heads[i], 0)
+	}
+	c.answerAll()
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		if c.Of(heads[i%len(heads)], 0) == nil {
+			b.Fatal("not known")
+		}
+		i++
+	}
+}
