@@ -20,6 +20,9 @@ struct mark {
  */
 bool owner_by_use;
 
+/* Whether state_c is attached. */
+const volatile bool three_copies;
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -85,6 +88,7 @@ static __always_inline int send_close(struct sock *sk, int from, __u32 netns, __
 	c->event.head.new_state = TCP_CLOSE;
 	/* skc_num is cleared already, inet_sport is not (tcp_set_state). */
 	c->event.local_port = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
+	c->event.released = file_released(sk->sk_socket);
 	fill_reason(c, sk, tp);
 	c->bytes_sent = tp->bytes_sent;
 	c->bytes_retrans = tp->bytes_retrans;
@@ -140,9 +144,7 @@ static __always_inline int handle_state(struct sock *trusted, int from, int to, 
 	__u32 netns;
 	bool process;
 
-	if (!sk)
-		return 0;
-	if (!in_scope(sk, &netns) || !wanted_transition(sk, from, to, netns))
+	if (!sk || !in_scope(sk, &netns))
 		return 0;
 	/*
 	 * A child just cloned from its listener. Before 6.18 it still has the
@@ -168,18 +170,29 @@ static __always_inline int handle_state(struct sock *trusted, int from, int to, 
 	fill_event(e, EVENT_STATE, sk, netns, cookie, process);
 	e->head.old_state = from;
 	e->head.new_state = to;
+	if (to == TCP_FIN_WAIT1 || to == TCP_LAST_ACK)
+		e->released = file_released(sk->sk_socket);
 	submit(e);
 	return 0;
 }
 
 /*
- * Handles a transition in one of three copies of the state program. Since 6.1 the
+ * Handles a transition in one of two or three copies of the state program. Since 6.1 the
  * kernel skips a tracing program that is active on this CPU already
  * (__bpf_trace_run), so a softirq that interrupts it would lose its transitions.
- * The copies are attached in order, and each handles what none before it did. A
- * process and a softirq can keep two of them busy; where tracing programs are
- * preempted (7.x) a second process can keep the third. Only the first one sends
- * executables: that is half of what the verifier has to go through.
+ * The copies are attached in order, and each handles what none before it did.
+ *
+ * Two copies suffice where the kernel calls tracepoints with preemption off
+ * (preempt_disable_notrace in __DO_TRACE, include/linux/tracepoint.h, 5.10 to 6.19): no
+ * other task runs on the CPU before the program of a task is over, softirqs do not
+ * interrupt each other, and neither a hard interrupt nor an NMI changes the state of a
+ * socket. So a program runs at most twice on a CPU at the same time: for a task, and for a
+ * softirq that interrupts it. Each keeps one copy at most. Where tracepoints are
+ * guarded by SRCU instead (7.0 on) a task may be preempted within the program, and a
+ * second one can keep another copy.
+ *
+ * Only the first one sends executables: that is half of what the verifier has to go
+ * through. What is not wanted needs no mark: each copy finds that out as fast.
  */
 static __always_inline int handle_once(struct sock *sk, int from, int to, bool first, bool last)
 {
@@ -187,6 +200,9 @@ static __always_inline int handle_once(struct sock *sk, int from, int to, bool f
 	struct mark *mark;
 	__u32 zero = 0;
 
+	if (wanted_term_count && (!traced_kind(sk->sk_protocol, sk->__sk_common.skc_family) ||
+				  !wanted_transition(sk, from, to)))
+		return 0;
 	mark = bpf_map_lookup_elem(&marks, &zero);
 	if (!mark)
 		return 0;
@@ -210,7 +226,7 @@ int BPF_PROG(state_a, struct sock *sk, int from, int to)
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(state_b, struct sock *sk, int from, int to)
 {
-	return handle_once(sk, from, to, false, false);
+	return handle_once(sk, from, to, false, !three_copies);
 }
 
 SEC("tp_btf/inet_sock_set_state")

@@ -88,6 +88,13 @@ __u64 reqsk_timer_handler;
 /* Whether a hook reports the port that connect chooses. The loader sets it once it knows. */
 bool port_reported;
 
+/*
+ * Whether that hook decides too whether a connect is wanted: where it was not without a
+ * port and is with it, the hook sends the first transition as well. So a connect costs
+ * no record where the condition leaves its port out. The loader sets it once it knows.
+ */
+bool port_decided;
+
 /* What a transition of a full socket tells. A listener is no connection. */
 static __always_inline enum tells tells_of(int from, int to)
 {
@@ -196,18 +203,19 @@ static __always_inline bool in_scope(const struct sock *sk, __u32 *netns)
 		      *netns = netns_of(&sk->__sk_common));
 }
 
-/* The same, and whether it is wanted. */
+/* The same, and whether it is wanted, which is decided first. */
 static __always_inline bool traced_sock(const struct sock *sk, __u32 *netns)
 {
-	return in_scope(sk, netns) && wanted_sock(&sk->__sk_common, *netns);
+	return wanted_sock(&sk->__sk_common) && in_scope(sk, netns);
 }
 
 /*
  * Whether a socket that makes a transition is wanted. A connect, or a listen, gets its
  * local port after its first one. Where no hook reports the port then, the transition
- * after that is the first record with it: the reader must see it.
+ * after that is the first record with it: the reader must see it. Where a hook decides
+ * then (port_decided), a connect without a port is left to that.
  */
-static __always_inline bool wanted_transition(struct sock *sk, int from, int to, __u32 netns)
+static __always_inline bool wanted_transition(struct sock *sk, int from, int to)
 {
 	const struct sock_common *skc = &sk->__sk_common;
 	__u16 port = skc->skc_num;
@@ -216,6 +224,8 @@ static __always_inline bool wanted_transition(struct sock *sk, int from, int to,
 
 	if (!wanted_term_count)
 		return true;
+	if (port_decided && (from == TCP_SYN_SENT || to == TCP_SYN_SENT))
+		unknown |= PORT_NONE;
 	if (to == TCP_CLOSE && !port) { /* it is cleared already, inet_sport is not */
 		tp = bpf_skc_to_tcp_sock(sk);
 		if (tp)
@@ -225,7 +235,7 @@ static __always_inline bool wanted_transition(struct sock *sk, int from, int to,
 		unknown |= PORT_UNKNOWN;
 	if ((from == TCP_LISTEN || to == TCP_LISTEN) && !skc->skc_dport)
 		unknown |= LISTENER_UNKNOWN;
-	return wanted(skc, netns, port, unknown);
+	return wanted(skc, port, unknown);
 }
 
 static __always_inline struct task_struct *current_task(void)
@@ -332,7 +342,7 @@ static __always_inline void fill_head(struct event_head *h, __u8 kind,
 static __always_inline void fill_addrs(struct event *e, const struct sock_common *skc)
 {
 	e->device = skc->skc_bound_dev_if;
-	e->pad = 0;
+	e->released = e->pad[0] = e->pad[1] = e->pad[2] = 0;
 	copy_addrs(e->local_addr, e->remote_addr, skc);
 	e->local_port = skc->skc_num;
 	e->remote_port = bpf_ntohs(skc->skc_dport);

@@ -30,6 +30,8 @@ enum wanted_field {
 };
 
 #define PORT_UNKNOWN (1U << WANTED_LOCAL_PORT)
+/* No bit of a field: a local port that is 0 is known to be none. */
+#define PORT_NONE (1U << 31)
 /*
  * What is not asked of a listener: its children have values of their own there, and
  * take direction and owner from it.
@@ -72,6 +74,7 @@ struct {
 
 const volatile bool has_port_sets;
 const volatile bool has_addr_atoms;
+const volatile bool has_netns_atoms;
 const volatile struct wanted_atom wanted_atoms[WANTED_ATOMS];
 const volatile struct wanted_term wanted_terms[WANTED_TERMS];
 const volatile __u32 wanted_atom_count;
@@ -210,6 +213,15 @@ static __always_inline void set_v6(__u32 *addr, const struct in6_addr *v6)
 	addr[3] = v6->in6_u.u6_addr32[3];
 }
 
+/*
+ * The network namespace as far as conditions ask for it. It lies in a cache line of its
+ * own: this is decided before anything else is read, as most sockets may be unwanted.
+ */
+static __always_inline __u32 netns_asked(const struct sock_common *skc)
+{
+	return has_netns_atoms ? netns_of(skc) : 0;
+}
+
 /* Whether a socket may fulfil one of them. unknown has bits of what the event does not know. */
 static __always_inline bool fulfils(const struct sock_common *skc, __u32 netns, __u16 local_port,
 				    __u32 unknown)
@@ -228,22 +240,20 @@ static __always_inline bool fulfils(const struct sock_common *skc, __u32 netns, 
 	t.device = skc->skc_bound_dev_if;
 	t.local_port = local_port;
 	t.remote_port = bpf_ntohs(skc->skc_dport);
-	t.unknown = unknown | (local_port ? 0 : PORT_UNKNOWN);
+	t.unknown = unknown | (local_port || unknown & PORT_NONE ? 0 : PORT_UNKNOWN);
 	return wanted_tuple(&t);
 }
 
 /* Not inlined: the stack of the tuple is in use only here. */
-static __noinline bool fulfils_apart(const struct sock_common *skc, __u32 netns, __u16 local_port,
-				     __u32 unknown)
+static __noinline bool fulfils_apart(const struct sock_common *skc, __u16 local_port, __u32 unknown)
 {
-	return fulfils(skc, netns, local_port, unknown);
+	return fulfils(skc, netns_asked(skc), local_port, unknown);
 }
 
 /* The same, and everything is wanted where there are no terms. */
-static __always_inline bool wanted(const struct sock_common *skc, __u32 netns, __u16 local_port,
-				   __u32 unknown)
+static __always_inline bool wanted(const struct sock_common *skc, __u16 local_port, __u32 unknown)
 {
-	return !wanted_term_count || fulfils_apart(skc, netns, local_port, unknown);
+	return !wanted_term_count || fulfils_apart(skc, local_port, unknown);
 }
 
 /* Of listeners, what they are not asked for. */
@@ -253,9 +263,9 @@ static __always_inline __u32 unknown_of(const struct sock_common *skc)
 }
 
 /* The same of a socket that has its port, if it ever gets one; mini sockets too. */
-static __always_inline bool wanted_sock(const struct sock_common *skc, __u32 netns)
+static __always_inline bool wanted_sock(const struct sock_common *skc)
 {
-	return wanted(skc, netns, skc->skc_num, unknown_of(skc));
+	return wanted(skc, skc->skc_num, unknown_of(skc));
 }
 
 #endif

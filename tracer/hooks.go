@@ -43,6 +43,9 @@ func KnownHooks() []Hook {
 	var known []Hook
 	for _, l := range ladders {
 		for _, c := range l.hooks {
+			if c.decides() {
+				continue // the same hook follows
+			}
 			known = append(known, Hook{Capability: l.capability, Name: c.name})
 		}
 	}
@@ -124,6 +127,9 @@ func (h *hooks) choose(capabilities ...Capability) {
 			continue
 		}
 		for _, c := range l.hooks {
+			if c.decides() && !h.set.wanted.ports() {
+				continue
+			}
 			hook := Hook{Capability: l.capability, Name: c.name}
 			if h.chosen[l.capability] == "" {
 				hook.Err = h.try(c)
@@ -131,11 +137,26 @@ func (h *hooks) choose(capabilities ...Capability) {
 			if h.chosen[l.capability] == "" && hook.Err == nil {
 				hook.Chosen = true
 				h.chosen[l.capability] = c.name
-				h.copies = append(h.copies, c.programs...)
+				h.copies = append(h.copies, h.needed(c.programs)...)
+			}
+			if c.decides() && !hook.Chosen {
+				continue // the same hook follows
 			}
 			h.tried = append(h.tried, hook)
 		}
 	}
+}
+
+// needed returns the copies that this kernel needs of programs.
+func (h *hooks) needed(programs []copies) []copies {
+	if h.set.threeCopies {
+		return programs
+	}
+	var needed []copies
+	for _, of := range programs {
+		needed = append(needed, of[:min(len(of), 2)])
+	}
+	return needed
 }
 
 var errLeftOut = errors.New("left out by request")
@@ -165,7 +186,7 @@ func (h *hooks) try(c candidate) error {
 		_, err := c.attach(nil)
 		return err
 	}
-	names := c.names()
+	names := slices.Concat(h.needed(c.programs)...)
 	if err := h.load(names); err != nil {
 		if trampoline && errors.Is(err, unix.EPERM) {
 			h.noTrampolines = err

@@ -3,6 +3,7 @@ package tracer
 import (
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 
 	"github.com/cilium/ebpf"
@@ -22,6 +23,16 @@ type candidate struct {
 // copies are programs that do the same, so that one sees what the kernel skips the
 // others for: see bpf/twice.h and handle_once in bpf/state.c.
 type copies []string
+
+// deciders decide at their hook whether a connect is wanted by its port (port_decided,
+// bpf/stream.h). They are for a condition that asks for local ports; the hook without
+// them follows on the ladder.
+var deciders = []string{streamProgDecideFentryA, streamProgDecideSockops}
+
+// decides reports whether the hook has one of them.
+func (c *candidate) decides() bool {
+	return slices.ContainsFunc(c.names(), func(name string) bool { return slices.Contains(deciders, name) })
+}
 
 // one is a program of which no copy is needed.
 func one(program string) []copies { return []copies{{program}} }
@@ -51,10 +62,15 @@ var ladders = []ladder{
 	}},
 	{SourcePort, "SYN_SENT has no local port until the next event", []candidate{
 		{"fentry/tcp_connect", []copies{
+			{streamProgDecideFentryA, streamProgDecideFentryB},
+			{streamProgListenFexitA, streamProgListenFexitB},
+		}, attachTracing},
+		{"fentry/tcp_connect", []copies{
 			{streamProgConnectFentryA, streamProgConnectFentryB},
 			{streamProgListenFexitA, streamProgListenFexitB},
 		}, attachTracing},
 		{"kprobe/tcp_connect", one(streamProgConnectKprobe), attachKprobe("tcp_connect")},
+		{sockopsHook, one(streamProgDecideSockops), attachCgroup(ebpf.AttachCGroupSockOps)},
 		{sockopsHook, one(streamProgConnectSockops), attachCgroup(ebpf.AttachCGroupSockOps)},
 	}},
 	{MiniSockets, "TIME_WAIT and SYN_RECV are known from reconciliation only", []candidate{

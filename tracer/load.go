@@ -31,6 +31,7 @@ type settings struct {
 	taskBTF     bool     // 5.11: bpf_get_current_task_btf
 	probe       bool     // lockdown allows bpf_probe_read_kernel
 	countAll    bool     // count the records that are sent
+	threeCopies bool     // two copies of a program that runs in tasks and softirqs do not suffice
 	ringBytes   int      // size of the ring buffer
 	kinds       []string // hooks to try by kind ("fentry", "kprobe", …); empty: all
 	verifyLogs  bool     // keep the verifier's log in errors
@@ -53,6 +54,8 @@ func (s *settings) write(spec *ebpf.CollectionSpec) error {
 		streamVarCountAll:        s.countAll,
 		streamVarHasPortSets:     w.sets != nil,
 		streamVarHasAddrAtoms:    w.addrs,
+		streamVarHasNetnsAtoms:   w.netns,
+		streamVarThreeCopies:     s.threeCopies,
 		streamVarWantedAtoms:     w.atoms,
 		streamVarWantedAtomCount: w.atomCount,
 		streamVarWantedTerms:     w.terms,
@@ -85,6 +88,7 @@ func newHooks(set settings) (*hooks, error) {
 		}
 	}
 	h.types = readTypes(h.objects, set.verifyLogs)
+	h.set.threeCopies = h.types.few == nil || h.types.few.PreemptsTracepoints()
 	if set.wanted != nil {
 		if err := set.wanted.writeSets(h.maps.Maps[streamMapPortSets]); err != nil {
 			h.close()

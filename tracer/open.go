@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -176,7 +177,9 @@ func chooseHooks(h *hooks, timers <-chan timers) error {
 		h.choose(Files)
 	}
 	h.choose(Connects) // which reads by probe too
+	decides := slices.ContainsFunc(deciders, func(name string) bool { return h.programs[name] != nil })
 	for variable, is := range map[string]bool{
+		streamVarPortDecided:     decides,
 		streamVarOwnerByUse:      h.chosen[Acceptor] == "",
 		streamVarSockopsAttached: h.chosen[SourcePort] == sockopsHook,
 		streamVarPortReported:    h.chosen[SourcePort] != "",

@@ -59,7 +59,8 @@ type streamEvent struct {
 	Err        uint16
 	Cpu        uint16
 	Device     uint32
-	Pad        uint32
+	Released   uint8
+	Pad        [3]uint8
 	LocalAddr  [16]uint8
 	RemoteAddr [16]uint8
 }
@@ -259,6 +260,9 @@ const (
 	streamProgConnectKprobe    = "connect_kprobe"
 	streamProgConnectSockops   = "connect_sockops"
 	streamProgDecide           = "decide"
+	streamProgDecideFentryA    = "decide_fentry_a"
+	streamProgDecideFentryB    = "decide_fentry_b"
+	streamProgDecideSockops    = "decide_sockops"
 	streamProgFiles            = "files"
 	streamProgFindTimers       = "find_timers"
 	streamProgListenFexitA     = "listen_fexit_a"
@@ -287,6 +291,7 @@ const (
 	streamVarFileEventType     = "file_event_type"
 	streamVarHasAddrAtoms      = "has_addr_atoms"
 	streamVarHasCookie         = "has_cookie"
+	streamVarHasNetnsAtoms     = "has_netns_atoms"
 	streamVarHasPortSets       = "has_port_sets"
 	streamVarHasTaskBtf        = "has_task_btf"
 	streamVarKindType          = "kind_type"
@@ -298,12 +303,14 @@ const (
 	streamVarPidInode          = "pid_inode"
 	streamVarPidLevel          = "pid_level"
 	streamVarPortBitsType      = "port_bits_type"
+	streamVarPortDecided       = "port_decided"
 	streamVarPortReported      = "port_reported"
 	streamVarProcessEventType  = "process_event_type"
 	streamVarReqskTimerHandler = "reqsk_timer_handler"
 	streamVarRequestEventType  = "request_event_type"
 	streamVarSockopsAttached   = "sockops_attached"
 	streamVarTellsType         = "tells_type"
+	streamVarThreeCopies       = "three_copies"
 	streamVarTwTimerHandler    = "tw_timer_handler"
 	streamVarWakeupAt          = "wakeup_at"
 	streamVarWantedAtomCount   = "wanted_atom_count"
@@ -373,6 +380,9 @@ type streamProgramSpecs struct {
 	ConnectKprobe   *ebpf.ProgramSpec `ebpf:"connect_kprobe"`
 	ConnectSockops  *ebpf.ProgramSpec `ebpf:"connect_sockops"`
 	Decide          *ebpf.ProgramSpec `ebpf:"decide"`
+	DecideFentryA   *ebpf.ProgramSpec `ebpf:"decide_fentry_a"`
+	DecideFentryB   *ebpf.ProgramSpec `ebpf:"decide_fentry_b"`
+	DecideSockops   *ebpf.ProgramSpec `ebpf:"decide_sockops"`
 	Files           *ebpf.ProgramSpec `ebpf:"files"`
 	FindTimers      *ebpf.ProgramSpec `ebpf:"find_timers"`
 	ListenFexitA    *ebpf.ProgramSpec `ebpf:"listen_fexit_a"`
@@ -423,6 +433,7 @@ type streamVariableSpecs struct {
 	FileEventType     *ebpf.VariableSpec `ebpf:"file_event_type"`
 	HasAddrAtoms      *ebpf.VariableSpec `ebpf:"has_addr_atoms"`
 	HasCookie         *ebpf.VariableSpec `ebpf:"has_cookie"`
+	HasNetnsAtoms     *ebpf.VariableSpec `ebpf:"has_netns_atoms"`
 	HasPortSets       *ebpf.VariableSpec `ebpf:"has_port_sets"`
 	HasTaskBtf        *ebpf.VariableSpec `ebpf:"has_task_btf"`
 	KindType          *ebpf.VariableSpec `ebpf:"kind_type"`
@@ -434,12 +445,14 @@ type streamVariableSpecs struct {
 	PidInode          *ebpf.VariableSpec `ebpf:"pid_inode"`
 	PidLevel          *ebpf.VariableSpec `ebpf:"pid_level"`
 	PortBitsType      *ebpf.VariableSpec `ebpf:"port_bits_type"`
+	PortDecided       *ebpf.VariableSpec `ebpf:"port_decided"`
 	PortReported      *ebpf.VariableSpec `ebpf:"port_reported"`
 	ProcessEventType  *ebpf.VariableSpec `ebpf:"process_event_type"`
 	ReqskTimerHandler *ebpf.VariableSpec `ebpf:"reqsk_timer_handler"`
 	RequestEventType  *ebpf.VariableSpec `ebpf:"request_event_type"`
 	SockopsAttached   *ebpf.VariableSpec `ebpf:"sockops_attached"`
 	TellsType         *ebpf.VariableSpec `ebpf:"tells_type"`
+	ThreeCopies       *ebpf.VariableSpec `ebpf:"three_copies"`
 	TwTimerHandler    *ebpf.VariableSpec `ebpf:"tw_timer_handler"`
 	WakeupAt          *ebpf.VariableSpec `ebpf:"wakeup_at"`
 	WantedAtomCount   *ebpf.VariableSpec `ebpf:"wanted_atom_count"`
@@ -511,6 +524,7 @@ type streamVariables struct {
 	FileEventType     *ebpf.Variable `ebpf:"file_event_type"`
 	HasAddrAtoms      *ebpf.Variable `ebpf:"has_addr_atoms"`
 	HasCookie         *ebpf.Variable `ebpf:"has_cookie"`
+	HasNetnsAtoms     *ebpf.Variable `ebpf:"has_netns_atoms"`
 	HasPortSets       *ebpf.Variable `ebpf:"has_port_sets"`
 	HasTaskBtf        *ebpf.Variable `ebpf:"has_task_btf"`
 	KindType          *ebpf.Variable `ebpf:"kind_type"`
@@ -522,12 +536,14 @@ type streamVariables struct {
 	PidInode          *ebpf.Variable `ebpf:"pid_inode"`
 	PidLevel          *ebpf.Variable `ebpf:"pid_level"`
 	PortBitsType      *ebpf.Variable `ebpf:"port_bits_type"`
+	PortDecided       *ebpf.Variable `ebpf:"port_decided"`
 	PortReported      *ebpf.Variable `ebpf:"port_reported"`
 	ProcessEventType  *ebpf.Variable `ebpf:"process_event_type"`
 	ReqskTimerHandler *ebpf.Variable `ebpf:"reqsk_timer_handler"`
 	RequestEventType  *ebpf.Variable `ebpf:"request_event_type"`
 	SockopsAttached   *ebpf.Variable `ebpf:"sockops_attached"`
 	TellsType         *ebpf.Variable `ebpf:"tells_type"`
+	ThreeCopies       *ebpf.Variable `ebpf:"three_copies"`
 	TwTimerHandler    *ebpf.Variable `ebpf:"tw_timer_handler"`
 	WakeupAt          *ebpf.Variable `ebpf:"wakeup_at"`
 	WantedAtomCount   *ebpf.Variable `ebpf:"wanted_atom_count"`
@@ -559,6 +575,9 @@ type streamPrograms struct {
 	ConnectKprobe   *ebpf.Program `ebpf:"connect_kprobe"`
 	ConnectSockops  *ebpf.Program `ebpf:"connect_sockops"`
 	Decide          *ebpf.Program `ebpf:"decide"`
+	DecideFentryA   *ebpf.Program `ebpf:"decide_fentry_a"`
+	DecideFentryB   *ebpf.Program `ebpf:"decide_fentry_b"`
+	DecideSockops   *ebpf.Program `ebpf:"decide_sockops"`
 	Files           *ebpf.Program `ebpf:"files"`
 	FindTimers      *ebpf.Program `ebpf:"find_timers"`
 	ListenFexitA    *ebpf.Program `ebpf:"listen_fexit_a"`
@@ -598,6 +617,9 @@ func (p *streamPrograms) Close() error {
 		p.ConnectKprobe,
 		p.ConnectSockops,
 		p.Decide,
+		p.DecideFentryA,
+		p.DecideFentryB,
+		p.DecideSockops,
 		p.Files,
 		p.FindTimers,
 		p.ListenFexitA,

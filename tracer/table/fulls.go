@@ -41,6 +41,9 @@ func (f *fulls) apply(e *Event) {
 		r = f.first(e)
 	}
 	r.setUID(e)
+	if e.Released {
+		r.Inode = 0
+	}
 	if r.State == e.New { // another copy of the program reported it, or the row has it
 		r.last = e.Time
 		f.owners.useContext(r, e)
