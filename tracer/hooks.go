@@ -106,6 +106,7 @@ func (h *hooks) close() {
 		p.Close()
 	}
 	for _, o := range h.objects {
+		o.release()
 		o.maps.Close()
 	}
 }
@@ -115,7 +116,7 @@ func (h *hooks) close() {
 func (h *hooks) releaseTypes() {
 	h.types = kernelTypes{}
 	for _, o := range h.objects {
-		o.spec = nil
+		o.release()
 	}
 }
 
