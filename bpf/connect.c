@@ -10,70 +10,62 @@
 #include "twice.h"
 #include "witness.h"
 
-/* What is to be sent of a socket that has its port from now on. */
-enum port_news {
-	NEWS_NONE,
-	NEWS_PORT,    /* the port: the reader knows the socket, or may */
-	NEWS_CONNECT, /* its first transition, which was not sent without a port */
-};
-
-/*
- * The reader must see the port of a socket whose transition it was sent, also where that
- * makes it an unwanted one. decides says that a connect without a port was left to this.
- */
-static __always_inline enum port_news port_news(const struct sock_common *skc, bool decides)
+/* Whether a socket is wanted that has its port from now on: the reader must see it. */
+static __always_inline bool wanted_with_port(const struct sock_common *skc)
 {
-	__u32 unknown = unknown_of(skc);
-
-	if (!wanted_term_count)
-		return NEWS_PORT;
-	if (!decides || skc->skc_state != TCP_SYN_SENT)
-		return wanted(skc, 0, unknown) ? NEWS_PORT : NEWS_NONE;
-	if (wanted(skc, 0, unknown | PORT_NONE))
-		return NEWS_PORT;
-	return wanted_sock(skc) ? NEWS_CONNECT : NEWS_NONE;
+	return wanted(skc, 0, unknown_of(skc));
 }
 
-/* Sends it. process says whether the hook may ask for the current process. */
-static __always_inline void send_news(struct sock *sk, enum port_news news, __u32 netns,
-				      __u64 cookie, bool process)
+static __always_inline void send_port(struct sock *sk, __u32 netns, __u64 cookie, bool process)
 {
-	struct event *e;
-	bool known;
+	struct event *e = reserve(sizeof(*e), TELLS_OTHER);
 
-	if (news == NEWS_CONNECT) {
-		known = in_process_context(sk) && send_process(true);
-		send_owner(sk, EVENT_STATE, TCP_CLOSE, TCP_SYN_SENT, sk->sk_socket, netns, cookie,
-			   known);
-		return;
-	}
-	e = reserve(sizeof(*e), TELLS_OTHER);
 	if (!e)
 		return;
 	fill_event(e, EVENT_PORT, sk, netns, cookie, process);
 	submit(e);
 }
 
-static __always_inline int port_known(__u32 hook, struct sock *sk, bool decides)
+static __always_inline int listen_port_known(struct sock *sk)
 {
-	enum port_news news = port_news(&sk->__sk_common, decides);
 	__u64 cookie;
 	__u32 netns;
 
-	if (!news || !in_scope(sk, &netns))
+	if (!wanted_with_port(&sk->__sk_common) || !in_scope(sk, &netns))
 		return 0;
 	cookie = cookie_of(sk);
-	if (!handled_already(hook, sk, cookie))
-		send_news(sk, news, netns, cookie, true);
+	if (!handled_already(TWICE_LISTEN, sk, cookie))
+		send_port(sk, netns, cookie, true);
 	return 0;
 }
 
-TWICE("fentry/tcp_connect", connect_fentry, port_known(TWICE_CONNECT, sk, false), struct sock *sk)
-TWICE("fexit/inet_csk_listen_start", listen_fexit, port_known(TWICE_LISTEN, sk, false),
-      struct sock *sk)
+/*
+ * Sends the first transition of a connect, which the state program leaves to this
+ * (connect_reported). Of a socket that was bound before it has sent it: then the reader
+ * gets it twice, which changes nothing.
+ */
+static __always_inline void send_connect(struct sock *sk, __u32 netns, __u64 cookie)
+{
+	bool known = in_process_context(sk) && send_process(true);
 
-/* Where a condition asks for local ports. */
-TWICE("fentry/tcp_connect", decide_fentry, port_known(TWICE_CONNECT, sk, true), struct sock *sk)
+	send_owner(sk, EVENT_STATE, TCP_CLOSE, TCP_SYN_SENT, sk->sk_socket, netns, cookie, known);
+}
+
+static __always_inline int connects(__u32 hook, struct sock *sk)
+{
+	__u64 cookie;
+	__u32 netns;
+
+	if (!traced_sock(sk, &netns))
+		return 0;
+	cookie = cookie_of(sk);
+	if (!handled_already(hook, sk, cookie))
+		send_connect(sk, netns, cookie);
+	return 0;
+}
+
+TWICE("fentry/tcp_connect", connect_fentry, connects(TWICE_CONNECT, sk), struct sock *sk)
+TWICE("fexit/inet_csk_listen_start", listen_fexit, listen_port_known(sk), struct sock *sk)
 
 SEC("kprobe/tcp_connect")
 int connect_kprobe(struct pt_regs *ctx)
@@ -112,12 +104,12 @@ static __always_inline bool is_established(__u32 op)
  * ESTABLISHED: that is called for every socket, just before the transition
  * (tcp_init_transfer, net/ipv4/tcp_input.c).
  */
-static __always_inline int sockops(struct bpf_sock_ops *ops, bool decides)
+static __always_inline int sockops(struct bpf_sock_ops *ops, bool reports_connect)
 {
-	enum port_news news = NEWS_NONE;
 	struct sock *sk;
 	__u32 op = ops->op, flags = ops->bpf_sock_ops_cb_flags, netns;
-	bool sock_wanted;
+	bool sock_wanted, has_port;
+	__u64 cookie;
 
 	if (is_established(op) ? flags & BPF_SOCK_OPS_STATE_CB_FLAG
 			       : !is_start(op) && op != BPF_SOCK_OPS_STATE_CB)
@@ -133,27 +125,32 @@ static __always_inline int sockops(struct bpf_sock_ops *ops, bool decides)
 		return 1;
 	}
 	sock_wanted = wanted_sock(&sk->__sk_common);
-	if (is_start(op))
-		news = port_news(&sk->__sk_common, decides);
-	if ((!sock_wanted && !news) || !in_scope(sk, &netns))
+	reports_connect = reports_connect && op == BPF_SOCK_OPS_TCP_CONNECT_CB;
+	has_port = is_start(op) && !reports_connect && wanted_with_port(&sk->__sk_common);
+	if ((!sock_wanted && !has_port) || !in_scope(sk, &netns))
 		return 1;
 	/* It may be set already, for another tracer: it is never taken away. */
 	if (sock_wanted)
 		bpf_sock_ops_cb_flags_set(ops, flags | BPF_SOCK_OPS_STATE_CB_FLAG);
-	if (news)
-		send_news(sk, news, netns, bpf_get_socket_cookie(ops), false);
+	if (!is_start(op))
+		return 1;
+	cookie = bpf_get_socket_cookie(ops);
+	if (reports_connect)
+		send_connect(sk, netns, cookie);
+	else if (has_port)
+		send_port(sk, netns, cookie, false);
 	return 1;
 }
 
 SEC("sockops")
 int connect_sockops(struct bpf_sock_ops *ops)
 {
-	return sockops(ops, false);
+	return sockops(ops, true);
 }
 
-/* Where a condition asks for local ports. */
+/* Where such a program may not ask for the current process: before 6.16. */
 SEC("sockops")
-int decide_sockops(struct bpf_sock_ops *ops)
+int port_sockops(struct bpf_sock_ops *ops)
 {
-	return sockops(ops, true);
+	return sockops(ops, false);
 }

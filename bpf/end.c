@@ -159,7 +159,7 @@ static __always_inline int connect_returns(struct sock *sk, const void *to, int 
 		return 0;
 	if (!err && state == TCP_SYN_SENT) {
 		if (deferred(sk))
-			return port_known(TWICE_DEFERRED, sk, port_decided);
+			return connects(TWICE_DEFERRED, sk);
 		err = -sk->sk_err_soft;
 	}
 	/* It may have no address and no port by now. */

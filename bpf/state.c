@@ -136,6 +136,20 @@ static __always_inline struct sock *plain(struct sock *sk)
 	return (struct sock *)bpf_skc_to_tcp_sock(sk);
 }
 
+/*
+ * Sends the first transition of a connect that fails before tcp_connect, as where no port
+ * is left. A connect that fails in there has sent it: the reader gets it twice, which
+ * changes nothing.
+ */
+static __always_inline void report_unsent(struct sock *sk, __u32 netns, __u64 cookie)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+
+	if (tp && !tp->segs_out)
+		send_owner(sk, EVENT_STATE, TCP_CLOSE, TCP_SYN_SENT, sk->sk_socket, netns, cookie,
+			   true);
+}
+
 static __always_inline int handle_state(struct sock *trusted, int from, int to, bool first)
 {
 	struct sock *sk = plain(trusted);
@@ -158,8 +172,10 @@ static __always_inline int handle_state(struct sock *trusted, int from, int to, 
 	if (sockops_attached)
 		confirm(cookie, from, to);
 	process = by_call(sk, from, to) && in_process_context(sk);
-	if (process && (from == TCP_CLOSE || owner_by_use))
+	if (process && (from == TCP_CLOSE || from == TCP_SYN_SENT || owner_by_use))
 		process = send_process(first);
+	if (connect_reported && process && from == TCP_SYN_SENT && to == TCP_CLOSE)
+		report_unsent(sk, netns, cookie);
 	if (to == TCP_CLOSE)
 		return send_close(sk, from, netns, cookie, process);
 	if (process && from == TCP_CLOSE)
@@ -200,6 +216,9 @@ static __always_inline int handle_once(struct sock *sk, int from, int to, bool f
 	struct mark *mark;
 	__u32 zero = 0;
 
+	/* The hook that knows the port reports it. */
+	if (connect_reported && to == TCP_SYN_SENT && from == TCP_CLOSE && !sk->__sk_common.skc_num)
+		return 0;
 	if (wanted_term_count && (!traced_kind(sk->sk_protocol, sk->__sk_common.skc_family) ||
 				  !wanted_transition(sk, from, to)))
 		return 0;

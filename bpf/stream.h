@@ -89,11 +89,11 @@ __u64 reqsk_timer_handler;
 bool port_reported;
 
 /*
- * Whether that hook decides too whether a connect is wanted: where it was not without a
- * port and is with it, the hook sends the first transition as well. So a connect costs
- * no record where the condition leaves its port out. The loader sets it once it knows.
+ * Whether that hook sends the first transition of a connect too, once it has a port: one
+ * record instead of two, and none where the condition leaves the port out. The loader
+ * sets it once it knows.
  */
-bool port_decided;
+bool connect_reported;
 
 /* What a transition of a full socket tells. A listener is no connection. */
 static __always_inline enum tells tells_of(int from, int to)
@@ -212,8 +212,7 @@ static __always_inline bool traced_sock(const struct sock *sk, __u32 *netns)
 /*
  * Whether a socket that makes a transition is wanted. A connect, or a listen, gets its
  * local port after its first one. Where no hook reports the port then, the transition
- * after that is the first record with it: the reader must see it. Where a hook decides
- * then (port_decided), a connect without a port is left to that.
+ * after that is the first record with it: the reader must see it.
  */
 static __always_inline bool wanted_transition(struct sock *sk, int from, int to)
 {
@@ -224,8 +223,6 @@ static __always_inline bool wanted_transition(struct sock *sk, int from, int to)
 
 	if (!wanted_term_count)
 		return true;
-	if (port_decided && (from == TCP_SYN_SENT || to == TCP_SYN_SENT))
-		unknown |= PORT_NONE;
 	if (to == TCP_CLOSE && !port) { /* it is cleared already, inet_sport is not */
 		tp = bpf_skc_to_tcp_sock(sk);
 		if (tp)

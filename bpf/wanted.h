@@ -30,8 +30,6 @@ enum wanted_field {
 };
 
 #define PORT_UNKNOWN (1U << WANTED_LOCAL_PORT)
-/* No bit of a field: a local port that is 0 is known to be none. */
-#define PORT_NONE (1U << 31)
 /*
  * What is not asked of a listener: its children have values of their own there, and
  * take direction and owner from it.
@@ -240,7 +238,7 @@ static __always_inline bool fulfils(const struct sock_common *skc, __u32 netns, 
 	t.device = skc->skc_bound_dev_if;
 	t.local_port = local_port;
 	t.remote_port = bpf_ntohs(skc->skc_dport);
-	t.unknown = unknown | (local_port || unknown & PORT_NONE ? 0 : PORT_UNKNOWN);
+	t.unknown = unknown | (local_port ? 0 : PORT_UNKNOWN);
 	return wanted_tuple(&t);
 }
 

@@ -17,7 +17,6 @@ type wanted struct {
 	atomCount, termCount uint32
 	addrs                bool            // atoms are about addresses
 	netns                bool            // about network namespaces
-	localPorts           bool            // about local ports
 	sets                 *streamPortBits // of atoms with many ranges of ports; nil: there are none
 }
 
@@ -67,7 +66,6 @@ func (w *wanted) setAtom(i int, from *snapshot.Atom) {
 	}
 	w.addrs = w.addrs || from.Kind == snapshot.AtomLocalAddr || from.Kind == snapshot.AtomRemoteAddr
 	w.netns = w.netns || from.Kind == snapshot.AtomNetns
-	w.localPorts = w.localPorts || from.Kind == snapshot.AtomLocalPort
 	for j := range a.Mask {
 		ones := min(max(int(from.Bits)-32*j, 0), 32)
 		var word [4]byte
@@ -77,9 +75,6 @@ func (w *wanted) setAtom(i int, from *snapshot.Atom) {
 	}
 	w.setPorts(i, from.Ports)
 }
-
-// ports reports whether the condition asks for local ports.
-func (w *wanted) ports() bool { return w != nil && w.localPorts }
 
 // setPorts writes ranges beside the atom, or as a set of bits where they are many.
 func (w *wanted) setPorts(i int, ports []snapshot.PortRange) {

@@ -43,9 +43,6 @@ func KnownHooks() []Hook {
 	var known []Hook
 	for _, l := range ladders {
 		for _, c := range l.hooks {
-			if c.decides() {
-				continue // the same hook follows
-			}
 			known = append(known, Hook{Capability: l.capability, Name: c.name})
 		}
 	}
@@ -128,9 +125,6 @@ func (h *hooks) choose(capabilities ...Capability) {
 			continue
 		}
 		for _, c := range l.hooks {
-			if c.decides() && !h.set.wanted.ports() {
-				continue
-			}
 			hook := Hook{Capability: l.capability, Name: c.name}
 			if h.chosen[l.capability] == "" {
 				hook.Err = h.try(c)
@@ -139,9 +133,6 @@ func (h *hooks) choose(capabilities ...Capability) {
 				hook.Chosen = true
 				h.chosen[l.capability] = c.name
 				h.copies = append(h.copies, h.needed(c.programs)...)
-			}
-			if c.decides() && !hook.Chosen {
-				continue // the same hook follows
 			}
 			h.tried = append(h.tried, hook)
 		}

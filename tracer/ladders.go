@@ -3,7 +3,6 @@ package tracer
 import (
 	"errors"
 	"io"
-	"slices"
 	"strconv"
 
 	"github.com/cilium/ebpf"
@@ -24,15 +23,9 @@ type candidate struct {
 // others for: see bpf/twice.h and handle_once in bpf/state.c.
 type copies []string
 
-// deciders decide at their hook whether a connect is wanted by its port (port_decided,
-// bpf/stream.h). They are for a condition that asks for local ports; the hook without
-// them follows on the ladder.
-var deciders = []string{streamProgDecideFentryA, streamProgDecideSockops}
-
-// decides reports whether the hook has one of them.
-func (c *candidate) decides() bool {
-	return slices.ContainsFunc(c.names(), func(name string) bool { return slices.Contains(deciders, name) })
-}
+// reporters report the first transition of a connect, once it has a port (connect_reported,
+// bpf/stream.h).
+var reporters = []string{streamProgConnectFentryA, streamProgConnectSockops}
 
 // one is a program of which no copy is needed.
 func one(program string) []copies { return []copies{{program}} }
@@ -62,16 +55,12 @@ var ladders = []ladder{
 	}},
 	{SourcePort, "SYN_SENT has no local port until the next event", []candidate{
 		{"fentry/tcp_connect", []copies{
-			{streamProgDecideFentryA, streamProgDecideFentryB},
-			{streamProgListenFexitA, streamProgListenFexitB},
-		}, attachTracing},
-		{"fentry/tcp_connect", []copies{
 			{streamProgConnectFentryA, streamProgConnectFentryB},
 			{streamProgListenFexitA, streamProgListenFexitB},
 		}, attachTracing},
 		{"kprobe/tcp_connect", one(streamProgConnectKprobe), attachKprobe("tcp_connect")},
-		{sockopsHook, one(streamProgDecideSockops), attachCgroup(ebpf.AttachCGroupSockOps)},
 		{sockopsHook, one(streamProgConnectSockops), attachCgroup(ebpf.AttachCGroupSockOps)},
+		{sockopsPortHook, one(streamProgPortSockops), attachCgroup(ebpf.AttachCGroupSockOps)},
 	}},
 	{MiniSockets, "TIME_WAIT and SYN_RECV are known from reconciliation only", []candidate{
 		{"tp_btf/timer_start", []copies{
@@ -117,8 +106,17 @@ func attachTracing(p *ebpf.Program) (io.Closer, error) {
 	return link.AttachTracing(link.TracingOptions{Program: p})
 }
 
-// sockopsHook also sees the transitions: see bpf/witness.h.
-const sockopsHook = "sockops/tcp_connect"
+// The hooks of sock_ops also see the transitions: see bpf/witness.h. The second one is for
+// kernels where the first may not ask for the process that connects.
+const (
+	sockopsHook     = "sockops/tcp_connect"
+	sockopsPortHook = "sockops/port"
+)
+
+// hasSockops reports whether one of them is chosen.
+func (h *hooks) hasSockops() bool {
+	return h.chosen[SourcePort] == sockopsHook || h.chosen[SourcePort] == sockopsPortHook
+}
 
 // refreshHook is a program that the reader runs itself, with BPF_PROG_RUN.
 const refreshHook = "syscall/refresh"

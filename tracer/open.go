@@ -177,11 +177,11 @@ func chooseHooks(h *hooks, timers <-chan timers) error {
 		h.choose(Files)
 	}
 	h.choose(Connects) // which reads by probe too
-	decides := slices.ContainsFunc(deciders, func(name string) bool { return h.programs[name] != nil })
+	reported := slices.ContainsFunc(reporters, func(name string) bool { return h.programs[name] != nil })
 	for variable, is := range map[string]bool{
-		streamVarPortDecided:     decides,
+		streamVarConnectReported: reported,
 		streamVarOwnerByUse:      h.chosen[Acceptor] == "",
-		streamVarSockopsAttached: h.chosen[SourcePort] == sockopsHook,
+		streamVarSockopsAttached: h.hasSockops(),
 		streamVarPortReported:    h.chosen[SourcePort] != "",
 	} {
 		if !is {

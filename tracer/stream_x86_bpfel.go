@@ -260,9 +260,6 @@ const (
 	streamProgConnectKprobe    = "connect_kprobe"
 	streamProgConnectSockops   = "connect_sockops"
 	streamProgDecide           = "decide"
-	streamProgDecideFentryA    = "decide_fentry_a"
-	streamProgDecideFentryB    = "decide_fentry_b"
-	streamProgDecideSockops    = "decide_sockops"
 	streamProgFiles            = "files"
 	streamProgFindTimers       = "find_timers"
 	streamProgListenFexitA     = "listen_fexit_a"
@@ -274,6 +271,7 @@ const (
 	streamProgMiniStateA       = "mini_state_a"
 	streamProgMiniStateB       = "mini_state_b"
 	streamProgMiniStateKprobe  = "mini_state_kprobe"
+	streamProgPortSockops      = "port_sockops"
 	streamProgResetSentA       = "reset_sent_a"
 	streamProgResetSentB       = "reset_sent_b"
 	streamProgStateA           = "state_a"
@@ -284,6 +282,7 @@ const (
 	streamVarCanProbe          = "can_probe"
 	streamVarCloseEventType    = "close_event_type"
 	streamVarCloseFlagType     = "close_flag_type"
+	streamVarConnectReported   = "connect_reported"
 	streamVarCountAll          = "count_all"
 	streamVarCountType         = "count_type"
 	streamVarEventType         = "event_type"
@@ -303,7 +302,6 @@ const (
 	streamVarPidInode          = "pid_inode"
 	streamVarPidLevel          = "pid_level"
 	streamVarPortBitsType      = "port_bits_type"
-	streamVarPortDecided       = "port_decided"
 	streamVarPortReported      = "port_reported"
 	streamVarProcessEventType  = "process_event_type"
 	streamVarReqskTimerHandler = "reqsk_timer_handler"
@@ -380,9 +378,6 @@ type streamProgramSpecs struct {
 	ConnectKprobe   *ebpf.ProgramSpec `ebpf:"connect_kprobe"`
 	ConnectSockops  *ebpf.ProgramSpec `ebpf:"connect_sockops"`
 	Decide          *ebpf.ProgramSpec `ebpf:"decide"`
-	DecideFentryA   *ebpf.ProgramSpec `ebpf:"decide_fentry_a"`
-	DecideFentryB   *ebpf.ProgramSpec `ebpf:"decide_fentry_b"`
-	DecideSockops   *ebpf.ProgramSpec `ebpf:"decide_sockops"`
 	Files           *ebpf.ProgramSpec `ebpf:"files"`
 	FindTimers      *ebpf.ProgramSpec `ebpf:"find_timers"`
 	ListenFexitA    *ebpf.ProgramSpec `ebpf:"listen_fexit_a"`
@@ -394,6 +389,7 @@ type streamProgramSpecs struct {
 	MiniStateA      *ebpf.ProgramSpec `ebpf:"mini_state_a"`
 	MiniStateB      *ebpf.ProgramSpec `ebpf:"mini_state_b"`
 	MiniStateKprobe *ebpf.ProgramSpec `ebpf:"mini_state_kprobe"`
+	PortSockops     *ebpf.ProgramSpec `ebpf:"port_sockops"`
 	ResetSentA      *ebpf.ProgramSpec `ebpf:"reset_sent_a"`
 	ResetSentB      *ebpf.ProgramSpec `ebpf:"reset_sent_b"`
 	StateA          *ebpf.ProgramSpec `ebpf:"state_a"`
@@ -426,6 +422,7 @@ type streamVariableSpecs struct {
 	CanProbe          *ebpf.VariableSpec `ebpf:"can_probe"`
 	CloseEventType    *ebpf.VariableSpec `ebpf:"close_event_type"`
 	CloseFlagType     *ebpf.VariableSpec `ebpf:"close_flag_type"`
+	ConnectReported   *ebpf.VariableSpec `ebpf:"connect_reported"`
 	CountAll          *ebpf.VariableSpec `ebpf:"count_all"`
 	CountType         *ebpf.VariableSpec `ebpf:"count_type"`
 	EventType         *ebpf.VariableSpec `ebpf:"event_type"`
@@ -445,7 +442,6 @@ type streamVariableSpecs struct {
 	PidInode          *ebpf.VariableSpec `ebpf:"pid_inode"`
 	PidLevel          *ebpf.VariableSpec `ebpf:"pid_level"`
 	PortBitsType      *ebpf.VariableSpec `ebpf:"port_bits_type"`
-	PortDecided       *ebpf.VariableSpec `ebpf:"port_decided"`
 	PortReported      *ebpf.VariableSpec `ebpf:"port_reported"`
 	ProcessEventType  *ebpf.VariableSpec `ebpf:"process_event_type"`
 	ReqskTimerHandler *ebpf.VariableSpec `ebpf:"reqsk_timer_handler"`
@@ -517,6 +513,7 @@ type streamVariables struct {
 	CanProbe          *ebpf.Variable `ebpf:"can_probe"`
 	CloseEventType    *ebpf.Variable `ebpf:"close_event_type"`
 	CloseFlagType     *ebpf.Variable `ebpf:"close_flag_type"`
+	ConnectReported   *ebpf.Variable `ebpf:"connect_reported"`
 	CountAll          *ebpf.Variable `ebpf:"count_all"`
 	CountType         *ebpf.Variable `ebpf:"count_type"`
 	EventType         *ebpf.Variable `ebpf:"event_type"`
@@ -536,7 +533,6 @@ type streamVariables struct {
 	PidInode          *ebpf.Variable `ebpf:"pid_inode"`
 	PidLevel          *ebpf.Variable `ebpf:"pid_level"`
 	PortBitsType      *ebpf.Variable `ebpf:"port_bits_type"`
-	PortDecided       *ebpf.Variable `ebpf:"port_decided"`
 	PortReported      *ebpf.Variable `ebpf:"port_reported"`
 	ProcessEventType  *ebpf.Variable `ebpf:"process_event_type"`
 	ReqskTimerHandler *ebpf.Variable `ebpf:"reqsk_timer_handler"`
@@ -575,9 +571,6 @@ type streamPrograms struct {
 	ConnectKprobe   *ebpf.Program `ebpf:"connect_kprobe"`
 	ConnectSockops  *ebpf.Program `ebpf:"connect_sockops"`
 	Decide          *ebpf.Program `ebpf:"decide"`
-	DecideFentryA   *ebpf.Program `ebpf:"decide_fentry_a"`
-	DecideFentryB   *ebpf.Program `ebpf:"decide_fentry_b"`
-	DecideSockops   *ebpf.Program `ebpf:"decide_sockops"`
 	Files           *ebpf.Program `ebpf:"files"`
 	FindTimers      *ebpf.Program `ebpf:"find_timers"`
 	ListenFexitA    *ebpf.Program `ebpf:"listen_fexit_a"`
@@ -589,6 +582,7 @@ type streamPrograms struct {
 	MiniStateA      *ebpf.Program `ebpf:"mini_state_a"`
 	MiniStateB      *ebpf.Program `ebpf:"mini_state_b"`
 	MiniStateKprobe *ebpf.Program `ebpf:"mini_state_kprobe"`
+	PortSockops     *ebpf.Program `ebpf:"port_sockops"`
 	ResetSentA      *ebpf.Program `ebpf:"reset_sent_a"`
 	ResetSentB      *ebpf.Program `ebpf:"reset_sent_b"`
 	StateA          *ebpf.Program `ebpf:"state_a"`
@@ -617,9 +611,6 @@ func (p *streamPrograms) Close() error {
 		p.ConnectKprobe,
 		p.ConnectSockops,
 		p.Decide,
-		p.DecideFentryA,
-		p.DecideFentryB,
-		p.DecideSockops,
 		p.Files,
 		p.FindTimers,
 		p.ListenFexitA,
@@ -631,6 +622,7 @@ func (p *streamPrograms) Close() error {
 		p.MiniStateA,
 		p.MiniStateB,
 		p.MiniStateKprobe,
+		p.PortSockops,
 		p.ResetSentA,
 		p.ResetSentB,
 		p.StateA,
