@@ -104,6 +104,14 @@ static __always_inline bool is_established(__u32 op)
  * ESTABLISHED: that is called for every socket, just before the transition
  * (tcp_init_transfer, net/ipv4/tcp_input.c).
  */
+/* The cookie of the socket of sock_ops: the helper is for one that has none yet. */
+static __always_inline __u64 cookie_in(struct bpf_sock_ops *ops, const struct sock *sk)
+{
+	__u64 cookie = sk->__sk_common.skc_cookie.counter;
+
+	return cookie ? cookie : bpf_get_socket_cookie(ops);
+}
+
 static __always_inline int sockops(struct bpf_sock_ops *ops, bool reports_connect)
 {
 	struct sock *sk;
@@ -121,7 +129,7 @@ static __always_inline int sockops(struct bpf_sock_ops *ops, bool reports_connec
 		return 1;
 	if (op == BPF_SOCK_OPS_STATE_CB) {
 		if (wanted_transition(sk, ops->args[0], ops->args[1]) && in_scope(sk, &netns))
-			note(ops, sk, netns, bpf_get_socket_cookie(ops));
+			note(ops, sk, netns, cookie_in(ops, sk));
 		return 1;
 	}
 	sock_wanted = wanted_sock(&sk->__sk_common);
@@ -134,7 +142,7 @@ static __always_inline int sockops(struct bpf_sock_ops *ops, bool reports_connec
 		bpf_sock_ops_cb_flags_set(ops, flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 	if (!is_start(op))
 		return 1;
-	cookie = bpf_get_socket_cookie(ops);
+	cookie = cookie_in(ops, sk);
 	if (reports_connect)
 		send_connect(sk, netns, cookie);
 	else if (has_port)

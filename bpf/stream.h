@@ -37,9 +37,12 @@ enum count {
  * Waking the reader costs about 3 us, thirty times a record. While records come it polls,
  * and is woken only where the ring fills faster than it polls: by the records within
  * WAKEUP_WINDOW bytes after wakeup_at. By then the reader is late, and one of them
- * is enough.
+ * is enough. How far the reader is lies in a cache line that it writes: only the records at
+ * the start of each page of the ring look at it.
  */
-#define WAKEUP_WINDOW 4096
+#define WAKEUP_WINDOW (3 * WAKEUP_PAGE)
+#define WAKEUP_PAGE 4096
+#define WAKEUP_LOOKS 1024
 
 /* Settings, written by the loader. */
 const volatile __u32 only_netns;	/* inode of the network namespace to trace; 0: all */
@@ -156,7 +159,8 @@ static __always_inline void submit(void *record)
 {
 	__u64 flags = BPF_RB_NO_WAKEUP;
 
-	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) - wakeup_at < WAKEUP_WINDOW)
+	if (bpf_ringbuf_query(&events, BPF_RB_PROD_POS) % WAKEUP_PAGE < WAKEUP_LOOKS &&
+	    bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) - wakeup_at < WAKEUP_WINDOW)
 		flags = BPF_RB_FORCE_WAKEUP;
 	bpf_ringbuf_submit(record, flags);
 	wake_sleeper();
@@ -168,7 +172,9 @@ static __always_inline void submit(void *record)
  */
 static __always_inline __u64 cookie_of(struct sock *sk)
 {
-	return has_cookie ? bpf_get_socket_cookie(sk) : sk->__sk_common.skc_cookie.counter;
+	__u64 cookie = sk->__sk_common.skc_cookie.counter;
+
+	return cookie || !has_cookie ? cookie : bpf_get_socket_cookie(sk);
 }
 
 static __always_inline bool traced_kind(__u16 protocol, __u16 family)
