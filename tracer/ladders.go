@@ -30,15 +30,6 @@ var reporters = []string{streamProgConnectFentryA, streamProgConnectSockops}
 // one is a program of which no copy is needed.
 func one(program string) []copies { return []copies{{program}} }
 
-// names returns every program of the hook.
-func (c *candidate) names() []string {
-	var names []string
-	for _, of := range c.programs {
-		names = append(names, of...)
-	}
-	return names
-}
-
 // ladder lists the hooks of a capability, best first, and says what is inexact
 // without any of them.
 type ladder struct {
