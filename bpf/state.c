@@ -193,6 +193,20 @@ static __always_inline int handle_state(struct sock *trusted, int from, int to, 
 }
 
 /*
+ * Whether the hook that knows the port reports the transition. With TCP_FASTOPEN_CONNECT
+ * that may be called only by the first write: then this reports it, without a port.
+ */
+static __always_inline bool left_to_connect(struct sock *sk, int from, int to)
+{
+	struct tcp_sock *tp;
+
+	if (!connect_reported || from != TCP_CLOSE || to != TCP_SYN_SENT || sk->__sk_common.skc_num)
+		return false;
+	tp = bpf_skc_to_tcp_sock(sk);
+	return tp && !BPF_CORE_READ_BITFIELD(tp, fastopen_connect);
+}
+
+/*
  * Handles a transition in one of two or three copies of the state program. Since 6.1 the
  * kernel skips a tracing program that is active on this CPU already
  * (__bpf_trace_run), so a softirq that interrupts it would lose its transitions.
@@ -216,8 +230,7 @@ static __always_inline int handle_once(struct sock *sk, int from, int to, bool f
 	struct mark *mark;
 	__u32 zero = 0;
 
-	/* The hook that knows the port reports it. */
-	if (connect_reported && to == TCP_SYN_SENT && from == TCP_CLOSE && !sk->__sk_common.skc_num)
+	if (left_to_connect(sk, from, to))
 		return 0;
 	if (wanted_term_count && (!traced_kind(sk->sk_protocol, sk->__sk_common.skc_family) ||
 				  !wanted_transition(sk, from, to)))

@@ -173,6 +173,7 @@ struct tcp_sock {
 	u64 bytes_acked;
 	u32 segs_in;
 	u32 segs_out;
+	u8 fastopen_connect : 1; /* TCP_FASTOPEN_CONNECT */
 	u32 total_retrans;
 	u32 srtt_us;
 	struct minmax rtt_min;
