@@ -38,7 +38,7 @@ var needed = []struct {
 		Acceptor:   "kretprobe/inet_csk_accept",
 	}, ""},
 	{"tp_btf,sockops,cgroup,syscall,iter", map[Capability]string{
-		SourcePort: "sockops/tcp_connect",
+		SourcePort: "sockops/", // tcp_connect, or port
 		Substate:   "syscall/refresh",
 		Closer:     "cgroup/sock_release",
 		Files:      "iter/task_file",

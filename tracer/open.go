@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -180,9 +181,11 @@ func chooseHooks(h *hooks, timers <-chan timers) error {
 		h.choose(Files)
 	}
 	h.choose(Connects) // which reads by probe too
+	reported := slices.ContainsFunc(reporters, func(name string) bool { return h.programs[name] != nil })
 	for variable, is := range map[string]bool{
+		streamVarConnectReported: reported,
 		streamVarOwnerByUse:      h.chosen[Acceptor] == "",
-		streamVarSockopsAttached: h.chosen[SourcePort] == sockopsHook,
+		streamVarSockopsAttached: h.hasSockops(),
 		streamVarPortReported:    h.chosen[SourcePort] != "",
 	} {
 		if !is {

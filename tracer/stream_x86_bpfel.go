@@ -59,7 +59,8 @@ type streamEvent struct {
 	Err        uint16
 	Cpu        uint16
 	Device     uint32
-	Pad        uint32
+	Released   uint8
+	Pad        [3]uint8
 	LocalAddr  [16]uint8
 	RemoteAddr [16]uint8
 }
@@ -270,6 +271,7 @@ const (
 	streamProgMiniStateA       = "mini_state_a"
 	streamProgMiniStateB       = "mini_state_b"
 	streamProgMiniStateKprobe  = "mini_state_kprobe"
+	streamProgPortSockops      = "port_sockops"
 	streamProgResetSentA       = "reset_sent_a"
 	streamProgResetSentB       = "reset_sent_b"
 	streamProgStateA           = "state_a"
@@ -280,6 +282,7 @@ const (
 	streamVarCanProbe          = "can_probe"
 	streamVarCloseEventType    = "close_event_type"
 	streamVarCloseFlagType     = "close_flag_type"
+	streamVarConnectReported   = "connect_reported"
 	streamVarCountAll          = "count_all"
 	streamVarCountType         = "count_type"
 	streamVarEventType         = "event_type"
@@ -287,6 +290,7 @@ const (
 	streamVarFileEventType     = "file_event_type"
 	streamVarHasAddrAtoms      = "has_addr_atoms"
 	streamVarHasCookie         = "has_cookie"
+	streamVarHasNetnsAtoms     = "has_netns_atoms"
 	streamVarHasPortSets       = "has_port_sets"
 	streamVarHasTaskBtf        = "has_task_btf"
 	streamVarKindType          = "kind_type"
@@ -304,6 +308,7 @@ const (
 	streamVarRequestEventType  = "request_event_type"
 	streamVarSockopsAttached   = "sockops_attached"
 	streamVarTellsType         = "tells_type"
+	streamVarThreeCopies       = "three_copies"
 	streamVarTwTimerHandler    = "tw_timer_handler"
 	streamVarWakeupAt          = "wakeup_at"
 	streamVarWantedAtomCount   = "wanted_atom_count"
@@ -384,6 +389,7 @@ type streamProgramSpecs struct {
 	MiniStateA      *ebpf.ProgramSpec `ebpf:"mini_state_a"`
 	MiniStateB      *ebpf.ProgramSpec `ebpf:"mini_state_b"`
 	MiniStateKprobe *ebpf.ProgramSpec `ebpf:"mini_state_kprobe"`
+	PortSockops     *ebpf.ProgramSpec `ebpf:"port_sockops"`
 	ResetSentA      *ebpf.ProgramSpec `ebpf:"reset_sent_a"`
 	ResetSentB      *ebpf.ProgramSpec `ebpf:"reset_sent_b"`
 	StateA          *ebpf.ProgramSpec `ebpf:"state_a"`
@@ -416,6 +422,7 @@ type streamVariableSpecs struct {
 	CanProbe          *ebpf.VariableSpec `ebpf:"can_probe"`
 	CloseEventType    *ebpf.VariableSpec `ebpf:"close_event_type"`
 	CloseFlagType     *ebpf.VariableSpec `ebpf:"close_flag_type"`
+	ConnectReported   *ebpf.VariableSpec `ebpf:"connect_reported"`
 	CountAll          *ebpf.VariableSpec `ebpf:"count_all"`
 	CountType         *ebpf.VariableSpec `ebpf:"count_type"`
 	EventType         *ebpf.VariableSpec `ebpf:"event_type"`
@@ -423,6 +430,7 @@ type streamVariableSpecs struct {
 	FileEventType     *ebpf.VariableSpec `ebpf:"file_event_type"`
 	HasAddrAtoms      *ebpf.VariableSpec `ebpf:"has_addr_atoms"`
 	HasCookie         *ebpf.VariableSpec `ebpf:"has_cookie"`
+	HasNetnsAtoms     *ebpf.VariableSpec `ebpf:"has_netns_atoms"`
 	HasPortSets       *ebpf.VariableSpec `ebpf:"has_port_sets"`
 	HasTaskBtf        *ebpf.VariableSpec `ebpf:"has_task_btf"`
 	KindType          *ebpf.VariableSpec `ebpf:"kind_type"`
@@ -440,6 +448,7 @@ type streamVariableSpecs struct {
 	RequestEventType  *ebpf.VariableSpec `ebpf:"request_event_type"`
 	SockopsAttached   *ebpf.VariableSpec `ebpf:"sockops_attached"`
 	TellsType         *ebpf.VariableSpec `ebpf:"tells_type"`
+	ThreeCopies       *ebpf.VariableSpec `ebpf:"three_copies"`
 	TwTimerHandler    *ebpf.VariableSpec `ebpf:"tw_timer_handler"`
 	WakeupAt          *ebpf.VariableSpec `ebpf:"wakeup_at"`
 	WantedAtomCount   *ebpf.VariableSpec `ebpf:"wanted_atom_count"`
@@ -504,6 +513,7 @@ type streamVariables struct {
 	CanProbe          *ebpf.Variable `ebpf:"can_probe"`
 	CloseEventType    *ebpf.Variable `ebpf:"close_event_type"`
 	CloseFlagType     *ebpf.Variable `ebpf:"close_flag_type"`
+	ConnectReported   *ebpf.Variable `ebpf:"connect_reported"`
 	CountAll          *ebpf.Variable `ebpf:"count_all"`
 	CountType         *ebpf.Variable `ebpf:"count_type"`
 	EventType         *ebpf.Variable `ebpf:"event_type"`
@@ -511,6 +521,7 @@ type streamVariables struct {
 	FileEventType     *ebpf.Variable `ebpf:"file_event_type"`
 	HasAddrAtoms      *ebpf.Variable `ebpf:"has_addr_atoms"`
 	HasCookie         *ebpf.Variable `ebpf:"has_cookie"`
+	HasNetnsAtoms     *ebpf.Variable `ebpf:"has_netns_atoms"`
 	HasPortSets       *ebpf.Variable `ebpf:"has_port_sets"`
 	HasTaskBtf        *ebpf.Variable `ebpf:"has_task_btf"`
 	KindType          *ebpf.Variable `ebpf:"kind_type"`
@@ -528,6 +539,7 @@ type streamVariables struct {
 	RequestEventType  *ebpf.Variable `ebpf:"request_event_type"`
 	SockopsAttached   *ebpf.Variable `ebpf:"sockops_attached"`
 	TellsType         *ebpf.Variable `ebpf:"tells_type"`
+	ThreeCopies       *ebpf.Variable `ebpf:"three_copies"`
 	TwTimerHandler    *ebpf.Variable `ebpf:"tw_timer_handler"`
 	WakeupAt          *ebpf.Variable `ebpf:"wakeup_at"`
 	WantedAtomCount   *ebpf.Variable `ebpf:"wanted_atom_count"`
@@ -570,6 +582,7 @@ type streamPrograms struct {
 	MiniStateA      *ebpf.Program `ebpf:"mini_state_a"`
 	MiniStateB      *ebpf.Program `ebpf:"mini_state_b"`
 	MiniStateKprobe *ebpf.Program `ebpf:"mini_state_kprobe"`
+	PortSockops     *ebpf.Program `ebpf:"port_sockops"`
 	ResetSentA      *ebpf.Program `ebpf:"reset_sent_a"`
 	ResetSentB      *ebpf.Program `ebpf:"reset_sent_b"`
 	StateA          *ebpf.Program `ebpf:"state_a"`
@@ -609,6 +622,7 @@ func (p *streamPrograms) Close() error {
 		p.MiniStateA,
 		p.MiniStateB,
 		p.MiniStateKprobe,
+		p.PortSockops,
 		p.ResetSentA,
 		p.ResetSentB,
 		p.StateA,
