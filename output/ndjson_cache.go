@@ -87,7 +87,6 @@ func holderOf(c *table.Conn) holder {
 func (h *holder) of(c *table.Conn) bool {
 	return h.cgroup == c.CgroupID && h.uid == c.UID && h.hasUID == c.HasUID && h.owner == c.Owner &&
 		h.workload == c.Workload
-
 }
 
 // holderSlot returns where the owner of a connection is in the cache.

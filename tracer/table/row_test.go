@@ -15,4 +15,8 @@ func TestRowSize(t *testing.T) {
 	if n := unsafe.Sizeof(row{}); n > most {
 		t.Errorf("a row has %d bytes, at most %d", n, most)
 	}
+	const mostResting = 96 // a block of them has a size that the allocator has
+	if n := unsafe.Sizeof(timewait{}); n > mostResting {
+		t.Errorf("a packed row has %d bytes, at most %d", n, mostResting)
+	}
 }
