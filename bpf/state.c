@@ -89,6 +89,8 @@ static __always_inline int send_close(struct sock *sk, int from, __u32 netns, __
 	/* skc_num is cleared already, inet_sport is not (tcp_set_state). */
 	c->event.local_port = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
 	c->event.released = file_released(sk->sk_socket);
+	if (from == TCP_SYN_SENT) /* may be the first record of a connect that fails at once */
+		c->event.inode = file_inode(sk->sk_socket);
 	fill_reason(c, sk, tp);
 	c->bytes_sent = tp->bytes_sent;
 	c->bytes_retrans = tp->bytes_retrans;
@@ -136,20 +138,6 @@ static __always_inline struct sock *plain(struct sock *sk)
 	return (struct sock *)bpf_skc_to_tcp_sock(sk);
 }
 
-/*
- * Sends the first transition of a connect that fails before tcp_connect, as where no port
- * is left. A connect that fails in there has sent it: the reader gets it twice, which
- * changes nothing.
- */
-static __always_inline void report_unsent(struct sock *sk, __u32 netns, __u64 cookie)
-{
-	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-
-	if (tp && !tp->segs_out)
-		send_owner(sk, EVENT_STATE, TCP_CLOSE, TCP_SYN_SENT, sk->sk_socket, netns, cookie,
-			   true);
-}
-
 static __always_inline int handle_state(struct sock *trusted, int from, int to, bool first)
 {
 	struct sock *sk = plain(trusted);
@@ -174,8 +162,6 @@ static __always_inline int handle_state(struct sock *trusted, int from, int to, 
 	process = by_call(sk, from, to) && in_process_context(sk);
 	if (process && (from == TCP_CLOSE || from == TCP_SYN_SENT || owner_by_use))
 		process = send_process(first);
-	if (connect_reported && process && from == TCP_SYN_SENT && to == TCP_CLOSE)
-		report_unsent(sk, netns, cookie);
 	if (to == TCP_CLOSE)
 		return send_close(sk, from, netns, cookie, process);
 	if (process && from == TCP_CLOSE)

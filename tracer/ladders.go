@@ -3,6 +3,7 @@ package tracer
 import (
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 
 	"github.com/cilium/ebpf"
@@ -26,6 +27,11 @@ type copies []string
 // reporters report the first transition of a connect, once it has a port (connect_reported,
 // bpf/stream.h).
 var reporters = []string{streamProgConnectFentryA, streamProgConnectSockops}
+
+// reportsConnects reports whether one of them is chosen.
+func (h *hooks) reportsConnects() bool {
+	return slices.ContainsFunc(reporters, func(name string) bool { return h.programs[name] != nil })
+}
 
 // one is a program of which no copy is needed.
 func one(program string) []copies { return []copies{{program}} }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -106,6 +105,7 @@ func (t *Tracer) tableConfig() table.Config {
 	chosen := t.hooks.chosen
 	return table.Config{
 		ReportsPort:  chosen[SourcePort] != "",
+		LateConnects: t.hooks.reportsConnects(),
 		CanScan:      true,
 		LateCookies:  !t.hooks.set.cookie,
 		SeekOwners:   chosen[Acceptor] == "" && chosen[Files] != "",
@@ -181,9 +181,8 @@ func chooseHooks(h *hooks, timers <-chan timers) error {
 		h.choose(Files)
 	}
 	h.choose(Connects) // which reads by probe too
-	reported := slices.ContainsFunc(reporters, func(name string) bool { return h.programs[name] != nil })
 	for variable, is := range map[string]bool{
-		streamVarConnectReported: reported,
+		streamVarConnectReported: h.reportsConnects(),
 		streamVarOwnerByUse:      h.chosen[Acceptor] == "",
 		streamVarSockopsAttached: h.hasSockops(),
 		streamVarPortReported:    h.chosen[SourcePort] != "",

@@ -88,6 +88,12 @@ func (f *fulls) move(r *row, e *Event) {
 	}
 }
 
+// failedUnsent reports whether a connect failed before the hook that reports its first
+// transition: no port was left, for one. The call made both transitions.
+func (f *fulls) failedUnsent(e *Event) bool {
+	return f.cfg.LateConnects && e.Old == snapshot.SynSent && e.New == snapshot.Close && e.Task != 0 && e.insideConnect() && e.SegsOut == 0
+}
+
 // begins reports whether the life of a socket can begin with a transition.
 func begins(from, to snapshot.State) bool {
 	switch from {
@@ -111,7 +117,7 @@ func (f *fulls) first(e *Event) *row {
 	}
 	r := f.rows.add(e)
 	r.State = e.Old
-	r.StartKnown = begins(e.Old, e.New) || e.Old == snapshot.SynRecv
+	r.StartKnown = begins(e.Old, e.New) || e.Old == snapshot.SynRecv || f.failedUnsent(e)
 	r.firstSeen = e.Old
 	if !r.StartKnown {
 		r.History.Add(e.Old)
@@ -126,6 +132,11 @@ func (f *fulls) first(e *Event) *row {
 		}
 	}
 	f.add(r, e)
+	if f.failedUnsent(e) {
+		r.State, r.firstSeen = snapshot.Close, snapshot.Close
+		f.owners.setSocket(r, e)
+		f.life.transition(r, snapshot.SynSent, e.Time, false)
+	}
 	if e.Old == snapshot.SynRecv {
 		f.scan.placeEnded(r.tuple(), e.Time)
 		// No request socket (SYN cookies), or one that was not seen. The kernel made

@@ -5,6 +5,7 @@ import "github.com/nettrace/nettrace/snapshot"
 // Config is what the table has to know of its sources. It does not change.
 type Config struct {
 	ReportsPort  bool // a hook reports the local port that connect and listen choose
+	LateConnects bool // a connect is reported once it has its port, so not if it fails before
 	CanScan      bool // the kernel's table can be scanned
 	LateCookies  bool // programs cannot ask for a cookie: a socket has none until its row was read
 	SeekOwners   bool // no hook reports who accepts; a scan of open files finds owners
