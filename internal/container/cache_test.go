@@ -276,7 +276,8 @@ func TestRememberedOfAnother(t *testing.T) {
 		{"it has ended", pod, snapshot.Workload{ContainerID: idA, PodUID: uid}, pod},
 		{"another container", pod, snapshot.Workload{ContainerID: idB}, snapshot.Workload{ContainerID: idB}},
 		{
-			"another one of the pod", pod, snapshot.Workload{ContainerID: idB, PodUID: uid},
+			"another one of the pod", pod,
+			snapshot.Workload{ContainerID: idB, PodUID: uid},
 			snapshot.Workload{ContainerID: idB, PodUID: uid, Pod: "web-0", Namespace: "shop"},
 		},
 		{"from LXC to a service", snapshot.Workload{ContainerName: "box"}, snapshot.Workload{Unit: "a.service"}, snapshot.Workload{Unit: "a.service"}},

@@ -211,6 +211,52 @@ func TestOwner(t *testing.T) {
 	}
 }
 
+// TestOwnerElsewhere has a proc file system that does not show this process: a process with
+// the number and the name is another one.
+func TestOwnerElsewhere(t *testing.T) {
+	h, root := host(t)
+	write(t, root, "proc/7/cgroup", "0::/docker/"+idA+"\n")
+	write(t, root, "proc/7/stat", "7 (nginx) S 1 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 1 1 1")
+	nginx := &snapshot.Process{PID: 7, Comm: "nginx"}
+	if f := h.Owner(nginx, clock.Now()); f.Workload != nil {
+		t.Errorf("%+v", f.Workload)
+	}
+	if err := os.Symlink("7", filepath.Join(root, "proc/self")); err != nil {
+		t.Fatal(err)
+	}
+	if f := h.Owner(nginx, clock.Now()); f.Workload == nil || f.Workload.ContainerName != "web_1" {
+		t.Errorf("where it does: %+v", f)
+	}
+}
+
+// FuzzLogNames reads names as the kubelet and runtimes make them, and any others.
+func FuzzLogNames(f *testing.F) {
+	f.Add("web-0", "shop", "app")
+	f.Add("a", "b", "POD")
+	f.Fuzz(func(t *testing.T, pod, namespace, name string) {
+		id, got := containerLog(pod + "_" + namespace + "_" + name + "-" + idA + ".log")
+		if strings.Contains(pod+namespace+name, "_") {
+			if id != "" {
+				t.Errorf("%q %q %q: %+v", pod, namespace, name, got)
+			}
+			return
+		}
+		if want := (podMember{namespace, pod, name}); id != idA || got != want {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+		if key, got := podLogs(namespace + "_" + pod + "_" + uid); key != uid || got != (podMember{namespace, pod, ""}) {
+			t.Errorf("%q %q: %q, %+v", namespace, pod, key, got)
+		}
+		want := podMember{namespace, pod, name}
+		if name == "POD" {
+			want.container = ""
+		}
+		if got, ok := runtimeName("k8s_" + name + "_" + pod + "_" + namespace + "_" + uid + "_0"); !ok || got != want {
+			t.Errorf("%q: %+v, want %+v", name, got, want)
+		}
+	})
+}
+
 func TestParseStat(t *testing.T) {
 	const rest = " S 1 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 777 1 1"
 	for _, tt := range []struct {

@@ -13,8 +13,12 @@ import (
 
 // Owner returns what a process runs in now that had a socket at a time of clock.Now. Its
 // number may be another's by then: one that has another name, or began later, tells
-// nothing.
+// nothing. Nor does any where the proc file system is that of a pid namespace which this
+// process is not in: the number would be a namesake's there.
 func (h *Host) Owner(p *snapshot.Process, at uint64) Found {
+	if _, err := os.Readlink(h.proc + "/self"); err != nil {
+		return Found{}
+	}
 	found := h.Process(p.PID)
 	// Read last: if the number was given to another one before, this is the other one's.
 	name, began, ok := h.life(p.PID)

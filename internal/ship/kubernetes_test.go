@@ -59,8 +59,9 @@ type container struct {
 	Liveness  probeSpec `yaml:"livenessProbe"`
 	Readiness probeSpec `yaml:"readinessProbe"`
 	Mounts    []struct {
-		Name, MountPath string
-		ReadOnly        bool `yaml:"readOnly"`
+		Name      string
+		MountPath string `yaml:"mountPath"`
+		ReadOnly  bool   `yaml:"readOnly"`
 	} `yaml:"volumeMounts"`
 }
 
