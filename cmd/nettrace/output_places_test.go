@@ -245,6 +245,7 @@ func TestOutputFullAtEnd(t *testing.T) {
 func TestOutputSocket(t *testing.T) {
 	for _, network := range []string{"unix", "tcp"} {
 		t.Run(network, func(t *testing.T) {
+			t.Parallel()
 			address := filepath.Join(t.TempDir(), "s")
 			if network == "tcp" {
 				l, err := net.Listen("tcp", "127.0.0.1:0")
