@@ -109,6 +109,7 @@ type verdict struct {
 
 func TestNetstat(t *testing.T) {
 	needJudge(t)
+	t.Parallel()
 	self := copySelf(t)
 	subject := buildSubject(t, self)
 	var compared, differ atomic.Int64

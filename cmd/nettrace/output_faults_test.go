@@ -21,6 +21,7 @@ func init() { faultfs.Main() }
 // TestOutputDiskErrors has the disk fail amidst a line, and work again: a line tells each,
 // everything arrives once and whole, and the status is 0.
 func TestOutputDiskErrors(t *testing.T) {
+	t.Parallel() // it waits
 	for _, errno := range []syscall.Errno{unix.EIO, unix.EDQUOT} {
 		t.Run(unix.ErrnoName(errno), func(t *testing.T) {
 			dir := t.TempDir()
@@ -44,6 +45,7 @@ func TestOutputDiskErrors(t *testing.T) {
 // TestOutputDiskErrorAtEnd ends a run while the disk fails: the status is 1, the message says
 // how many records are missing, and what is there is whole.
 func TestOutputDiskErrorAtEnd(t *testing.T) {
+	t.Parallel() // it waits
 	dir := t.TempDir()
 	fs := faultfs.Mount(t, dir)
 	s := ship(t, dir+"/out")

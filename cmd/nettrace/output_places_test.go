@@ -167,6 +167,7 @@ func TestSignalsAtTheStart(t *testing.T) {
 // TestOutputFile writes a file that is renamed amidst a load, with SIGHUP and without,
 // and rotated by its size.
 func TestOutputFile(t *testing.T) {
+	t.Parallel() // it waits
 	path := filepath.Join(t.TempDir(), "out")
 	s := ship(t, path+",rotate-size=300K")
 	s.until("the start", has(path, `"snapshot_end"`))
@@ -207,6 +208,7 @@ func TestOutputTwice(t *testing.T) {
 // TestOutputFullDisk fills the disk. Nothing is lost that fits into the queue, and the
 // run goes on when there is room.
 func TestOutputFullDisk(t *testing.T) {
+	t.Parallel() // it waits
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
 		t.Skip("mounting a tmpfs needs root: ", err)
@@ -228,6 +230,7 @@ func TestOutputFullDisk(t *testing.T) {
 
 // TestOutputFullAtEnd ends a run while the disk is full: it says what was not written.
 func TestOutputFullAtEnd(t *testing.T) {
+	t.Parallel() // it waits
 	s := ship(t, "/dev/full")
 	s.until("the message", func() bool { return strings.Contains(s.stderr.String(), "no space left on device") })
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -245,6 +248,7 @@ func TestOutputFullAtEnd(t *testing.T) {
 func TestOutputSocket(t *testing.T) {
 	for _, network := range []string{"unix", "tcp"} {
 		t.Run(network, func(t *testing.T) {
+			t.Parallel()
 			address := filepath.Join(t.TempDir(), "s")
 			if network == "tcp" {
 				l, err := net.Listen("tcp", "127.0.0.1:0")
