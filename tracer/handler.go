@@ -14,6 +14,13 @@ type Handler interface {
 	// order. It may iterate over the rows more than once during the call; each row
 	// is valid until the next one.
 	Snapshot(rows iter.Seq[*table.Conn], took time.Duration) error
+	// Sockets receives the initial rows of UDP, raw and Unix sockets, in the kernel's
+	// order, right before Snapshot; it is not called where none of these is traced. The
+	// handler may iterate over them, more than once, until Snapshot returns; each row is
+	// valid until the next one.
+	Sockets(rows iter.Seq[*table.Socket]) error
+	// Socket receives a change or the close of such a socket, valid during the call.
+	Socket(*table.SocketChange) error
 	// Change receives a transition or a close, valid during the call.
 	Change(*table.Change) error
 	// Lost receives an interval in which events were lost.

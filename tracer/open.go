@@ -27,6 +27,7 @@ const (
 type Options struct {
 	NetnsPath string              // file of another network namespace, such as /run/netns/NAME
 	AllNetns  bool                // trace every network namespace
+	Protocols Protocols           // whose sockets to trace; 0: TCP's
 	Family    uint16              // AF_INET or AF_INET6: trace its sockets alone; 0: both
 	Condition *snapshot.Condition // sockets that do not fulfil it are not traced; nil: all are
 	RingBytes int                 // size of the ring buffer, a power of two; 0: DefaultRingBytes

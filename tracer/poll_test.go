@@ -123,6 +123,10 @@ func (s *script) Inexact(what string) error {
 	return nil
 }
 
+func (*script) Sockets(iter.Seq[*table.Socket]) error { return nil }
+
+func (*script) Socket(*table.SocketChange) error { return nil }
+
 func (s *script) Resync(r table.Resync) error {
 	s.note("resync %+v", r)
 	return nil
