@@ -172,6 +172,12 @@ struct unix_event {
 	__u32 pad2;
 };
 
+/* A UDP or raw socket to look at. */
+struct socket_ref {
+	__u64 sk;
+	__u64 cookie;
+};
+
 /* A timewait socket to look at. */
 struct mini_ref {
 	__u64 sk;

@@ -82,18 +82,18 @@ type SocketChangeKind uint8
 
 // The kinds of change, but for the last one numbered as in headers/event.h.
 const (
-	SocketSeen       SocketChangeKind = iota // nothing that is known has changed: the row as it is
-	SocketOpen                               // socket(), or half of a socketpair()
-	SocketBind                               // bind(), or the kernel chose a port or a name (Auto)
-	SocketConnect                            // it has a peer, or another one
-	SocketDisconnect                         // it has none any more: AF_UNSPEC, or an abort (Errno)
-	SocketListen                             // listen()
-	SocketAccept                             // accept() returned it
-	SocketLostPeer                           // the peer of a datagram socket is gone
-	SocketFamily                             // IPV6_ADDRFORM: an IPv6 socket became an IPv4 one
-	SocketClose                              // it is gone
-	SocketChanged                            // a poll found the row changed, in a way that is none of these
-	SocketChangeKinds                        // how many there are
+	SocketSeen        SocketChangeKind = iota // nothing that is known has changed: the row as it is
+	SocketOpen                                // socket(), or half of a socketpair()
+	SocketBind                                // bind(), or the kernel chose a port or a name (Auto)
+	SocketConnect                             // it has a peer, or another one
+	SocketDisconnect                          // it has none any more: AF_UNSPEC, or an abort (Errno)
+	SocketListen                              // listen()
+	SocketAccept                              // accept() returned it
+	SocketLostPeer                            // the peer of a datagram socket is gone
+	SocketFamily                              // IPV6_ADDRFORM: an IPv6 socket became an IPv4 one
+	SocketClose                               // it is gone
+	SocketChanged                             // a poll found the row changed, in a way that is none of these
+	SocketChangeKinds                         // how many there are
 )
 
 var socketChangeNames = [...]string{
@@ -137,7 +137,7 @@ type SocketSource uint8
 
 // The ways a change is known.
 const (
-	SocketEvent    SocketSource = iota // a hook reported it
+	SocketTold     SocketSource = iota // a hook reported it
 	SocketPolled                       // the row was read at short intervals, as no hook reports such changes
 	SocketInferred                     // comparing with the kernel's table after a loss showed it
 )
