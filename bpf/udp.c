@@ -14,6 +14,52 @@ TWICE("fexit/inet6_create", open_fexit6,
       ret ? 0 : inet_call(TWICE_INET_OPEN, socket->sk, SOCKET_OPEN, kern ? SOCKET_KERNEL : 0),
       struct net *net, struct socket *socket, int protocol, int kern, int ret)
 
+/* inet_create(net, socket, …) and inet6_create. */
+static __always_inline int opens_probe(struct pt_regs *ctx)
+{
+	struct inet_call_key key = {bpf_get_current_pid_tgid(), TWICE_INET_OPEN};
+	struct inet_call call = {kprobe_arg2(ctx), 0};
+	__u16 type = BPF_CORE_READ((const struct socket *)call.sk, type);
+
+	if (type == SOCK_DGRAM || type == SOCK_RAW)
+		bpf_map_update_elem(&inet_calls, &key, &call, BPF_ANY);
+	return 0;
+}
+
+static __always_inline int opened_probe(struct pt_regs *ctx)
+{
+	__u64 unused;
+	const struct socket *socket = inet_leave(TWICE_INET_OPEN, &unused);
+
+	if (!socket || (int)kprobe_ret(ctx))
+		return 0;
+	return inet_probe_call(BPF_CORE_READ(socket, sk), SOCKET_OPEN, 0);
+}
+
+SEC("kprobe/inet_create")
+int open4_kprobe(struct pt_regs *ctx)
+{
+	return opens_probe(ctx);
+}
+
+SEC("kretprobe/inet_create")
+int open4_kretprobe(struct pt_regs *ctx)
+{
+	return opened_probe(ctx);
+}
+
+SEC("kprobe/inet6_create")
+int open6_kprobe(struct pt_regs *ctx)
+{
+	return opens_probe(ctx);
+}
+
+SEC("kretprobe/inet6_create")
+int open6_kretprobe(struct pt_regs *ctx)
+{
+	return opened_probe(ctx);
+}
+
 SEC("cgroup/sock_create")
 int open_cgroup(struct bpf_sock *ctx)
 {

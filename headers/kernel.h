@@ -126,6 +126,7 @@ typedef enum {
 
 struct socket {
 	socket_state state;
+	short type;
 	struct file *file;
 	struct sock *sk;
 };

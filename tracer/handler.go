@@ -42,6 +42,7 @@ type delivery struct {
 	started uint64
 	ready   bool // the initial table was handed over
 	held    []heldChange
+	sockets []heldSocket
 	err     error // the first one, of the handler or of the tracer; it ends the run
 }
 
@@ -72,10 +73,19 @@ func (d *delivery) change(c *table.Change) {
 	d.held = append(d.held, held)
 }
 
-func (d *delivery) snapshot(t *table.Table) {
+// snapshot hands the initial table over, and what was held. others is nil where TCP
+// alone is traced.
+func (d *delivery) snapshot(t *table.Table, others *table.Sockets) {
 	took := time.Duration(monotonic() - d.started)
+	if others != nil {
+		others.CompleteInitial()
+		d.keep(d.handler.Sockets(others.InitialRows))
+	}
 	d.keep(d.handler.Snapshot(t.InitialRows, took))
 	t.EndInitial()
+	if others != nil {
+		others.EndInitial()
+	}
 	d.ready = true
 	for i := range d.held {
 		h := &d.held[i]
@@ -86,6 +96,7 @@ func (d *delivery) snapshot(t *table.Table) {
 		d.keep(d.handler.Change(&h.change))
 	}
 	d.held = nil
+	d.releaseSockets()
 }
 
 func (d *delivery) idle() {

@@ -173,7 +173,7 @@ func (h *hooks) try(c candidate) error {
 		return err
 	}
 	for _, name := range names {
-		l, err := c.attach(h.programs[name])
+		l, err := c.attachOne(name, h.programs[name])
 		if err != nil {
 			h.drop(names)
 			return fmt.Errorf("attach %s: %w", c.name, err)

@@ -15,15 +15,22 @@ import (
 	"github.com/nettrace/nettrace/internal/kernelbtf"
 )
 
-// objects read the compiled BPF objects. The programs of all of them write into the
-// same maps.
-var objects = []func() (*ebpf.CollectionSpec, error){loadStream}
+// objects read the compiled BPF objects that some protocols need. The programs of all of
+// them write into the same maps.
+func objects(protocols Protocols) []func() (*ebpf.CollectionSpec, error) {
+	read := []func() (*ebpf.CollectionSpec, error){loadStream}
+	if protocols.others() != 0 {
+		read = append(read, loadSockets)
+	}
+	return read
+}
 
 // settings are the constants of the BPF programs, and how to load them.
 type settings struct {
 	netns       uint32
-	netnsCookie uint64  // SO_NETNS_COOKIE of the namespace; 0: not known
-	family      uint16  // of the sockets to trace; 0: both
+	netnsCookie uint64 // SO_NETNS_COOKIE of the namespace; 0: not known
+	family      uint16 // of the sockets to trace; 0: both
+	protocols   Protocols
 	wanted      *wanted // of these; nil: all
 	pids        pidspace
 	wakeupAt    uint64
@@ -57,6 +64,10 @@ func (s *settings) write(spec *ebpf.CollectionSpec) error {
 		streamVarWantedAtomCount: w.atomCount,
 		streamVarWantedTerms:     w.terms,
 		streamVarWantedTermCount: w.termCount,
+		socketsVarTraceUdp:       s.protocols.Has(UDP),
+		socketsVarTraceUdplite:   s.protocols.Has(UDPLite),
+		socketsVarTraceRaw:       s.protocols.Has(Raw),
+		socketsVarTraceUnix:      s.protocols.Has(Unix),
 	} {
 		v := spec.Variables[name]
 		if v == nil {
@@ -78,7 +89,7 @@ func newHooks(set settings) (*hooks, error) {
 		programs: make(map[string]*ebpf.Program),
 		links:    make(map[string]io.Closer),
 	}
-	for _, read := range objects {
+	for _, read := range objects(set.protocols) {
 		if err := h.addObject(read); err != nil {
 			h.close()
 			return nil, err

@@ -55,6 +55,7 @@ func Open(opts Options) (*Tracer, error) {
 	t.opts.RingBytes = cmp.Or(opts.RingBytes, DefaultRingBytes)
 	t.opts.Reconcile = cmp.Or(opts.Reconcile, DefaultReconcile)
 	t.opts.Proc = cmp.Or(opts.Proc, "/proc")
+	t.opts.Protocols = cmp.Or(opts.Protocols, TCP)
 	t.scan = newScan(t.opts.Reconcile)
 	var err error
 	if t.scope, err = newScope(&t.opts); err != nil {
@@ -73,6 +74,7 @@ func Open(opts Options) (*Tracer, error) {
 		_ = t.hooks.maps.Maps[streamMapProcesses].Delete(task)
 	})
 	t.table = table.New(t.tableConfig(), t.procs, t.out.change)
+	t.openSockets()
 	t.scan.rows = newRowReader(&t.scope, opts.Family, t.hooks.chosen[Rows] != "")
 	t.losses, t.witness, t.refresher = newLosses(t.hooks), newWitness(t.hooks), newRefresher(t.hooks)
 	return t, nil
@@ -126,12 +128,15 @@ func (t *Tracer) openHooks() error {
 	if err != nil {
 		return err
 	}
-	timers := findTimers(h, cmp.Or(t.opts.kallsyms, t.opts.Proc+"/kallsyms"))
+	var found <-chan timers // nil: not needed
+	if t.opts.Protocols.Has(TCP) {
+		found = findTimers(h, cmp.Or(t.opts.kallsyms, t.opts.Proc+"/kallsyms"))
+	}
 	if h.set.pids, err = findPidspace(h, t.opts.Proc); err != nil {
 		h.close()
 		return fmt.Errorf("pid namespace: %w", err)
 	}
-	if err := chooseHooks(h, timers); err != nil {
+	if err := chooseHooks(h, found); err != nil {
 		h.close()
 		return err
 	}
@@ -146,6 +151,7 @@ func (t *Tracer) settings() settings {
 		netns:       t.scope.inode,
 		netnsCookie: t.scope.cookie(),
 		family:      t.opts.Family,
+		protocols:   t.opts.Protocols,
 		wakeupAt:    uint64(t.opts.RingBytes) / 4,
 		cookie:      true,
 		taskBTF:     true,
@@ -158,9 +164,25 @@ func (t *Tracer) settings() settings {
 	}
 }
 
-// chooseHooks chooses the hooks in an order in which each finds what it needs: the
-// programs for mini-sockets need the timer functions, for one.
+// chooseHooks chooses the hooks of what is traced.
 func chooseHooks(h *hooks, timers <-chan timers) error {
+	if !h.set.protocols.Has(TCP) {
+		if err := findAbilities(h); err != nil {
+			return err
+		}
+		chooseSockets(h)
+		return nil
+	}
+	if err := chooseTCP(h, timers); err != nil {
+		return err
+	}
+	chooseSockets(h)
+	return nil
+}
+
+// chooseTCP chooses the hooks of TCP, in an order in which each finds what it needs: the
+// programs for mini-sockets need the timer functions, for one.
+func chooseTCP(h *hooks, timers <-chan timers) error {
 	if err := chooseTransitions(h); err != nil {
 		return err
 	}
@@ -192,16 +214,39 @@ func chooseHooks(h *hooks, timers <-chan timers) error {
 	return nil
 }
 
+// lesser are the settings that are tried where the kernel takes no program with the best
+// ones: without probe reads, as under lockdown, and then without the newer helpers.
+var lesser = []func(*settings){
+	func(s *settings) { s.probe = false },
+	func(s *settings) { s.probe, s.cookie, s.taskBTF = true, false, false },
+}
+
+// findAbilities finds the settings that the kernel takes, where no hook of TCP does: it
+// loads a program, and keeps nothing of it.
+func findAbilities(h *hooks) error {
+	program := []string{streamProgStateA}
+	first := h.load(program)
+	err := first
+	for _, without := range lesser {
+		if err == nil {
+			break
+		}
+		without(&h.set)
+		err = h.load(program)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNoStream, first)
+	}
+	h.drop(program)
+	return nil
+}
+
 // chooseTransitions chooses the hook for transitions. Where it does not load, it is
-// tried without probe reads, as under lockdown, and then without the newer helpers; if
-// that fails too, the first error is returned.
+// tried with lesser settings; if that fails too, the first error is returned.
 func chooseTransitions(h *hooks) error {
 	h.choose(Transitions)
 	first := h.tried[0].Err
-	for _, without := range []func(*settings){
-		func(s *settings) { s.probe = false },
-		func(s *settings) { s.probe, s.cookie, s.taskBTF = true, false, false },
-	} {
+	for _, without := range lesser {
 		if h.chosen[Transitions] != "" || errors.Is(first, errLeftOut) {
 			break
 		}

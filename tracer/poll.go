@@ -51,8 +51,23 @@ func procSockets(proc string, ipv6 bool) (iter.Seq2[snapshot.Socket, error], err
 	return rows, err
 }
 
+// filler has owners of sockets: both tables are.
+type filler interface {
+	FillOwners(find func(inode uint64) *snapshot.Process)
+}
+
+// nameOwners finds the owners of the tracer's sockets that have none.
+func (t *Tracer) nameOwners() error {
+	if t.sockets.table != nil {
+		if err := nameOwners(t.sockets.table, t.opts.Proc); err != nil {
+			return err
+		}
+	}
+	return nameOwners(t.table, t.opts.Proc)
+}
+
 // nameOwners finds the owners of sockets that have none by their open files.
-func nameOwners(t *table.Table, proc string) error {
+func nameOwners(t filler, proc string) error {
 	var owners *snapshot.Owners
 	var failed error
 	known := make(map[int]*snapshot.Process)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cilium/ebpf/link"
 
+	"github.com/nettrace/nettrace/snapshot"
 	"github.com/nettrace/nettrace/tracer/table"
 )
 
@@ -34,6 +35,7 @@ const (
 	scanInitial scanKind = iota // the first one: the initial table
 	scanResync                  // the table is compared with the kernel's
 	scanOwners                  // the same, and the owners of accepted connections are looked for
+	scanPoll                    // sockets are read that no hook tells all of; none of TCP
 )
 
 // scanState is how far a phase of a scan is.
@@ -183,18 +185,47 @@ func (t *Tracer) scanIfDue(now uint64) {
 	s.mend(lost)
 	s.want(s.periodic(now))
 	s.want(now >= s.nextOwn && (s.unsettled || t.table.TakeScanRequest()))
-	if s.wanted && s.state == scanIdle && t.out.ready {
+	if s.state != scanIdle || !t.out.ready {
+		return
+	}
+	if s.wanted {
 		t.startScan(scanResync)
+	} else if now >= t.sockets.nextPoll() {
+		t.startScan(scanPoll)
 	}
 }
 
 // startScan starts a scan.
 func (t *Tracer) startScan(kind scanKind) {
 	now := monotonic()
-	t.table.BeginScan(now, kind == scanInitial)
 	s := &t.scan
-	s.owners, s.files = kind != scanResync || s.files, false
-	s.begin(kind, now, t.scan.rows.readAll)
+	read := t.sockets.begin(kind, now)
+	if kind != scanPoll {
+		t.table.BeginScan(now, kind == scanInitial)
+		s.owners, s.files = kind != scanResync || s.files, false
+		read |= t.opts.Protocols & TCP
+	}
+	s.begin(kind, now, func() scanResult { return s.rows.readAll(read) })
+}
+
+// filesIters are the programs that go through all open files.
+func (t *Tracer) filesIters() (programs []string) {
+	if t.hooks.chosen[Files] != "" {
+		programs = append(programs, streamProgFiles)
+	}
+	if t.hooks.chosen[SocketFiles] != "" {
+		programs = append(programs, socketsProgSocketFiles)
+	}
+	return programs
+}
+
+func (t *Tracer) runIters() error {
+	for _, program := range t.filesIters() {
+		if err := t.runIter(program); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (t *Tracer) runIter(program string) error {
@@ -238,6 +269,10 @@ func (t *Tracer) mergeRows() {
 }
 
 func (t *Tracer) mergePart(p *rowPart) {
+	if p.of != snapshot.TCP || p.sockets != nil {
+		t.sockets.merge(p)
+		return
+	}
 	for row := range p.batch.Rows {
 		diagRow(&t.event, row, p.netns, p.batch.After, p.batch.Before)
 		t.table.Apply(&t.event)
@@ -255,9 +290,16 @@ func (t *Tracer) mergePart(p *rowPart) {
 func (t *Tracer) endPhase() {
 	s := &t.scan
 	if err := s.result.err; err != nil {
-		s.end(monotonic())
+		now := monotonic()
+		s.end(now)
 		t.table.AbandonScan()
+		t.sockets.abandon(now)
 		t.scanFailed(err)
+		return
+	}
+	if s.kind == scanPoll {
+		s.state = scanIdle
+		t.sockets.end(scanPoll, &s.result.coverage, monotonic())
 		return
 	}
 	if s.phase == phaseRows {
@@ -273,9 +315,9 @@ func (t *Tracer) endPhase() {
 		s.next(phaseAsks, func() scanResult { return s.rows.ask(doubts, pause) })
 		return
 	}
-	if s.owners && t.hooks.chosen[Files] != "" { // of all sockets that are known by now
+	if s.owners && t.filesIters() != nil { // of all sockets that are known by now
 		s.owners = false
-		s.next(phaseFiles, func() scanResult { return scanResult{err: t.runIter(streamProgFiles)} })
+		s.next(phaseFiles, func() scanResult { return scanResult{err: t.runIters()} })
 		return
 	}
 	t.endScan()
@@ -286,11 +328,13 @@ func (t *Tracer) endScan() {
 	s := &t.scan
 	s.end(monotonic())
 	s.failure, s.retry = "", 0
-	if s.kind == scanInitial && t.hooks.chosen[Files] == "" && t.hooks.set.pids.readable && !t.opts.NoOwners {
-		t.out.keep(nameOwners(t.table, t.opts.Proc))
+	if s.kind == scanInitial && t.filesIters() == nil && t.hooks.set.pids.readable && !t.opts.NoOwners {
+		t.out.keep(t.nameOwners())
 	}
 	r, again := t.table.EndScan(monotonic())
-	s.unsettled = again
+	found, more := t.sockets.end(s.kind, &s.coverage, monotonic())
+	r.Added, r.Removed, r.Changed = r.Added+found.Added, r.Removed+found.Removed, r.Changed+found.Changed
+	s.unsettled = again || more
 	c := &s.coverage
 	c.unread(t.table.Namespaces)
 	r.Unread = len(c.failed)
@@ -305,7 +349,7 @@ func (t *Tracer) endScan() {
 func (t *Tracer) reportScan(r table.Resync) {
 	switch s := &t.scan; {
 	case s.kind == scanInitial:
-		t.out.snapshot(t.table)
+		t.out.snapshot(t.table, t.sockets.table)
 	case s.answers || r.Found():
 		t.stats.Resyncs++
 		t.out.keep(t.out.handler.Resync(r))

@@ -193,11 +193,17 @@ const (
 	socketsProgFamilyFexitB        = "family_fexit_b"
 	socketsProgFamilyKprobe        = "family_kprobe"
 	socketsProgFamilyKretprobe     = "family_kretprobe"
+	socketsProgOpen4Kprobe         = "open4_kprobe"
+	socketsProgOpen4Kretprobe      = "open4_kretprobe"
+	socketsProgOpen6Kprobe         = "open6_kprobe"
+	socketsProgOpen6Kretprobe      = "open6_kretprobe"
 	socketsProgOpenCgroup          = "open_cgroup"
 	socketsProgOpenFexit4A         = "open_fexit4_a"
 	socketsProgOpenFexit4B         = "open_fexit4_b"
 	socketsProgOpenFexit6A         = "open_fexit6_a"
 	socketsProgOpenFexit6B         = "open_fexit6_b"
+	socketsProgRaw6BindKprobe      = "raw6_bind_kprobe"
+	socketsProgRaw6BindKretprobe   = "raw6_bind_kretprobe"
 	socketsProgRawBindFexit4A      = "raw_bind_fexit4_a"
 	socketsProgRawBindFexit4B      = "raw_bind_fexit4_b"
 	socketsProgRawBindFexit6A      = "raw_bind_fexit6_a"
@@ -308,11 +314,17 @@ type socketsProgramSpecs struct {
 	FamilyFexitB        *ebpf.ProgramSpec `ebpf:"family_fexit_b"`
 	FamilyKprobe        *ebpf.ProgramSpec `ebpf:"family_kprobe"`
 	FamilyKretprobe     *ebpf.ProgramSpec `ebpf:"family_kretprobe"`
+	Open4Kprobe         *ebpf.ProgramSpec `ebpf:"open4_kprobe"`
+	Open4Kretprobe      *ebpf.ProgramSpec `ebpf:"open4_kretprobe"`
+	Open6Kprobe         *ebpf.ProgramSpec `ebpf:"open6_kprobe"`
+	Open6Kretprobe      *ebpf.ProgramSpec `ebpf:"open6_kretprobe"`
 	OpenCgroup          *ebpf.ProgramSpec `ebpf:"open_cgroup"`
 	OpenFexit4A         *ebpf.ProgramSpec `ebpf:"open_fexit4_a"`
 	OpenFexit4B         *ebpf.ProgramSpec `ebpf:"open_fexit4_b"`
 	OpenFexit6A         *ebpf.ProgramSpec `ebpf:"open_fexit6_a"`
 	OpenFexit6B         *ebpf.ProgramSpec `ebpf:"open_fexit6_b"`
+	Raw6BindKprobe      *ebpf.ProgramSpec `ebpf:"raw6_bind_kprobe"`
+	Raw6BindKretprobe   *ebpf.ProgramSpec `ebpf:"raw6_bind_kretprobe"`
 	RawBindFexit4A      *ebpf.ProgramSpec `ebpf:"raw_bind_fexit4_a"`
 	RawBindFexit4B      *ebpf.ProgramSpec `ebpf:"raw_bind_fexit4_b"`
 	RawBindFexit6A      *ebpf.ProgramSpec `ebpf:"raw_bind_fexit6_a"`
@@ -485,11 +497,17 @@ type socketsPrograms struct {
 	FamilyFexitB        *ebpf.Program `ebpf:"family_fexit_b"`
 	FamilyKprobe        *ebpf.Program `ebpf:"family_kprobe"`
 	FamilyKretprobe     *ebpf.Program `ebpf:"family_kretprobe"`
+	Open4Kprobe         *ebpf.Program `ebpf:"open4_kprobe"`
+	Open4Kretprobe      *ebpf.Program `ebpf:"open4_kretprobe"`
+	Open6Kprobe         *ebpf.Program `ebpf:"open6_kprobe"`
+	Open6Kretprobe      *ebpf.Program `ebpf:"open6_kretprobe"`
 	OpenCgroup          *ebpf.Program `ebpf:"open_cgroup"`
 	OpenFexit4A         *ebpf.Program `ebpf:"open_fexit4_a"`
 	OpenFexit4B         *ebpf.Program `ebpf:"open_fexit4_b"`
 	OpenFexit6A         *ebpf.Program `ebpf:"open_fexit6_a"`
 	OpenFexit6B         *ebpf.Program `ebpf:"open_fexit6_b"`
+	Raw6BindKprobe      *ebpf.Program `ebpf:"raw6_bind_kprobe"`
+	Raw6BindKretprobe   *ebpf.Program `ebpf:"raw6_bind_kretprobe"`
 	RawBindFexit4A      *ebpf.Program `ebpf:"raw_bind_fexit4_a"`
 	RawBindFexit4B      *ebpf.Program `ebpf:"raw_bind_fexit4_b"`
 	RawBindFexit6A      *ebpf.Program `ebpf:"raw_bind_fexit6_a"`
@@ -532,11 +550,17 @@ func (p *socketsPrograms) Close() error {
 		p.FamilyFexitB,
 		p.FamilyKprobe,
 		p.FamilyKretprobe,
+		p.Open4Kprobe,
+		p.Open4Kretprobe,
+		p.Open6Kprobe,
+		p.Open6Kretprobe,
 		p.OpenCgroup,
 		p.OpenFexit4A,
 		p.OpenFexit4B,
 		p.OpenFexit6A,
 		p.OpenFexit6B,
+		p.Raw6BindKprobe,
+		p.Raw6BindKretprobe,
 		p.RawBindFexit4A,
 		p.RawBindFexit4B,
 		p.RawBindFexit6A,

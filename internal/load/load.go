@@ -187,7 +187,7 @@ func play(words []string) error {
 		return asClient(playStory)
 	case "hold":
 		return hold()
-	case "churn", "workers", "worker":
+	case "churn", "datagrams", "workers", "worker":
 		number, err1 := strconv.ParseUint(words[1], 10, 64)
 		d, err2 := strconv.ParseInt(words[2], 10, 64)
 		if err := errors.Join(err1, err2); err != nil {
@@ -217,6 +217,8 @@ func playFor(role string, number uint64, d time.Duration) error {
 		return playWorkers(int(number), d)
 	case "worker":
 		return playWorker(number, d)
+	case "datagrams":
+		return playDatagrams(number, d)
 	}
 	return playChurn(number, d)
 }
