@@ -93,7 +93,6 @@ static __always_inline int inet_send(const struct sock *sk, __u8 change, __u8 fl
 		flags |= SOCKET_SHOWN;
 	fill_event(&s->event, EVENT_SOCKET, sk, netns, cookie, process);
 	s->event.head.new_state = sk->__sk_common.skc_state;
-	s->event.err = 0;
 	s->event.inode = inet_inode(sk->sk_socket);
 	inet_fill_call(s, change, flags | inet_caller_flags(), process);
 	s->protocol = sk->sk_protocol;
@@ -130,6 +129,7 @@ static __noinline int inet_send_copy(const void *from, __u64 cookie, __u8 change
 		s->event.head.cookie = cookie;
 	s->event.head.new_state = common_of(&c)->skc_state;
 	s->event.uid = BPF_CORE_READ(sk, sk_uid.val);
+	s->event.err = BPF_CORE_READ(sk, sk_err);
 	socket = BPF_CORE_READ(sk, sk_socket);
 	s->event.inode = inet_inode(socket);
 	inet_fill_call(s, change, flags | inet_caller_flags(), process);

@@ -137,7 +137,7 @@ enum socket_flag {
 /*
  * The whole row of a UDP or raw socket after a change, read after its place in the
  * ring was reserved: the last record of a socket is its row. head.new_state is
- * sk_state, head.old_state 0; err is the errno of the change, not sk_err.
+ * sk_state, head.old_state 0.
  */
 struct socket_event {
 	struct event event;

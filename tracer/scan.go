@@ -147,6 +147,12 @@ func (s *scan) mend(lost bool) {
 	s.files = s.files || lost
 }
 
+// mend has a scan started if events were lost, of any sockets.
+func (t *Tracer) mend(lost bool) {
+	t.scan.mend(lost)
+	t.sockets.lost = t.sockets.lost || lost
+}
+
 // ask is want for a scan whose result is reported in any case.
 func (s *scan) ask(reason bool) {
 	s.want(reason)
@@ -182,7 +188,7 @@ func (t *Tracer) scanIfDue(now uint64) {
 	s := &t.scan
 	lost := t.losses.heal(now)
 	s.ask(s.requested() || lost)
-	s.mend(lost)
+	t.mend(lost)
 	s.want(s.periodic(now))
 	s.want(now >= s.nextOwn && (s.unsettled || t.table.TakeScanRequest()))
 	if s.state != scanIdle || !t.out.ready {

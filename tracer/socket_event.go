@@ -45,7 +45,18 @@ func decodeSocket(raw []byte, e *table.SocketEvent) error {
 		return decodeUnix(raw, e)
 	}
 	decodeAddrs(raw, e)
+	decodeAbort(raw, e)
 	return nil
+}
+
+// decodeAbort reads the error of a socket that was aborted (udp_abort, net/ipv4/udp.c). Any
+// other one came by a datagram before, and is not why the socket has no peer any more.
+func decodeAbort(raw []byte, e *table.SocketEvent) {
+	var b streamEvent
+	err := syscall.Errno(native.Uint16(raw[unsafe.Offsetof(b.Err):]))
+	if e.Kind == table.SocketDisconnect && err == syscall.ECONNABORTED {
+		e.Err = err
+	}
 }
 
 func decodeSocketHead(raw []byte, e *table.SocketEvent) {
@@ -63,7 +74,6 @@ func decodeSocketHead(raw []byte, e *table.SocketEvent) {
 	}
 	e.Inode = native.Uint32(raw[unsafe.Offsetof(b.Inode):])
 	e.Device = native.Uint32(raw[unsafe.Offsetof(b.Device):])
-	e.Err = syscall.Errno(native.Uint16(raw[unsafe.Offsetof(b.Err):]))
 }
 
 // decodeCall reads what a call has done.

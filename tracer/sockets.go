@@ -27,6 +27,7 @@ type sockets struct {
 	event table.SocketEvent // the one being handled
 	polls []socketPoll
 	looks socketRefresher
+	lost  bool // events, since the last pass that had nothing left to decide
 }
 
 // socketPoll reads the sockets of some protocols again and again.
@@ -132,7 +133,7 @@ func (s *sockets) begin(kind scanKind, now uint64) Protocols {
 			}
 		}
 	}
-	s.table.BeginPass(now, read.Covers, kind == scanInitial, kind != scanPoll && kind != scanInitial)
+	s.table.BeginPass(now, read.Covers, kind == scanInitial, s.lost && kind != scanPoll)
 	return read
 }
 
@@ -142,6 +143,7 @@ func (s *sockets) end(kind scanKind, c *coverage, now uint64) (found table.Resyn
 		return found, false
 	}
 	found, again = s.table.EndPass(now, func(netns uint32) bool { return c.visited[netns] })
+	s.lost = s.lost && (again || kind == scanPoll)
 	for i := range s.polls {
 		p := &s.polls[i]
 		if kind == scanPoll && !p.under {

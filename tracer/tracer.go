@@ -206,7 +206,7 @@ func (t *Tracer) beforeEnd(now uint64) bool {
 		t.shutdown = witnessed
 		t.out.keep(t.drain())
 		t.collectWitness(now + uint64(pollInterval))
-		t.scan.mend(t.losses.missed())
+		t.mend(t.losses.missed())
 		return true
 	case witnessed:
 		t.shutdown = scanned
@@ -240,7 +240,7 @@ func (t *Tracer) finish() error {
 func (t *Tracer) housekeep(now uint64) {
 	if t.pace.check(now) {
 		t.reportDrops(now)
-		t.scan.mend(t.losses.missed())
+		t.mend(t.losses.missed())
 		t.collectWitness(now)
 		t.procs.Trim()
 		t.sockets.trim(now)

@@ -18,6 +18,8 @@ func (datagramRules) take(r *socketRow, _ *SocketEvent) {
 	}
 }
 
+// told goes by what the row has become, whatever call that was: a call that changes nothing
+// is not told, and one that nobody told is by the next row.
 func (datagramRules) told(r *socketRow, before *SocketBefore, e *SocketEvent) SocketChangeKind {
 	old := &before.Head
 	switch {

@@ -67,6 +67,7 @@ func (s *Sockets) UseFile(e *Event) bool {
 	}
 	s.pass.held = true
 	r.pass = s.pass.number
+	s.index.identify(r, &SocketEvent{Cookie: e.Cookie, Sock: e.Sock})
 	if r.Owner.Process == nil {
 		r.Owner = snapshot.Owner{Process: s.procs.ofFile(e), Source: snapshot.OwnerFiles}
 	}
@@ -119,7 +120,9 @@ func (s *Sockets) missing(r *socketRow, now uint64) bool {
 	}
 	r.absent = false
 	s.found().Removed++
-	if s.cfg.Closes(r.Protocol) && !s.pass.mends {
+	// Its end would have been told, unless it is the kernel's own: those no process holds,
+	// nor does a hook tell of them that tells its address.
+	if s.cfg.Closes(r.Protocol) && !s.pass.mends && r.sock != 0 {
 		s.hide(r, now)
 	} else {
 		s.vanish(r, now)

@@ -120,7 +120,7 @@ func (s *Sockets) Apply(e *SocketEvent) {
 		}
 	case e.Kind == SocketClose:
 		if r := s.index.find(e); r != nil {
-			s.take(r, e)
+			s.take(r, e) // it may show a connect that no hook could tell
 			s.end(r, e)
 		}
 		s.tombs.add(e.key(), e.Time)
@@ -167,15 +167,11 @@ func (s *Sockets) take(r *socketRow, e *SocketEvent) {
 		r.last = e.Time
 	}
 	s.own(r, e)
-	if e.Intent {
-		s.intend(r, e)
-		return
-	}
-	if e.Kind == SocketClose {
-		return
-	}
 	if kind := s.rules[r.Protocol].told(r, &before, e); kind != SocketSeen {
 		s.tell(r, kind, &before, e)
+	}
+	if e.Intent {
+		s.intend(r, e)
 	}
 	if s.outside(r) {
 		s.remove(r)
@@ -252,12 +248,23 @@ func (s *Sockets) tell(r *socketRow, kind SocketChangeKind, before *SocketBefore
 	s.emit(r)
 }
 
-// sourceOf says how the change of an event is known.
+// sourceOf says how the change of an event is known. What a row shows that was told for
+// something else, or read, no hook has told.
 func (s *Sockets) sourceOf(e *SocketEvent) SocketSource {
 	switch {
+	case e.Kind == SocketClose || e.Intent:
+		return SocketInferred
 	case e.Kind != SocketSeen:
 		return e.Source
-	case e.After != 0 && s.pass.mends:
+	case e.After != 0:
+		return s.readSource(e.Protocol)
+	}
+	return SocketPolled
+}
+
+// readSource says how a change is known that a pass found.
+func (s *Sockets) readSource(p snapshot.Protocol) SocketSource {
+	if s.pass.mends || !s.cfg.Polled(p) {
 		return SocketInferred
 	}
 	return SocketPolled
@@ -285,11 +292,7 @@ func reasonOf(e *SocketEvent) SocketReason {
 // vanish reports that a socket is gone whose end nothing has reported.
 func (s *Sockets) vanish(r *socketRow, at uint64) {
 	s.closed = SocketClosed{Duration: at - min(r.Start, at)}
-	source := SocketInferred
-	if !s.pass.mends && s.cfg.Polled(r.Protocol) {
-		source = SocketPolled
-	}
-	s.close(r, at, source)
+	s.close(r, at, s.readSource(r.Protocol))
 }
 
 // close reports the end as s.closed has it.
