@@ -239,4 +239,18 @@ static __always_inline bool inet_addr_in_scope(struct bpf_sock_addr *ctx)
 	return !only_netns_cookie || bpf_get_netns_cookie(ctx) == only_netns_cookie;
 }
 
+/*
+ * The row of its socket. ctx->sk is a pointer that allows no arithmetic; as the kernel has
+ * the context, that is its first word (struct bpf_sock_addr_kern, include/linux/filter.h).
+ */
+static __always_inline int inet_addr_send(struct bpf_sock_addr *ctx, __u8 change, __u8 flags)
+{
+	bool process = inet_send_caller();
+	const void *sk = NULL;
+
+	if (!bpf_probe_read_kernel(&sk, sizeof(sk), ctx) && sk)
+		inet_send_copy(sk, bpf_get_socket_cookie(ctx), change, flags, process);
+	return 1;
+}
+
 #endif

@@ -142,9 +142,7 @@ static __always_inline int sent_cgroup(struct bpf_sock_addr *ctx)
 		return 1;
 	if (told)
 		*told = port;
-	inet_send_copy(sk, bpf_get_socket_cookie(ctx), SOCKET_BIND, SOCKET_AUTO,
-		       inet_send_caller());
-	return 1;
+	return inet_addr_send(ctx, SOCKET_BIND, SOCKET_AUTO);
 }
 
 SEC("cgroup/sendmsg4")
@@ -218,12 +216,7 @@ int connect6_kretprobe(struct pt_regs *ctx)
  */
 static __always_inline int connects_cgroup(struct bpf_sock_addr *ctx)
 {
-	struct bpf_sock *sk = ctx->sk;
-
-	if (inet_addr_in_scope(ctx) && sk)
-		inet_send_copy(sk, bpf_get_socket_cookie(ctx), SOCKET_CONNECT, SOCKET_INTENT,
-			       inet_send_caller());
-	return 1;
+	return inet_addr_in_scope(ctx) ? inet_addr_send(ctx, SOCKET_CONNECT, SOCKET_INTENT) : 1;
 }
 
 SEC("cgroup/connect4")

@@ -31,17 +31,35 @@ var needed = []struct {
 		TimewaitEnd: "fexit/tcp_timewait_state_process",
 		Connects:    "fexit/tcp_v4_connect",
 		Rows:        "sock_diag/tcp",
+		SocketOpen:  "fexit/inet_create",
+		SocketBind:  "fexit/udp_lib_get_port",
+		SocketPeer:  "fexit/__ip4_datagram_connect",
+		SocketClose: "fentry/sk_common_release",
+		RawBind:     "fexit/raw_bind",
 	}, ""},
 	{"tp_btf,kprobe,kretprobe,cgroup,iter", map[Capability]string{
 		SourcePort: "kprobe/tcp_connect",
 		Substate:   "kprobe/__inet_twsk_schedule",
 		Acceptor:   "kretprobe/inet_csk_accept",
+
+		SocketOpen:   "kretprobe/inet_create",
+		SocketBind:   "kretprobe/udp_lib_get_port",
+		SocketPeer:   "kretprobe/__ip4_datagram_connect",
+		SocketClose:  "kprobe/sk_common_release",
+		SocketFamily: "kretprobe/ipv6_setsockopt",
+		RawBind:      "kretprobe/raw_bind",
 	}, ""},
 	{"tp_btf,sockops,cgroup,syscall,iter", map[Capability]string{
 		SourcePort: "sockops/tcp_connect",
 		Substate:   "syscall/refresh",
 		Closer:     "cgroup/sock_release",
 		Files:      "iter/task_file",
+
+		SocketOpen:  "cgroup/sock_create",
+		SocketBind:  "cgroup/post_bind4",
+		SocketPeer:  "cgroup/connect4",
+		SocketClose: "cgroup/sock_release",
+		SocketFiles: "iter/task_file",
 	}, "6.1"},
 }
 
@@ -69,7 +87,7 @@ func loadHooks(t *testing.T, c *snapshot.Condition) {
 				if !machine && n.since == "" {
 					t.Skip("needs fentry and kprobes, which the kernels of make test-kernels have")
 				}
-				tr, err := Open(Options{Hooks: strings.Split(n.kinds, ","), Logs: logs, Condition: c})
+				tr, err := Open(Options{Hooks: strings.Split(n.kinds, ","), Logs: logs, Condition: c, Protocols: TCP | inet})
 				if err != nil {
 					if !machine {
 						t.Skip("this machine cannot trace: ", err)
