@@ -30,7 +30,7 @@ func (r *rowReader) readOthers(inode uint32, protocols Protocols) error {
 }
 
 // readSockets reads the sockets of a protocol and a family: from sock_diag, or from /proc
-// where that does not serve. Where there is no such file the kernel has no such sockets.
+// where that does not serve.
 func (r *rowReader) readSockets(inode uint32, p snapshot.Protocol, family uint8) error {
 	if !r.noDiag[p] {
 		err := r.dumpAll(inode, snapshot.DiagQuery{Protocol: p, Family: family})
@@ -39,35 +39,38 @@ func (r *rowReader) readSockets(inode uint32, p snapshot.Protocol, family uint8)
 		}
 		r.noDiag[p] = errors.Is(err, unix.ENOENT) // the module is missing
 	}
-	err := r.readSocketFile(inode, p, family == unix.AF_INET6)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	rows, err := readSocketFile(r.scope.proc(), inode, p, family == unix.AF_INET6)
+	if len(rows) > 0 {
+		r.parts <- rowPart{netns: inode, before: rows[0].Time, sockets: rows}
 	}
 	return err
 }
 
-func (r *rowReader) readSocketFile(inode uint32, p snapshot.Protocol, ipv6 bool) error {
+// readSocketFile reads the sockets of a file of /proc, but for those that have nothing to
+// know them by. There are none where there is no such file.
+func readSocketFile(proc string, netns uint32, p snapshot.Protocol, ipv6 bool) ([]table.SocketEvent, error) {
 	after := monotonic()
-	proc := r.scope.proc()
 	rows, err := snapshot.ReadSockets(proc, p, ipv6)
 	if err != nil {
-		return err
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return nil, err
 	}
 	if ipv6 && ofMachine(proc) {
 		rows = snapshot.WithDevices(rows, p)
 	}
-	part := rowPart{netns: inode}
+	var events []table.SocketEvent
 	for s, err := range rows {
-		if err == nil && s.Inode != 0 { // else there is nothing to know it by
-			part.sockets = append(part.sockets, socketRow(&s, inode))
+		if err == nil && s.Inode != 0 {
+			events = append(events, socketRow(&s, netns))
 		}
 	}
-	part.before = monotonic()
-	for i := range part.sockets {
-		part.sockets[i].After, part.sockets[i].Time = after, part.before
+	before := monotonic()
+	for i := range events {
+		events[i].After, events[i].Time = after, before
 	}
-	r.parts <- part
-	return nil
+	return events, nil
 }
 
 // socketRow makes an event of a row that was read.
