@@ -6,6 +6,9 @@
  */
 #include "udp.c"
 #include "raw.c"
+#include "unix.c"
+#include "unix_probe.c"
+#include "unix_rows.c"
 #include "socket_rows.c"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

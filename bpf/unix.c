@@ -18,7 +18,7 @@ static __always_inline int unix_call(__u32 hook, struct sock *sk, __u8 change, _
 	cookie = cookie_of(sk);
 	if (handled_already(hook, sk, cookie))
 		return 0;
-	return unix_send(sk, change, flags, netns, cookie, unix_send_caller(), unix_direct);
+	return unix_send(sk, unix_call_of(change, flags, unix_send_caller()), netns, cookie);
 }
 
 /* socket(), half of socketpair(), and of connect() the socket that accept() will return. */
@@ -82,6 +82,7 @@ TWICE("fexit/unix_accept", unix_accept_fexit,
  */
 static __always_inline int unix_ends(__u32 hook, struct sock *sk)
 {
+	struct sock *peer;
 	bool process;
 	__u64 cookie;
 	__u32 netns;
@@ -92,8 +93,12 @@ static __always_inline int unix_ends(__u32 hook, struct sock *sk)
 	if (handled_already(hook, sk, cookie))
 		return 0;
 	process = unix_send_caller();
-	unix_send(sk, SOCKET_CONNECT, SOCKET_MORE, netns, cookie, process, unix_direct);
-	return unix_send_peer(sk, netns, process, unix_direct);
+	unix_send(sk, unix_call_of(SOCKET_CONNECT, SOCKET_MORE, process), netns, cookie);
+	peer = unix_peer_of(sk, unix_direct);
+	if (!peer)
+		return 0;
+	return unix_send(peer, unix_call_of(SOCKET_CONNECT, SOCKET_OTHER, process), netns,
+			 peer->__sk_common.skc_cookie.counter);
 }
 
 /* The peer is the one that accept() will return. */
@@ -141,9 +146,9 @@ static __always_inline int unix_left(struct sock *sk, struct sock *old)
 	process = unix_send_caller();
 	dead = old->__sk_common.skc_flags & 1UL << SOCK_DEAD;
 	if (dead)
-		return unix_send(sk, SOCKET_LOST_PEER, 0, netns, cookie, process, unix_direct);
-	return unix_send(old, SOCKET_LOST_PEER, SOCKET_INTENT, netns, cookie_of(old), process,
-			 unix_direct);
+		return unix_send(sk, unix_call_of(SOCKET_LOST_PEER, 0, process), netns, cookie);
+	return unix_send(old, unix_call_of(SOCKET_LOST_PEER, SOCKET_OTHER, process), netns,
+			 cookie_of(old));
 }
 
 TWICE("fentry/unix_dgram_disconnected", unix_left_fentry, unix_left(sk, other), struct sock *sk,

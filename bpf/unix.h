@@ -200,9 +200,14 @@ static __always_inline __u8 unix_caller_flags(void)
 	return (flags & PF_EXITING ? SOCKET_EXITING : 0) | (flags & PF_KTHREAD ? SOCKET_KERNEL : 0);
 }
 
-/* Sends the row of a socket. process says whether the reader knows the caller. */
-static __always_inline int unix_send(struct sock *sk, __u8 change, __u8 flags, __u32 netns,
-				     __u64 cookie, bool process, bool direct)
+/* What a record says of a call, in one argument. */
+static __always_inline __u32 unix_call_of(__u8 change, __u8 flags, bool process)
+{
+	return change | flags << 8 | process << 16;
+}
+
+static __always_inline int unix_send_row(struct sock *sk, __u32 call, __u32 netns, __u64 cookie,
+					 bool direct)
 {
 	struct unix_sock *u = unix_of(sk, direct);
 	struct unix_event *e;
@@ -212,9 +217,24 @@ static __always_inline int unix_send(struct sock *sk, __u8 change, __u8 flags, _
 	e = reserve(sizeof(*e), TELLS_OTHER);
 	if (!e)
 		return 0;
-	unix_fill(e, u, change, flags | unix_caller_flags(), netns, cookie, process, direct);
+	unix_fill(e, u, call, call >> 8 | unix_caller_flags(), netns, cookie, call >> 16, direct);
 	submit(e);
 	return 0;
+}
+
+/*
+ * Sends the row of a socket whose type the verifier knows; process says whether the reader
+ * knows the caller. Not inlined, as every program calls it.
+ */
+static __noinline int unix_send(struct sock *sk, __u32 call, __u32 netns, __u64 cookie)
+{
+	return unix_send_row(sk, call, netns, cookie, unix_direct);
+}
+
+/* The same of a socket that is only an address. */
+static __noinline int unix_send_probed(struct sock *sk, __u32 call, __u32 netns, __u64 cookie)
+{
+	return unix_send_row(sk, call, netns, cookie, false);
 }
 
 /* Sends the calling process, where it is new, and returns whether the reader knows it. */
@@ -223,19 +243,27 @@ static __always_inline bool unix_send_caller(void)
 	return !is_kernel_thread() && send_process(true);
 }
 
-/* Sends the row of a peer as it is after a call on the other end, which is nobody's call there. */
-static __always_inline int unix_send_peer(struct sock *sk, __u32 netns, bool process, bool direct)
+/* The other end of a socket. */
+static __always_inline struct sock *unix_peer_of(struct sock *sk, bool direct)
 {
 	struct unix_sock *u = unix_of(sk, direct);
+
+	return u ? unix_field(direct, u, peer) : NULL;
+}
+
+/* Sends both ends of a socket that is only an address, after a call that has changed both. */
+static __always_inline int unix_probed_both(struct sock *sk, __u32 netns)
+{
+	bool process = unix_send_caller();
 	struct sock *peer;
 
-	if (!u)
-		return 0;
-	peer = unix_field(direct, u, peer);
+	unix_send_probed(sk, unix_call_of(SOCKET_CONNECT, SOCKET_MORE, process), netns,
+			 unix_cookie(sk));
+	peer = unix_peer_of(sk, false);
 	if (!peer)
 		return 0;
-	return unix_send(peer, SOCKET_SEEN, 0, netns,
-			 unix_field(direct, peer, __sk_common.skc_cookie.counter), process, direct);
+	return unix_send_probed(peer, unix_call_of(SOCKET_CONNECT, SOCKET_OTHER, process), netns,
+				unix_cookie(peer));
 }
 
 #endif

@@ -53,19 +53,17 @@ static __always_inline int unix_probed(struct sock *sk, __u8 change, __u8 flags)
 
 	if (!sk || !unix_in_scope(sk, &netns, false))
 		return 0;
-	return unix_send(sk, change, flags, netns, unix_cookie(sk), unix_send_caller(), false);
+	return unix_send_probed(sk, unix_call_of(change, flags, unix_send_caller()), netns,
+				unix_cookie(sk));
 }
 
 static __always_inline int unix_probed_ends(struct sock *sk)
 {
-	bool process;
 	__u32 netns;
 
 	if (!sk || !unix_in_scope(sk, &netns, false))
 		return 0;
-	process = unix_send_caller();
-	unix_send(sk, SOCKET_CONNECT, SOCKET_MORE, netns, unix_cookie(sk), process, false);
-	return unix_send_peer(sk, netns, process, false);
+	return unix_probed_both(sk, netns);
 }
 
 /* Both probes of a call. */
@@ -131,5 +129,5 @@ int unix_left_kprobe(struct pt_regs *ctx)
 
 	if (old && BPF_CORE_READ(old, __sk_common.skc_flags) & 1UL << SOCK_DEAD)
 		return unix_probed((struct sock *)kprobe_arg1(ctx), SOCKET_LOST_PEER, 0);
-	return unix_probed(old, SOCKET_LOST_PEER, SOCKET_INTENT);
+	return unix_probed(old, SOCKET_LOST_PEER, SOCKET_OTHER);
 }

@@ -44,7 +44,7 @@ int unix_rows(struct bpf_iter__unix *ctx)
 	e = reserve_row(sizeof(*e));
 	if (!e)
 		return 0;
-	unix_fill(e, u, SOCKET_SEEN, 0, netns, cookie, false, true);
+	unix_fill(e, u, SOCKET_SEEN, SOCKET_ROW, netns, cookie, false, true);
 	submit(e);
 	return 0;
 }
@@ -61,7 +61,6 @@ int BPF_PROG(unix_data_ready, struct sock *sk)
 {
 	struct sock *made, *client;
 	struct sk_buff *last;
-	bool process;
 	__u32 netns;
 
 	/* It is called for every packet of any socket: the state is one load. */
@@ -74,7 +73,5 @@ int BPF_PROG(unix_data_ready, struct sock *sk)
 	if (!client || unix_peer_pid(made, false) != current_tgid() ||
 	    BPF_CORE_READ((struct unix_sock *)client, peer) != made)
 		return 0;
-	process = unix_send_caller();
-	unix_send(client, SOCKET_CONNECT, SOCKET_MORE, netns, unix_cookie(client), process, false);
-	return unix_send(made, SOCKET_SEEN, 0, netns, unix_cookie(made), process, false);
+	return unix_probed_both(client, netns);
 }

@@ -132,6 +132,8 @@ enum socket_flag {
 	SOCKET_KERNEL = 8,  /* it is the kernel's own, or a kernel thread made the call */
 	SOCKET_INTENT = 16, /* what a hook before the call was told: the row is not there yet */
 	SOCKET_MORE = 32,   /* the change has another record, of its other end, after this one */
+	SOCKET_OTHER = 64,  /* it is that one: the call was one on the other end */
+	SOCKET_ROW = 128,   /* no call: a row of a pass */
 };
 
 /*

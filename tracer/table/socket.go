@@ -36,6 +36,10 @@ type UnixEnd struct {
 	PeerPID    uint32 // as SO_PEERCRED says it; 0: none, or not known
 	Listener   uint64 // ID of the listener that it was made by; 0: none, or not known
 	Backlog    uint32 // of a listener
+
+	peerKey uint64  // cookie, or address, of the peer; 0: none
+	made    bool    // by the connect() of its peer, for accept() to return
+	changed kindSet // by the event that is merged
 }
 
 // Abstract reports whether the socket has an abstract name.

@@ -39,6 +39,8 @@ type SocketEvent struct {
 	Exiting bool // the caller exits
 	Kernel  bool // the socket is the kernel's own, or a kernel thread made the call
 	Intent  bool // told before the call: the row does not show it yet
+	Other   bool // the call was one on the other end
+	Row     bool // a row that was read, with a place among the events
 	More    bool // a record of the other end of the same change follows
 
 	Unix UnixEvent // of a Unix socket

@@ -60,6 +60,15 @@ func (x *socketIndex) at(sock uint64) *socketRow {
 	return x.byAddress[sock]
 }
 
+// byKey returns the row of a socket that another one names, by its cookie or by its
+// address; nil: there is none.
+func (x *socketIndex) byKey(key uint64) *socketRow {
+	if isAddress(key) {
+		return x.byAddress[key]
+	}
+	return x.byCookie[key]
+}
+
 // add makes a row.
 func (x *socketIndex) add(e *SocketEvent) *socketRow {
 	var r *socketRow
@@ -143,6 +152,9 @@ func (t *tombstones) add(key, at uint64) {
 	t.at[key] = at
 	t.order = append(t.order, tombstone{key, at})
 }
+
+// drop forgets a socket: another one has its address.
+func (t *tombstones) drop(key uint64) { delete(t.at, key) }
 
 // has reports whether the socket of a key is gone.
 func (t *tombstones) has(key uint64) bool { return t.at[key] != 0 }

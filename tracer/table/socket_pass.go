@@ -49,6 +49,28 @@ func (s *Sockets) applyRow(e *SocketEvent) {
 	}
 }
 
+// applyRingRow merges a row of a pass that has its place in the ring.
+func (s *Sockets) applyRingRow(e *SocketEvent) {
+	if s.tombs.has(e.key()) || s.tombs.has(e.Sock) {
+		return
+	}
+	r := s.index.find(e)
+	if r == nil {
+		if stale := s.index.at(e.Sock); stale != nil {
+			s.vanish(stale, e.Time)
+		}
+		r = s.add(e)
+		s.found().Added++
+	}
+	reported := s.stats.Reported
+	s.take(r, e)
+	s.found().Changed += int(s.stats.Reported - reported)
+	r.pass, r.absent = s.pass.number, false
+	if s.pass.initial {
+		s.list(r)
+	}
+}
+
 // list puts a row in the initial table, unless its socket was opened since the hooks
 // were attached.
 func (s *Sockets) list(r *socketRow) {
@@ -122,7 +144,7 @@ func (s *Sockets) missing(r *socketRow, now uint64) bool {
 	s.found().Removed++
 	// Its end would have been told, unless it is the kernel's own: those no process holds,
 	// nor does a hook tell of them that tells its address.
-	if s.cfg.Closes(r.Protocol) && !s.pass.mends && r.sock != 0 {
+	if r.Unix == nil && s.cfg.Closes(r.Protocol) && !s.pass.mends && r.sock != 0 {
 		s.hide(r, now)
 	} else {
 		s.vanish(r, now)

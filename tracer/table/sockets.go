@@ -72,6 +72,7 @@ type socketRow struct {
 	quiet  bool   // nothing is told of it yet: see unixRules
 	dead   bool   // it left the table
 	intent intent
+	end    UnixEnd // of a Unix socket
 }
 
 // intent is a call that a hook has told before it was made. The row shows what came of it.
@@ -87,7 +88,7 @@ func NewSockets(cfg SocketConfig, procs *Processes, report func(*SocketChange)) 
 	s := &Sockets{cfg: cfg, index: newSocketIndex(), tombs: newTombstones(), procs: procs, report: report}
 	inet := datagramRules{}
 	s.rules = [...]socketRules{
-		snapshot.TCP: inet, snapshot.UDP: inet, snapshot.UDPLite: inet, snapshot.Raw: inet, snapshot.Unix: inet,
+		snapshot.TCP: inet, snapshot.UDP: inet, snapshot.UDPLite: inet, snapshot.Raw: inet, snapshot.Unix: unixRules{s},
 	}
 	return s
 }
@@ -114,6 +115,8 @@ func (s *Sockets) Apply(e *SocketEvent) {
 	switch {
 	case e.After != 0:
 		s.applyRow(e)
+	case e.Row:
+		s.applyRingRow(e)
 	case e.Kind == SocketSeen:
 		if r := s.index.find(e); r != nil {
 			s.take(r, e)
@@ -131,6 +134,11 @@ func (s *Sockets) Apply(e *SocketEvent) {
 
 // applyCall merges a call on a socket.
 func (s *Sockets) applyCall(e *SocketEvent) {
+	if e.Kind == SocketOpen {
+		s.tombs.drop(e.key())
+	} else if e.Other && s.tombs.has(e.key()) {
+		return
+	}
 	r := s.index.find(e)
 	if r != nil && e.Kind == SocketOpen && r.StartKnown && r.Cookie == 0 { // another one at its address
 		s.vanish(r, e.Time)
@@ -214,7 +222,7 @@ func (s *Sockets) own(r *socketRow, e *SocketEvent) {
 	default:
 		return
 	}
-	if e.Task == 0 || e.Kernel || e.Intent {
+	if e.Task == 0 || e.Kernel || e.Intent || e.Other || r.Unix != nil && !r.Unix.HasSocket {
 		return
 	}
 	s.ownBy(r, &intent{e.Task, e.TID, e.CgroupID, e.Thread})
@@ -256,7 +264,7 @@ func (s *Sockets) sourceOf(e *SocketEvent) SocketSource {
 		return SocketInferred
 	case e.Kind != SocketSeen:
 		return e.Source
-	case e.After != 0:
+	case e.After != 0 || e.Row:
 		return s.readSource(e.Protocol)
 	}
 	return SocketPolled
@@ -272,13 +280,16 @@ func (s *Sockets) readSource(p snapshot.Protocol) SocketSource {
 
 // end reports that a socket is gone, and removes it.
 func (s *Sockets) end(r *socketRow, e *SocketEvent) {
-	s.closed = SocketClosed{Duration: e.Time - min(r.Start, e.Time), Reason: reasonOf(e), Closer: s.procs.get(e.Task)}
+	s.closed = SocketClosed{Duration: e.Time - min(r.Start, e.Time), Reason: r.reason(e), Closer: s.procs.get(e.Task)}
 	s.close(r, e.Time, e.Source)
 }
 
-// reasonOf says why the kernel reports that a socket is gone.
-func reasonOf(e *SocketEvent) SocketReason {
+// reason says why the kernel reports that a socket is gone. A Unix socket of a process that
+// a kernel thread closes was in flight.
+func (r *socketRow) reason(e *SocketEvent) SocketReason {
 	switch {
+	case e.Kernel && r.Protocol == snapshot.Unix && r.Owner.Process != nil:
+		return ReasonCollected
 	case e.Kernel:
 		return ReasonKernel
 	case e.Exiting:
