@@ -3,6 +3,7 @@ package tracer
 import (
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 
 	"github.com/cilium/ebpf"
@@ -52,7 +53,7 @@ type ladder struct {
 	hooks      []candidate
 }
 
-var ladders = append(tcpLadders, inetLadders...)
+var ladders = slices.Concat(tcpLadders, inetLadders, unixLadders)
 
 var tcpLadders = []ladder{
 	{Transitions, "no stream: the table is polled", []candidate{

@@ -31,6 +31,7 @@ type settings struct {
 	netnsCookie uint64 // SO_NETNS_COOKIE of the namespace; 0: not known
 	family      uint16 // of the sockets to trace; 0: both
 	protocols   Protocols
+	unixDirect  bool    // 5.16: bpf_skc_to_unix_sock
 	wanted      *wanted // of these; nil: all
 	pids        pidspace
 	wakeupAt    uint64
@@ -68,6 +69,7 @@ func (s *settings) write(spec *ebpf.CollectionSpec) error {
 		socketsVarTraceUdplite:   s.protocols.Has(UDPLite),
 		socketsVarTraceRaw:       s.protocols.Has(Raw),
 		socketsVarTraceUnix:      s.protocols.Has(Unix),
+		socketsVarUnixDirect:     s.unixDirect,
 	} {
 		v := spec.Variables[name]
 		if v == nil {

@@ -74,8 +74,8 @@ func Open(opts Options) (*Tracer, error) {
 		_ = t.hooks.maps.Maps[streamMapProcesses].Delete(task)
 	})
 	t.table = table.New(t.tableConfig(), t.procs, t.out.change)
-	t.openSockets()
 	t.scan.rows = newRowReader(&t.scope, opts.Family, t.hooks.chosen[Rows] != "")
+	t.openSockets()
 	t.losses, t.witness, t.refresher = newLosses(t.hooks), newWitness(t.hooks), newRefresher(t.hooks)
 	return t, nil
 }

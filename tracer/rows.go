@@ -36,7 +36,9 @@ type rowReader struct {
 	family uint16                  // AF_INET or AF_INET6; 0: both
 	diag   bool                    // sock_diag serves
 	noDiag [snapshot.Unix + 1]bool // of other protocols than TCP it does not
-	dial   func() (*snapshot.Diag, error)
+
+	unixIter func() (whole bool, err error) // reads Unix sockets into the ring buffer; nil: sock_diag does
+	dial     func() (*snapshot.Diag, error)
 
 	kept  *snapshot.Diag // of the one namespace that is traced; nil: not opened yet, or there are more
 	free  chan []byte    // buffers of datagrams; nil ones were not made yet

@@ -13,6 +13,11 @@ import (
 
 // readOthers reads the sockets of the calling thread's namespace that are not TCP's.
 func (r *rowReader) readOthers(inode uint32, protocols Protocols) error {
+	if protocols.Has(Unix) {
+		if err := r.readUnix(inode); err != nil {
+			return err
+		}
+	}
 	for p := snapshot.UDP; p <= snapshot.Raw; p++ {
 		if !protocols.Covers(p) {
 			continue

@@ -90,6 +90,8 @@ func decodeCall(raw []byte, e *table.SocketEvent) error {
 	e.Kernel = flags&socketsSocketFlagSOCKET_KERNEL != 0
 	e.Intent = flags&socketsSocketFlagSOCKET_INTENT != 0
 	e.More = flags&socketsSocketFlagSOCKET_MORE != 0
+	e.Other = flags&socketsSocketFlagSOCKET_OTHER != 0
+	e.Row = flags&socketsSocketFlagSOCKET_ROW != 0
 	e.Type = raw[unsafe.Offsetof(s.Type)]
 	e.Protocol = protocolOf(raw[unsafe.Offsetof(s.Protocol)], e.Type)
 	e.CgroupID = native.Uint64(raw[unsafe.Offsetof(s.Cgroup):])

@@ -16,6 +16,10 @@ const (
 	// inetPoll is how often UDP and raw sockets are read where no hook tells all that may
 	// change of them.
 	inetPoll = time.Second
+	// unixPoll is the same of Unix sockets, of which the rows may be all that tells.
+	unixPoll = 100 * time.Millisecond
+	// pollRest times the length of a pass is the least time to the next one.
+	pollRest = 20
 	// againPoll is how long after a pass the next one is made that decides what is gone.
 	againPoll = 50 * time.Millisecond
 )
@@ -51,9 +55,11 @@ func (t *Tracer) openSockets() {
 		Polled: func(p snapshot.Protocol) bool {
 			return slices.ContainsFunc(s.polls, func(poll socketPoll) bool { return poll.protocols.Covers(p) })
 		},
-		Family: t.opts.Family,
+		Waiting: chosen[UnixRows] != "",
+		Family:  t.opts.Family,
 	}, t.procs, t.out.socket)
 	s.looks = newSocketRefresher(t.hooks)
+	t.scan.rows.unixIter = t.unixIter()
 }
 
 // socketPolls says what has to be read again and again, because no hook tells it.
@@ -68,6 +74,9 @@ func socketPolls(want Protocols, chosen map[Capability]string) (polls []socketPo
 	if want.Has(inet) && !whole {
 		polls = append(polls, socketPoll{protocols: want & inet, every: inetPoll})
 	}
+	if want.Has(Unix) && !unixWhole(chosen) {
+		polls = append(polls, socketPoll{protocols: Unix, every: unixPoll})
+	}
 	return polls
 }
 
@@ -79,6 +88,9 @@ func chooseSockets(h *hooks) {
 	}
 	if want.Has(Raw) {
 		h.choose(RawBind)
+	}
+	if want.Has(Unix) {
+		chooseUnix(h)
 	}
 	if want.others() != 0 && h.set.pids.whole && !h.set.noOwners {
 		h.choose(SocketFiles)

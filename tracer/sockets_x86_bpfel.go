@@ -99,6 +99,8 @@ const (
 	socketsSocketFlagSOCKET_KERNEL  socketsSocketFlag = 8
 	socketsSocketFlagSOCKET_INTENT  socketsSocketFlag = 16
 	socketsSocketFlagSOCKET_MORE    socketsSocketFlag = 32
+	socketsSocketFlagSOCKET_OTHER   socketsSocketFlag = 64
+	socketsSocketFlagSOCKET_ROW     socketsSocketFlag = 128
 )
 
 type socketsSocketRef struct {
@@ -110,6 +112,12 @@ type socketsSocketRef struct {
 type socketsSocketRefsArgs struct {
 	_     structs.HostLayout
 	Count uint32
+}
+
+type socketsUnixCallKey struct {
+	_      structs.HostLayout
+	Thread uint64
+	Hook   uint64
 }
 
 type socketsUnixEvent struct {
@@ -160,92 +168,138 @@ type socketsWantedTerm struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	socketsMapCounts               = "counts"
-	socketsMapEvents               = "events"
-	socketsMapHandled              = "handled"
-	socketsMapInetCalls            = "inet_calls"
-	socketsMapPortSets             = "port_sets"
-	socketsMapProcesses            = "processes"
-	socketsMapReader               = "reader"
-	socketsMapSocketRefs           = "socket_refs"
-	socketsMapToldPorts            = "told_ports"
-	socketsProgBind4Cgroup         = "bind4_cgroup"
-	socketsProgBind6Cgroup         = "bind6_cgroup"
-	socketsProgBindFexitA          = "bind_fexit_a"
-	socketsProgBindFexitB          = "bind_fexit_b"
-	socketsProgBindKprobe          = "bind_kprobe"
-	socketsProgBindKretprobe       = "bind_kretprobe"
-	socketsProgConnect4Cgroup      = "connect4_cgroup"
-	socketsProgConnect4Kprobe      = "connect4_kprobe"
-	socketsProgConnect4Kretprobe   = "connect4_kretprobe"
-	socketsProgConnect6Cgroup      = "connect6_cgroup"
-	socketsProgConnect6Kprobe      = "connect6_kprobe"
-	socketsProgConnect6Kretprobe   = "connect6_kretprobe"
-	socketsProgConnectFexit4A      = "connect_fexit4_a"
-	socketsProgConnectFexit4B      = "connect_fexit4_b"
-	socketsProgConnectFexit6A      = "connect_fexit6_a"
-	socketsProgConnectFexit6B      = "connect_fexit6_b"
-	socketsProgDisconnectFexitA    = "disconnect_fexit_a"
-	socketsProgDisconnectFexitB    = "disconnect_fexit_b"
-	socketsProgDisconnectKprobe    = "disconnect_kprobe"
-	socketsProgDisconnectKretprobe = "disconnect_kretprobe"
-	socketsProgFamilyFexitA        = "family_fexit_a"
-	socketsProgFamilyFexitB        = "family_fexit_b"
-	socketsProgFamilyKprobe        = "family_kprobe"
-	socketsProgFamilyKretprobe     = "family_kretprobe"
-	socketsProgOpen4Kprobe         = "open4_kprobe"
-	socketsProgOpen4Kretprobe      = "open4_kretprobe"
-	socketsProgOpen6Kprobe         = "open6_kprobe"
-	socketsProgOpen6Kretprobe      = "open6_kretprobe"
-	socketsProgOpenCgroup          = "open_cgroup"
-	socketsProgOpenFexit4A         = "open_fexit4_a"
-	socketsProgOpenFexit4B         = "open_fexit4_b"
-	socketsProgOpenFexit6A         = "open_fexit6_a"
-	socketsProgOpenFexit6B         = "open_fexit6_b"
-	socketsProgRaw6BindKprobe      = "raw6_bind_kprobe"
-	socketsProgRaw6BindKretprobe   = "raw6_bind_kretprobe"
-	socketsProgRawBindFexit4A      = "raw_bind_fexit4_a"
-	socketsProgRawBindFexit4B      = "raw_bind_fexit4_b"
-	socketsProgRawBindFexit6A      = "raw_bind_fexit6_a"
-	socketsProgRawBindFexit6B      = "raw_bind_fexit6_b"
-	socketsProgRawBindKprobe       = "raw_bind_kprobe"
-	socketsProgRawBindKretprobe    = "raw_bind_kretprobe"
-	socketsProgReleaseCgroup       = "release_cgroup"
-	socketsProgReleaseFentryA      = "release_fentry_a"
-	socketsProgReleaseFentryB      = "release_fentry_b"
-	socketsProgReleaseKprobe       = "release_kprobe"
-	socketsProgSend4Cgroup         = "send4_cgroup"
-	socketsProgSend6Cgroup         = "send6_cgroup"
-	socketsProgSocketFiles         = "socket_files"
-	socketsProgSocketRefresh       = "socket_refresh"
-	socketsVarCanProbe             = "can_probe"
-	socketsVarCountAll             = "count_all"
-	socketsVarHasAddrAtoms         = "has_addr_atoms"
-	socketsVarHasCookie            = "has_cookie"
-	socketsVarHasPortSets          = "has_port_sets"
-	socketsVarHasTaskBtf           = "has_task_btf"
-	socketsVarOnlyFamily           = "only_family"
-	socketsVarOnlyNetns            = "only_netns"
-	socketsVarOnlyNetnsCookie      = "only_netns_cookie"
-	socketsVarPidInode             = "pid_inode"
-	socketsVarPidLevel             = "pid_level"
-	socketsVarPortReported         = "port_reported"
-	socketsVarReqskTimerHandler    = "reqsk_timer_handler"
-	socketsVarSocketChangeType     = "socket_change_type"
-	socketsVarSocketEventType      = "socket_event_type"
-	socketsVarSocketFlagType       = "socket_flag_type"
-	socketsVarTraceRaw             = "trace_raw"
-	socketsVarTraceUdp             = "trace_udp"
-	socketsVarTraceUdplite         = "trace_udplite"
-	socketsVarTraceUnix            = "trace_unix"
-	socketsVarTwTimerHandler       = "tw_timer_handler"
-	socketsVarUnixEventType        = "unix_event_type"
-	socketsVarUnixFlagType         = "unix_flag_type"
-	socketsVarWakeupAt             = "wakeup_at"
-	socketsVarWantedAtomCount      = "wanted_atom_count"
-	socketsVarWantedAtoms          = "wanted_atoms"
-	socketsVarWantedTermCount      = "wanted_term_count"
-	socketsVarWantedTerms          = "wanted_terms"
+	socketsMapCounts                     = "counts"
+	socketsMapEvents                     = "events"
+	socketsMapHandled                    = "handled"
+	socketsMapInetCalls                  = "inet_calls"
+	socketsMapPortSets                   = "port_sets"
+	socketsMapProcesses                  = "processes"
+	socketsMapReader                     = "reader"
+	socketsMapSocketRefs                 = "socket_refs"
+	socketsMapToldPorts                  = "told_ports"
+	socketsMapUnixCalls                  = "unix_calls"
+	socketsProgBind4Cgroup               = "bind4_cgroup"
+	socketsProgBind6Cgroup               = "bind6_cgroup"
+	socketsProgBindFexitA                = "bind_fexit_a"
+	socketsProgBindFexitB                = "bind_fexit_b"
+	socketsProgBindKprobe                = "bind_kprobe"
+	socketsProgBindKretprobe             = "bind_kretprobe"
+	socketsProgConnect4Cgroup            = "connect4_cgroup"
+	socketsProgConnect4Kprobe            = "connect4_kprobe"
+	socketsProgConnect4Kretprobe         = "connect4_kretprobe"
+	socketsProgConnect6Cgroup            = "connect6_cgroup"
+	socketsProgConnect6Kprobe            = "connect6_kprobe"
+	socketsProgConnect6Kretprobe         = "connect6_kretprobe"
+	socketsProgConnectFexit4A            = "connect_fexit4_a"
+	socketsProgConnectFexit4B            = "connect_fexit4_b"
+	socketsProgConnectFexit6A            = "connect_fexit6_a"
+	socketsProgConnectFexit6B            = "connect_fexit6_b"
+	socketsProgDisconnectFexitA          = "disconnect_fexit_a"
+	socketsProgDisconnectFexitB          = "disconnect_fexit_b"
+	socketsProgDisconnectKprobe          = "disconnect_kprobe"
+	socketsProgDisconnectKretprobe       = "disconnect_kretprobe"
+	socketsProgFamilyFexitA              = "family_fexit_a"
+	socketsProgFamilyFexitB              = "family_fexit_b"
+	socketsProgFamilyKprobe              = "family_kprobe"
+	socketsProgFamilyKretprobe           = "family_kretprobe"
+	socketsProgOpen4Kprobe               = "open4_kprobe"
+	socketsProgOpen4Kretprobe            = "open4_kretprobe"
+	socketsProgOpen6Kprobe               = "open6_kprobe"
+	socketsProgOpen6Kretprobe            = "open6_kretprobe"
+	socketsProgOpenCgroup                = "open_cgroup"
+	socketsProgOpenFexit4A               = "open_fexit4_a"
+	socketsProgOpenFexit4B               = "open_fexit4_b"
+	socketsProgOpenFexit6A               = "open_fexit6_a"
+	socketsProgOpenFexit6B               = "open_fexit6_b"
+	socketsProgRaw6BindKprobe            = "raw6_bind_kprobe"
+	socketsProgRaw6BindKretprobe         = "raw6_bind_kretprobe"
+	socketsProgRawBindFexit4A            = "raw_bind_fexit4_a"
+	socketsProgRawBindFexit4B            = "raw_bind_fexit4_b"
+	socketsProgRawBindFexit6A            = "raw_bind_fexit6_a"
+	socketsProgRawBindFexit6B            = "raw_bind_fexit6_b"
+	socketsProgRawBindKprobe             = "raw_bind_kprobe"
+	socketsProgRawBindKretprobe          = "raw_bind_kretprobe"
+	socketsProgReleaseCgroup             = "release_cgroup"
+	socketsProgReleaseFentryA            = "release_fentry_a"
+	socketsProgReleaseFentryB            = "release_fentry_b"
+	socketsProgReleaseKprobe             = "release_kprobe"
+	socketsProgSend4Cgroup               = "send4_cgroup"
+	socketsProgSend6Cgroup               = "send6_cgroup"
+	socketsProgSocketFiles               = "socket_files"
+	socketsProgSocketRefresh             = "socket_refresh"
+	socketsProgUnixAcceptFexitA          = "unix_accept_fexit_a"
+	socketsProgUnixAcceptFexitB          = "unix_accept_fexit_b"
+	socketsProgUnixAcceptKprobe          = "unix_accept_kprobe"
+	socketsProgUnixAcceptKretprobe       = "unix_accept_kretprobe"
+	socketsProgUnixAutobindFexitA        = "unix_autobind_fexit_a"
+	socketsProgUnixAutobindFexitB        = "unix_autobind_fexit_b"
+	socketsProgUnixAutobindFexitOldA     = "unix_autobind_fexit_old_a"
+	socketsProgUnixAutobindFexitOldB     = "unix_autobind_fexit_old_b"
+	socketsProgUnixAutobindKprobe        = "unix_autobind_kprobe"
+	socketsProgUnixAutobindKretprobe     = "unix_autobind_kretprobe"
+	socketsProgUnixBindFexitA            = "unix_bind_fexit_a"
+	socketsProgUnixBindFexitB            = "unix_bind_fexit_b"
+	socketsProgUnixBindKprobe            = "unix_bind_kprobe"
+	socketsProgUnixBindKretprobe         = "unix_bind_kretprobe"
+	socketsProgUnixConnectFexitA         = "unix_connect_fexit_a"
+	socketsProgUnixConnectFexitB         = "unix_connect_fexit_b"
+	socketsProgUnixConnectKprobe         = "unix_connect_kprobe"
+	socketsProgUnixConnectKretprobe      = "unix_connect_kretprobe"
+	socketsProgUnixCreateFexitA          = "unix_create_fexit_a"
+	socketsProgUnixCreateFexitB          = "unix_create_fexit_b"
+	socketsProgUnixCreateFexitOldA       = "unix_create_fexit_old_a"
+	socketsProgUnixCreateFexitOldB       = "unix_create_fexit_old_b"
+	socketsProgUnixCreateKretprobe       = "unix_create_kretprobe"
+	socketsProgUnixDataReady             = "unix_data_ready"
+	socketsProgUnixDgramConnectFexitA    = "unix_dgram_connect_fexit_a"
+	socketsProgUnixDgramConnectFexitB    = "unix_dgram_connect_fexit_b"
+	socketsProgUnixDgramConnectKprobe    = "unix_dgram_connect_kprobe"
+	socketsProgUnixDgramConnectKretprobe = "unix_dgram_connect_kretprobe"
+	socketsProgUnixLeftFentryA           = "unix_left_fentry_a"
+	socketsProgUnixLeftFentryB           = "unix_left_fentry_b"
+	socketsProgUnixLeftKprobe            = "unix_left_kprobe"
+	socketsProgUnixListenFexitA          = "unix_listen_fexit_a"
+	socketsProgUnixListenFexitB          = "unix_listen_fexit_b"
+	socketsProgUnixListenKprobe          = "unix_listen_kprobe"
+	socketsProgUnixListenKretprobe       = "unix_listen_kretprobe"
+	socketsProgUnixPairFexitA            = "unix_pair_fexit_a"
+	socketsProgUnixPairFexitB            = "unix_pair_fexit_b"
+	socketsProgUnixPairKprobe            = "unix_pair_kprobe"
+	socketsProgUnixPairKretprobe         = "unix_pair_kretprobe"
+	socketsProgUnixReleaseFentryA        = "unix_release_fentry_a"
+	socketsProgUnixReleaseFentryB        = "unix_release_fentry_b"
+	socketsProgUnixReleaseKprobe         = "unix_release_kprobe"
+	socketsProgUnixRows                  = "unix_rows"
+	socketsVarCanProbe                   = "can_probe"
+	socketsVarCountAll                   = "count_all"
+	socketsVarHasAddrAtoms               = "has_addr_atoms"
+	socketsVarHasCookie                  = "has_cookie"
+	socketsVarHasPortSets                = "has_port_sets"
+	socketsVarHasTaskBtf                 = "has_task_btf"
+	socketsVarOnlyFamily                 = "only_family"
+	socketsVarOnlyNetns                  = "only_netns"
+	socketsVarOnlyNetnsCookie            = "only_netns_cookie"
+	socketsVarPidInode                   = "pid_inode"
+	socketsVarPidLevel                   = "pid_level"
+	socketsVarPortReported               = "port_reported"
+	socketsVarReqskTimerHandler          = "reqsk_timer_handler"
+	socketsVarSocketChangeType           = "socket_change_type"
+	socketsVarSocketEventType            = "socket_event_type"
+	socketsVarSocketFlagType             = "socket_flag_type"
+	socketsVarTraceRaw                   = "trace_raw"
+	socketsVarTraceUdp                   = "trace_udp"
+	socketsVarTraceUdplite               = "trace_udplite"
+	socketsVarTraceUnix                  = "trace_unix"
+	socketsVarTwTimerHandler             = "tw_timer_handler"
+	socketsVarUnixDirect                 = "unix_direct"
+	socketsVarUnixEventType              = "unix_event_type"
+	socketsVarUnixFlagType               = "unix_flag_type"
+	socketsVarUnixRowsLeftOut            = "unix_rows_left_out"
+	socketsVarWakeupAt                   = "wakeup_at"
+	socketsVarWantedAtomCount            = "wanted_atom_count"
+	socketsVarWantedAtoms                = "wanted_atoms"
+	socketsVarWantedTermCount            = "wanted_term_count"
+	socketsVarWantedTerms                = "wanted_terms"
 )
 
 // loadSockets returns the embedded CollectionSpec for sockets.
@@ -290,55 +344,98 @@ type socketsSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type socketsProgramSpecs struct {
-	Bind4Cgroup         *ebpf.ProgramSpec `ebpf:"bind4_cgroup"`
-	Bind6Cgroup         *ebpf.ProgramSpec `ebpf:"bind6_cgroup"`
-	BindFexitA          *ebpf.ProgramSpec `ebpf:"bind_fexit_a"`
-	BindFexitB          *ebpf.ProgramSpec `ebpf:"bind_fexit_b"`
-	BindKprobe          *ebpf.ProgramSpec `ebpf:"bind_kprobe"`
-	BindKretprobe       *ebpf.ProgramSpec `ebpf:"bind_kretprobe"`
-	Connect4Cgroup      *ebpf.ProgramSpec `ebpf:"connect4_cgroup"`
-	Connect4Kprobe      *ebpf.ProgramSpec `ebpf:"connect4_kprobe"`
-	Connect4Kretprobe   *ebpf.ProgramSpec `ebpf:"connect4_kretprobe"`
-	Connect6Cgroup      *ebpf.ProgramSpec `ebpf:"connect6_cgroup"`
-	Connect6Kprobe      *ebpf.ProgramSpec `ebpf:"connect6_kprobe"`
-	Connect6Kretprobe   *ebpf.ProgramSpec `ebpf:"connect6_kretprobe"`
-	ConnectFexit4A      *ebpf.ProgramSpec `ebpf:"connect_fexit4_a"`
-	ConnectFexit4B      *ebpf.ProgramSpec `ebpf:"connect_fexit4_b"`
-	ConnectFexit6A      *ebpf.ProgramSpec `ebpf:"connect_fexit6_a"`
-	ConnectFexit6B      *ebpf.ProgramSpec `ebpf:"connect_fexit6_b"`
-	DisconnectFexitA    *ebpf.ProgramSpec `ebpf:"disconnect_fexit_a"`
-	DisconnectFexitB    *ebpf.ProgramSpec `ebpf:"disconnect_fexit_b"`
-	DisconnectKprobe    *ebpf.ProgramSpec `ebpf:"disconnect_kprobe"`
-	DisconnectKretprobe *ebpf.ProgramSpec `ebpf:"disconnect_kretprobe"`
-	FamilyFexitA        *ebpf.ProgramSpec `ebpf:"family_fexit_a"`
-	FamilyFexitB        *ebpf.ProgramSpec `ebpf:"family_fexit_b"`
-	FamilyKprobe        *ebpf.ProgramSpec `ebpf:"family_kprobe"`
-	FamilyKretprobe     *ebpf.ProgramSpec `ebpf:"family_kretprobe"`
-	Open4Kprobe         *ebpf.ProgramSpec `ebpf:"open4_kprobe"`
-	Open4Kretprobe      *ebpf.ProgramSpec `ebpf:"open4_kretprobe"`
-	Open6Kprobe         *ebpf.ProgramSpec `ebpf:"open6_kprobe"`
-	Open6Kretprobe      *ebpf.ProgramSpec `ebpf:"open6_kretprobe"`
-	OpenCgroup          *ebpf.ProgramSpec `ebpf:"open_cgroup"`
-	OpenFexit4A         *ebpf.ProgramSpec `ebpf:"open_fexit4_a"`
-	OpenFexit4B         *ebpf.ProgramSpec `ebpf:"open_fexit4_b"`
-	OpenFexit6A         *ebpf.ProgramSpec `ebpf:"open_fexit6_a"`
-	OpenFexit6B         *ebpf.ProgramSpec `ebpf:"open_fexit6_b"`
-	Raw6BindKprobe      *ebpf.ProgramSpec `ebpf:"raw6_bind_kprobe"`
-	Raw6BindKretprobe   *ebpf.ProgramSpec `ebpf:"raw6_bind_kretprobe"`
-	RawBindFexit4A      *ebpf.ProgramSpec `ebpf:"raw_bind_fexit4_a"`
-	RawBindFexit4B      *ebpf.ProgramSpec `ebpf:"raw_bind_fexit4_b"`
-	RawBindFexit6A      *ebpf.ProgramSpec `ebpf:"raw_bind_fexit6_a"`
-	RawBindFexit6B      *ebpf.ProgramSpec `ebpf:"raw_bind_fexit6_b"`
-	RawBindKprobe       *ebpf.ProgramSpec `ebpf:"raw_bind_kprobe"`
-	RawBindKretprobe    *ebpf.ProgramSpec `ebpf:"raw_bind_kretprobe"`
-	ReleaseCgroup       *ebpf.ProgramSpec `ebpf:"release_cgroup"`
-	ReleaseFentryA      *ebpf.ProgramSpec `ebpf:"release_fentry_a"`
-	ReleaseFentryB      *ebpf.ProgramSpec `ebpf:"release_fentry_b"`
-	ReleaseKprobe       *ebpf.ProgramSpec `ebpf:"release_kprobe"`
-	Send4Cgroup         *ebpf.ProgramSpec `ebpf:"send4_cgroup"`
-	Send6Cgroup         *ebpf.ProgramSpec `ebpf:"send6_cgroup"`
-	SocketFiles         *ebpf.ProgramSpec `ebpf:"socket_files"`
-	SocketRefresh       *ebpf.ProgramSpec `ebpf:"socket_refresh"`
+	Bind4Cgroup               *ebpf.ProgramSpec `ebpf:"bind4_cgroup"`
+	Bind6Cgroup               *ebpf.ProgramSpec `ebpf:"bind6_cgroup"`
+	BindFexitA                *ebpf.ProgramSpec `ebpf:"bind_fexit_a"`
+	BindFexitB                *ebpf.ProgramSpec `ebpf:"bind_fexit_b"`
+	BindKprobe                *ebpf.ProgramSpec `ebpf:"bind_kprobe"`
+	BindKretprobe             *ebpf.ProgramSpec `ebpf:"bind_kretprobe"`
+	Connect4Cgroup            *ebpf.ProgramSpec `ebpf:"connect4_cgroup"`
+	Connect4Kprobe            *ebpf.ProgramSpec `ebpf:"connect4_kprobe"`
+	Connect4Kretprobe         *ebpf.ProgramSpec `ebpf:"connect4_kretprobe"`
+	Connect6Cgroup            *ebpf.ProgramSpec `ebpf:"connect6_cgroup"`
+	Connect6Kprobe            *ebpf.ProgramSpec `ebpf:"connect6_kprobe"`
+	Connect6Kretprobe         *ebpf.ProgramSpec `ebpf:"connect6_kretprobe"`
+	ConnectFexit4A            *ebpf.ProgramSpec `ebpf:"connect_fexit4_a"`
+	ConnectFexit4B            *ebpf.ProgramSpec `ebpf:"connect_fexit4_b"`
+	ConnectFexit6A            *ebpf.ProgramSpec `ebpf:"connect_fexit6_a"`
+	ConnectFexit6B            *ebpf.ProgramSpec `ebpf:"connect_fexit6_b"`
+	DisconnectFexitA          *ebpf.ProgramSpec `ebpf:"disconnect_fexit_a"`
+	DisconnectFexitB          *ebpf.ProgramSpec `ebpf:"disconnect_fexit_b"`
+	DisconnectKprobe          *ebpf.ProgramSpec `ebpf:"disconnect_kprobe"`
+	DisconnectKretprobe       *ebpf.ProgramSpec `ebpf:"disconnect_kretprobe"`
+	FamilyFexitA              *ebpf.ProgramSpec `ebpf:"family_fexit_a"`
+	FamilyFexitB              *ebpf.ProgramSpec `ebpf:"family_fexit_b"`
+	FamilyKprobe              *ebpf.ProgramSpec `ebpf:"family_kprobe"`
+	FamilyKretprobe           *ebpf.ProgramSpec `ebpf:"family_kretprobe"`
+	Open4Kprobe               *ebpf.ProgramSpec `ebpf:"open4_kprobe"`
+	Open4Kretprobe            *ebpf.ProgramSpec `ebpf:"open4_kretprobe"`
+	Open6Kprobe               *ebpf.ProgramSpec `ebpf:"open6_kprobe"`
+	Open6Kretprobe            *ebpf.ProgramSpec `ebpf:"open6_kretprobe"`
+	OpenCgroup                *ebpf.ProgramSpec `ebpf:"open_cgroup"`
+	OpenFexit4A               *ebpf.ProgramSpec `ebpf:"open_fexit4_a"`
+	OpenFexit4B               *ebpf.ProgramSpec `ebpf:"open_fexit4_b"`
+	OpenFexit6A               *ebpf.ProgramSpec `ebpf:"open_fexit6_a"`
+	OpenFexit6B               *ebpf.ProgramSpec `ebpf:"open_fexit6_b"`
+	Raw6BindKprobe            *ebpf.ProgramSpec `ebpf:"raw6_bind_kprobe"`
+	Raw6BindKretprobe         *ebpf.ProgramSpec `ebpf:"raw6_bind_kretprobe"`
+	RawBindFexit4A            *ebpf.ProgramSpec `ebpf:"raw_bind_fexit4_a"`
+	RawBindFexit4B            *ebpf.ProgramSpec `ebpf:"raw_bind_fexit4_b"`
+	RawBindFexit6A            *ebpf.ProgramSpec `ebpf:"raw_bind_fexit6_a"`
+	RawBindFexit6B            *ebpf.ProgramSpec `ebpf:"raw_bind_fexit6_b"`
+	RawBindKprobe             *ebpf.ProgramSpec `ebpf:"raw_bind_kprobe"`
+	RawBindKretprobe          *ebpf.ProgramSpec `ebpf:"raw_bind_kretprobe"`
+	ReleaseCgroup             *ebpf.ProgramSpec `ebpf:"release_cgroup"`
+	ReleaseFentryA            *ebpf.ProgramSpec `ebpf:"release_fentry_a"`
+	ReleaseFentryB            *ebpf.ProgramSpec `ebpf:"release_fentry_b"`
+	ReleaseKprobe             *ebpf.ProgramSpec `ebpf:"release_kprobe"`
+	Send4Cgroup               *ebpf.ProgramSpec `ebpf:"send4_cgroup"`
+	Send6Cgroup               *ebpf.ProgramSpec `ebpf:"send6_cgroup"`
+	SocketFiles               *ebpf.ProgramSpec `ebpf:"socket_files"`
+	SocketRefresh             *ebpf.ProgramSpec `ebpf:"socket_refresh"`
+	UnixAcceptFexitA          *ebpf.ProgramSpec `ebpf:"unix_accept_fexit_a"`
+	UnixAcceptFexitB          *ebpf.ProgramSpec `ebpf:"unix_accept_fexit_b"`
+	UnixAcceptKprobe          *ebpf.ProgramSpec `ebpf:"unix_accept_kprobe"`
+	UnixAcceptKretprobe       *ebpf.ProgramSpec `ebpf:"unix_accept_kretprobe"`
+	UnixAutobindFexitA        *ebpf.ProgramSpec `ebpf:"unix_autobind_fexit_a"`
+	UnixAutobindFexitB        *ebpf.ProgramSpec `ebpf:"unix_autobind_fexit_b"`
+	UnixAutobindFexitOldA     *ebpf.ProgramSpec `ebpf:"unix_autobind_fexit_old_a"`
+	UnixAutobindFexitOldB     *ebpf.ProgramSpec `ebpf:"unix_autobind_fexit_old_b"`
+	UnixAutobindKprobe        *ebpf.ProgramSpec `ebpf:"unix_autobind_kprobe"`
+	UnixAutobindKretprobe     *ebpf.ProgramSpec `ebpf:"unix_autobind_kretprobe"`
+	UnixBindFexitA            *ebpf.ProgramSpec `ebpf:"unix_bind_fexit_a"`
+	UnixBindFexitB            *ebpf.ProgramSpec `ebpf:"unix_bind_fexit_b"`
+	UnixBindKprobe            *ebpf.ProgramSpec `ebpf:"unix_bind_kprobe"`
+	UnixBindKretprobe         *ebpf.ProgramSpec `ebpf:"unix_bind_kretprobe"`
+	UnixConnectFexitA         *ebpf.ProgramSpec `ebpf:"unix_connect_fexit_a"`
+	UnixConnectFexitB         *ebpf.ProgramSpec `ebpf:"unix_connect_fexit_b"`
+	UnixConnectKprobe         *ebpf.ProgramSpec `ebpf:"unix_connect_kprobe"`
+	UnixConnectKretprobe      *ebpf.ProgramSpec `ebpf:"unix_connect_kretprobe"`
+	UnixCreateFexitA          *ebpf.ProgramSpec `ebpf:"unix_create_fexit_a"`
+	UnixCreateFexitB          *ebpf.ProgramSpec `ebpf:"unix_create_fexit_b"`
+	UnixCreateFexitOldA       *ebpf.ProgramSpec `ebpf:"unix_create_fexit_old_a"`
+	UnixCreateFexitOldB       *ebpf.ProgramSpec `ebpf:"unix_create_fexit_old_b"`
+	UnixCreateKretprobe       *ebpf.ProgramSpec `ebpf:"unix_create_kretprobe"`
+	UnixDataReady             *ebpf.ProgramSpec `ebpf:"unix_data_ready"`
+	UnixDgramConnectFexitA    *ebpf.ProgramSpec `ebpf:"unix_dgram_connect_fexit_a"`
+	UnixDgramConnectFexitB    *ebpf.ProgramSpec `ebpf:"unix_dgram_connect_fexit_b"`
+	UnixDgramConnectKprobe    *ebpf.ProgramSpec `ebpf:"unix_dgram_connect_kprobe"`
+	UnixDgramConnectKretprobe *ebpf.ProgramSpec `ebpf:"unix_dgram_connect_kretprobe"`
+	UnixLeftFentryA           *ebpf.ProgramSpec `ebpf:"unix_left_fentry_a"`
+	UnixLeftFentryB           *ebpf.ProgramSpec `ebpf:"unix_left_fentry_b"`
+	UnixLeftKprobe            *ebpf.ProgramSpec `ebpf:"unix_left_kprobe"`
+	UnixListenFexitA          *ebpf.ProgramSpec `ebpf:"unix_listen_fexit_a"`
+	UnixListenFexitB          *ebpf.ProgramSpec `ebpf:"unix_listen_fexit_b"`
+	UnixListenKprobe          *ebpf.ProgramSpec `ebpf:"unix_listen_kprobe"`
+	UnixListenKretprobe       *ebpf.ProgramSpec `ebpf:"unix_listen_kretprobe"`
+	UnixPairFexitA            *ebpf.ProgramSpec `ebpf:"unix_pair_fexit_a"`
+	UnixPairFexitB            *ebpf.ProgramSpec `ebpf:"unix_pair_fexit_b"`
+	UnixPairKprobe            *ebpf.ProgramSpec `ebpf:"unix_pair_kprobe"`
+	UnixPairKretprobe         *ebpf.ProgramSpec `ebpf:"unix_pair_kretprobe"`
+	UnixReleaseFentryA        *ebpf.ProgramSpec `ebpf:"unix_release_fentry_a"`
+	UnixReleaseFentryB        *ebpf.ProgramSpec `ebpf:"unix_release_fentry_b"`
+	UnixReleaseKprobe         *ebpf.ProgramSpec `ebpf:"unix_release_kprobe"`
+	UnixRows                  *ebpf.ProgramSpec `ebpf:"unix_rows"`
 }
 
 // socketsMapSpecs contains maps before they are loaded into the kernel.
@@ -354,6 +451,7 @@ type socketsMapSpecs struct {
 	Reader     *ebpf.MapSpec `ebpf:"reader"`
 	SocketRefs *ebpf.MapSpec `ebpf:"socket_refs"`
 	ToldPorts  *ebpf.MapSpec `ebpf:"told_ports"`
+	UnixCalls  *ebpf.MapSpec `ebpf:"unix_calls"`
 }
 
 // socketsVariableSpecs contains global variables before they are loaded into the kernel.
@@ -381,8 +479,10 @@ type socketsVariableSpecs struct {
 	TraceUdplite      *ebpf.VariableSpec `ebpf:"trace_udplite"`
 	TraceUnix         *ebpf.VariableSpec `ebpf:"trace_unix"`
 	TwTimerHandler    *ebpf.VariableSpec `ebpf:"tw_timer_handler"`
+	UnixDirect        *ebpf.VariableSpec `ebpf:"unix_direct"`
 	UnixEventType     *ebpf.VariableSpec `ebpf:"unix_event_type"`
 	UnixFlagType      *ebpf.VariableSpec `ebpf:"unix_flag_type"`
+	UnixRowsLeftOut   *ebpf.VariableSpec `ebpf:"unix_rows_left_out"`
 	WakeupAt          *ebpf.VariableSpec `ebpf:"wakeup_at"`
 	WantedAtomCount   *ebpf.VariableSpec `ebpf:"wanted_atom_count"`
 	WantedAtoms       *ebpf.VariableSpec `ebpf:"wanted_atoms"`
@@ -419,6 +519,7 @@ type socketsMaps struct {
 	Reader     *ebpf.Map `ebpf:"reader"`
 	SocketRefs *ebpf.Map `ebpf:"socket_refs"`
 	ToldPorts  *ebpf.Map `ebpf:"told_ports"`
+	UnixCalls  *ebpf.Map `ebpf:"unix_calls"`
 }
 
 func (m *socketsMaps) Close() error {
@@ -432,6 +533,7 @@ func (m *socketsMaps) Close() error {
 		m.Reader,
 		m.SocketRefs,
 		m.ToldPorts,
+		m.UnixCalls,
 	)
 }
 
@@ -460,8 +562,10 @@ type socketsVariables struct {
 	TraceUdplite      *ebpf.Variable `ebpf:"trace_udplite"`
 	TraceUnix         *ebpf.Variable `ebpf:"trace_unix"`
 	TwTimerHandler    *ebpf.Variable `ebpf:"tw_timer_handler"`
+	UnixDirect        *ebpf.Variable `ebpf:"unix_direct"`
 	UnixEventType     *ebpf.Variable `ebpf:"unix_event_type"`
 	UnixFlagType      *ebpf.Variable `ebpf:"unix_flag_type"`
+	UnixRowsLeftOut   *ebpf.Variable `ebpf:"unix_rows_left_out"`
 	WakeupAt          *ebpf.Variable `ebpf:"wakeup_at"`
 	WantedAtomCount   *ebpf.Variable `ebpf:"wanted_atom_count"`
 	WantedAtoms       *ebpf.Variable `ebpf:"wanted_atoms"`
@@ -473,55 +577,98 @@ type socketsVariables struct {
 //
 // It can be passed to loadSocketsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type socketsPrograms struct {
-	Bind4Cgroup         *ebpf.Program `ebpf:"bind4_cgroup"`
-	Bind6Cgroup         *ebpf.Program `ebpf:"bind6_cgroup"`
-	BindFexitA          *ebpf.Program `ebpf:"bind_fexit_a"`
-	BindFexitB          *ebpf.Program `ebpf:"bind_fexit_b"`
-	BindKprobe          *ebpf.Program `ebpf:"bind_kprobe"`
-	BindKretprobe       *ebpf.Program `ebpf:"bind_kretprobe"`
-	Connect4Cgroup      *ebpf.Program `ebpf:"connect4_cgroup"`
-	Connect4Kprobe      *ebpf.Program `ebpf:"connect4_kprobe"`
-	Connect4Kretprobe   *ebpf.Program `ebpf:"connect4_kretprobe"`
-	Connect6Cgroup      *ebpf.Program `ebpf:"connect6_cgroup"`
-	Connect6Kprobe      *ebpf.Program `ebpf:"connect6_kprobe"`
-	Connect6Kretprobe   *ebpf.Program `ebpf:"connect6_kretprobe"`
-	ConnectFexit4A      *ebpf.Program `ebpf:"connect_fexit4_a"`
-	ConnectFexit4B      *ebpf.Program `ebpf:"connect_fexit4_b"`
-	ConnectFexit6A      *ebpf.Program `ebpf:"connect_fexit6_a"`
-	ConnectFexit6B      *ebpf.Program `ebpf:"connect_fexit6_b"`
-	DisconnectFexitA    *ebpf.Program `ebpf:"disconnect_fexit_a"`
-	DisconnectFexitB    *ebpf.Program `ebpf:"disconnect_fexit_b"`
-	DisconnectKprobe    *ebpf.Program `ebpf:"disconnect_kprobe"`
-	DisconnectKretprobe *ebpf.Program `ebpf:"disconnect_kretprobe"`
-	FamilyFexitA        *ebpf.Program `ebpf:"family_fexit_a"`
-	FamilyFexitB        *ebpf.Program `ebpf:"family_fexit_b"`
-	FamilyKprobe        *ebpf.Program `ebpf:"family_kprobe"`
-	FamilyKretprobe     *ebpf.Program `ebpf:"family_kretprobe"`
-	Open4Kprobe         *ebpf.Program `ebpf:"open4_kprobe"`
-	Open4Kretprobe      *ebpf.Program `ebpf:"open4_kretprobe"`
-	Open6Kprobe         *ebpf.Program `ebpf:"open6_kprobe"`
-	Open6Kretprobe      *ebpf.Program `ebpf:"open6_kretprobe"`
-	OpenCgroup          *ebpf.Program `ebpf:"open_cgroup"`
-	OpenFexit4A         *ebpf.Program `ebpf:"open_fexit4_a"`
-	OpenFexit4B         *ebpf.Program `ebpf:"open_fexit4_b"`
-	OpenFexit6A         *ebpf.Program `ebpf:"open_fexit6_a"`
-	OpenFexit6B         *ebpf.Program `ebpf:"open_fexit6_b"`
-	Raw6BindKprobe      *ebpf.Program `ebpf:"raw6_bind_kprobe"`
-	Raw6BindKretprobe   *ebpf.Program `ebpf:"raw6_bind_kretprobe"`
-	RawBindFexit4A      *ebpf.Program `ebpf:"raw_bind_fexit4_a"`
-	RawBindFexit4B      *ebpf.Program `ebpf:"raw_bind_fexit4_b"`
-	RawBindFexit6A      *ebpf.Program `ebpf:"raw_bind_fexit6_a"`
-	RawBindFexit6B      *ebpf.Program `ebpf:"raw_bind_fexit6_b"`
-	RawBindKprobe       *ebpf.Program `ebpf:"raw_bind_kprobe"`
-	RawBindKretprobe    *ebpf.Program `ebpf:"raw_bind_kretprobe"`
-	ReleaseCgroup       *ebpf.Program `ebpf:"release_cgroup"`
-	ReleaseFentryA      *ebpf.Program `ebpf:"release_fentry_a"`
-	ReleaseFentryB      *ebpf.Program `ebpf:"release_fentry_b"`
-	ReleaseKprobe       *ebpf.Program `ebpf:"release_kprobe"`
-	Send4Cgroup         *ebpf.Program `ebpf:"send4_cgroup"`
-	Send6Cgroup         *ebpf.Program `ebpf:"send6_cgroup"`
-	SocketFiles         *ebpf.Program `ebpf:"socket_files"`
-	SocketRefresh       *ebpf.Program `ebpf:"socket_refresh"`
+	Bind4Cgroup               *ebpf.Program `ebpf:"bind4_cgroup"`
+	Bind6Cgroup               *ebpf.Program `ebpf:"bind6_cgroup"`
+	BindFexitA                *ebpf.Program `ebpf:"bind_fexit_a"`
+	BindFexitB                *ebpf.Program `ebpf:"bind_fexit_b"`
+	BindKprobe                *ebpf.Program `ebpf:"bind_kprobe"`
+	BindKretprobe             *ebpf.Program `ebpf:"bind_kretprobe"`
+	Connect4Cgroup            *ebpf.Program `ebpf:"connect4_cgroup"`
+	Connect4Kprobe            *ebpf.Program `ebpf:"connect4_kprobe"`
+	Connect4Kretprobe         *ebpf.Program `ebpf:"connect4_kretprobe"`
+	Connect6Cgroup            *ebpf.Program `ebpf:"connect6_cgroup"`
+	Connect6Kprobe            *ebpf.Program `ebpf:"connect6_kprobe"`
+	Connect6Kretprobe         *ebpf.Program `ebpf:"connect6_kretprobe"`
+	ConnectFexit4A            *ebpf.Program `ebpf:"connect_fexit4_a"`
+	ConnectFexit4B            *ebpf.Program `ebpf:"connect_fexit4_b"`
+	ConnectFexit6A            *ebpf.Program `ebpf:"connect_fexit6_a"`
+	ConnectFexit6B            *ebpf.Program `ebpf:"connect_fexit6_b"`
+	DisconnectFexitA          *ebpf.Program `ebpf:"disconnect_fexit_a"`
+	DisconnectFexitB          *ebpf.Program `ebpf:"disconnect_fexit_b"`
+	DisconnectKprobe          *ebpf.Program `ebpf:"disconnect_kprobe"`
+	DisconnectKretprobe       *ebpf.Program `ebpf:"disconnect_kretprobe"`
+	FamilyFexitA              *ebpf.Program `ebpf:"family_fexit_a"`
+	FamilyFexitB              *ebpf.Program `ebpf:"family_fexit_b"`
+	FamilyKprobe              *ebpf.Program `ebpf:"family_kprobe"`
+	FamilyKretprobe           *ebpf.Program `ebpf:"family_kretprobe"`
+	Open4Kprobe               *ebpf.Program `ebpf:"open4_kprobe"`
+	Open4Kretprobe            *ebpf.Program `ebpf:"open4_kretprobe"`
+	Open6Kprobe               *ebpf.Program `ebpf:"open6_kprobe"`
+	Open6Kretprobe            *ebpf.Program `ebpf:"open6_kretprobe"`
+	OpenCgroup                *ebpf.Program `ebpf:"open_cgroup"`
+	OpenFexit4A               *ebpf.Program `ebpf:"open_fexit4_a"`
+	OpenFexit4B               *ebpf.Program `ebpf:"open_fexit4_b"`
+	OpenFexit6A               *ebpf.Program `ebpf:"open_fexit6_a"`
+	OpenFexit6B               *ebpf.Program `ebpf:"open_fexit6_b"`
+	Raw6BindKprobe            *ebpf.Program `ebpf:"raw6_bind_kprobe"`
+	Raw6BindKretprobe         *ebpf.Program `ebpf:"raw6_bind_kretprobe"`
+	RawBindFexit4A            *ebpf.Program `ebpf:"raw_bind_fexit4_a"`
+	RawBindFexit4B            *ebpf.Program `ebpf:"raw_bind_fexit4_b"`
+	RawBindFexit6A            *ebpf.Program `ebpf:"raw_bind_fexit6_a"`
+	RawBindFexit6B            *ebpf.Program `ebpf:"raw_bind_fexit6_b"`
+	RawBindKprobe             *ebpf.Program `ebpf:"raw_bind_kprobe"`
+	RawBindKretprobe          *ebpf.Program `ebpf:"raw_bind_kretprobe"`
+	ReleaseCgroup             *ebpf.Program `ebpf:"release_cgroup"`
+	ReleaseFentryA            *ebpf.Program `ebpf:"release_fentry_a"`
+	ReleaseFentryB            *ebpf.Program `ebpf:"release_fentry_b"`
+	ReleaseKprobe             *ebpf.Program `ebpf:"release_kprobe"`
+	Send4Cgroup               *ebpf.Program `ebpf:"send4_cgroup"`
+	Send6Cgroup               *ebpf.Program `ebpf:"send6_cgroup"`
+	SocketFiles               *ebpf.Program `ebpf:"socket_files"`
+	SocketRefresh             *ebpf.Program `ebpf:"socket_refresh"`
+	UnixAcceptFexitA          *ebpf.Program `ebpf:"unix_accept_fexit_a"`
+	UnixAcceptFexitB          *ebpf.Program `ebpf:"unix_accept_fexit_b"`
+	UnixAcceptKprobe          *ebpf.Program `ebpf:"unix_accept_kprobe"`
+	UnixAcceptKretprobe       *ebpf.Program `ebpf:"unix_accept_kretprobe"`
+	UnixAutobindFexitA        *ebpf.Program `ebpf:"unix_autobind_fexit_a"`
+	UnixAutobindFexitB        *ebpf.Program `ebpf:"unix_autobind_fexit_b"`
+	UnixAutobindFexitOldA     *ebpf.Program `ebpf:"unix_autobind_fexit_old_a"`
+	UnixAutobindFexitOldB     *ebpf.Program `ebpf:"unix_autobind_fexit_old_b"`
+	UnixAutobindKprobe        *ebpf.Program `ebpf:"unix_autobind_kprobe"`
+	UnixAutobindKretprobe     *ebpf.Program `ebpf:"unix_autobind_kretprobe"`
+	UnixBindFexitA            *ebpf.Program `ebpf:"unix_bind_fexit_a"`
+	UnixBindFexitB            *ebpf.Program `ebpf:"unix_bind_fexit_b"`
+	UnixBindKprobe            *ebpf.Program `ebpf:"unix_bind_kprobe"`
+	UnixBindKretprobe         *ebpf.Program `ebpf:"unix_bind_kretprobe"`
+	UnixConnectFexitA         *ebpf.Program `ebpf:"unix_connect_fexit_a"`
+	UnixConnectFexitB         *ebpf.Program `ebpf:"unix_connect_fexit_b"`
+	UnixConnectKprobe         *ebpf.Program `ebpf:"unix_connect_kprobe"`
+	UnixConnectKretprobe      *ebpf.Program `ebpf:"unix_connect_kretprobe"`
+	UnixCreateFexitA          *ebpf.Program `ebpf:"unix_create_fexit_a"`
+	UnixCreateFexitB          *ebpf.Program `ebpf:"unix_create_fexit_b"`
+	UnixCreateFexitOldA       *ebpf.Program `ebpf:"unix_create_fexit_old_a"`
+	UnixCreateFexitOldB       *ebpf.Program `ebpf:"unix_create_fexit_old_b"`
+	UnixCreateKretprobe       *ebpf.Program `ebpf:"unix_create_kretprobe"`
+	UnixDataReady             *ebpf.Program `ebpf:"unix_data_ready"`
+	UnixDgramConnectFexitA    *ebpf.Program `ebpf:"unix_dgram_connect_fexit_a"`
+	UnixDgramConnectFexitB    *ebpf.Program `ebpf:"unix_dgram_connect_fexit_b"`
+	UnixDgramConnectKprobe    *ebpf.Program `ebpf:"unix_dgram_connect_kprobe"`
+	UnixDgramConnectKretprobe *ebpf.Program `ebpf:"unix_dgram_connect_kretprobe"`
+	UnixLeftFentryA           *ebpf.Program `ebpf:"unix_left_fentry_a"`
+	UnixLeftFentryB           *ebpf.Program `ebpf:"unix_left_fentry_b"`
+	UnixLeftKprobe            *ebpf.Program `ebpf:"unix_left_kprobe"`
+	UnixListenFexitA          *ebpf.Program `ebpf:"unix_listen_fexit_a"`
+	UnixListenFexitB          *ebpf.Program `ebpf:"unix_listen_fexit_b"`
+	UnixListenKprobe          *ebpf.Program `ebpf:"unix_listen_kprobe"`
+	UnixListenKretprobe       *ebpf.Program `ebpf:"unix_listen_kretprobe"`
+	UnixPairFexitA            *ebpf.Program `ebpf:"unix_pair_fexit_a"`
+	UnixPairFexitB            *ebpf.Program `ebpf:"unix_pair_fexit_b"`
+	UnixPairKprobe            *ebpf.Program `ebpf:"unix_pair_kprobe"`
+	UnixPairKretprobe         *ebpf.Program `ebpf:"unix_pair_kretprobe"`
+	UnixReleaseFentryA        *ebpf.Program `ebpf:"unix_release_fentry_a"`
+	UnixReleaseFentryB        *ebpf.Program `ebpf:"unix_release_fentry_b"`
+	UnixReleaseKprobe         *ebpf.Program `ebpf:"unix_release_kprobe"`
+	UnixRows                  *ebpf.Program `ebpf:"unix_rows"`
 }
 
 func (p *socketsPrograms) Close() error {
@@ -575,6 +722,49 @@ func (p *socketsPrograms) Close() error {
 		p.Send6Cgroup,
 		p.SocketFiles,
 		p.SocketRefresh,
+		p.UnixAcceptFexitA,
+		p.UnixAcceptFexitB,
+		p.UnixAcceptKprobe,
+		p.UnixAcceptKretprobe,
+		p.UnixAutobindFexitA,
+		p.UnixAutobindFexitB,
+		p.UnixAutobindFexitOldA,
+		p.UnixAutobindFexitOldB,
+		p.UnixAutobindKprobe,
+		p.UnixAutobindKretprobe,
+		p.UnixBindFexitA,
+		p.UnixBindFexitB,
+		p.UnixBindKprobe,
+		p.UnixBindKretprobe,
+		p.UnixConnectFexitA,
+		p.UnixConnectFexitB,
+		p.UnixConnectKprobe,
+		p.UnixConnectKretprobe,
+		p.UnixCreateFexitA,
+		p.UnixCreateFexitB,
+		p.UnixCreateFexitOldA,
+		p.UnixCreateFexitOldB,
+		p.UnixCreateKretprobe,
+		p.UnixDataReady,
+		p.UnixDgramConnectFexitA,
+		p.UnixDgramConnectFexitB,
+		p.UnixDgramConnectKprobe,
+		p.UnixDgramConnectKretprobe,
+		p.UnixLeftFentryA,
+		p.UnixLeftFentryB,
+		p.UnixLeftKprobe,
+		p.UnixListenFexitA,
+		p.UnixListenFexitB,
+		p.UnixListenKprobe,
+		p.UnixListenKretprobe,
+		p.UnixPairFexitA,
+		p.UnixPairFexitB,
+		p.UnixPairKprobe,
+		p.UnixPairKretprobe,
+		p.UnixReleaseFentryA,
+		p.UnixReleaseFentryB,
+		p.UnixReleaseKprobe,
+		p.UnixRows,
 	)
 }
 

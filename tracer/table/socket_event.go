@@ -46,12 +46,16 @@ type SocketEvent struct {
 	Unix UnixEvent // of a Unix socket
 }
 
+// PeerByInode stands for a peer that only its inode names. Of one that was not accepted
+// yet that is 0.
+const PeerByInode = ^uint64(0)
+
 // UnixEvent is what only an event of a Unix socket has.
 type UnixEvent struct {
 	Name      []byte // without the NUL at the end of a file's name; valid during the call only
 	Named     bool   // it is bound
 	HasSocket bool   // false: it waits for accept()
-	Peer      uint64 // cookie, or address, of the peer; 0: none
+	Peer      uint64 // cookie, or address, of the peer, or PeerByInode; 0: none
 	PeerInode uint32
 	PeerPID   uint32
 	Listener  uint64 // cookie, or address, of the listener that it was made by; 0: none, or not known

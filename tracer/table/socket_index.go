@@ -11,6 +11,14 @@ func (e *SocketEvent) key() uint64 {
 	return e.Sock
 }
 
+// key identifies the socket of a row as that of an event.
+func (r *socketRow) key() uint64 {
+	if r.Cookie != 0 {
+		return r.Cookie
+	}
+	return r.sock
+}
+
 // socketIndex finds rows. A row is in byCookie while its cookie is known, and in
 // byAddress while its address is: at least in one of them, but for rows of /proc, which
 // byInode finds during a pass.
@@ -39,7 +47,7 @@ func (x *socketIndex) find(e *SocketEvent) *socketRow {
 		}
 	}
 	if r := x.at(e.Sock); r != nil {
-		if r.Cookie == 0 || r.Cookie == e.Cookie {
+		if r.Cookie == e.Cookie && r.Cookie != 0 || r.Cookie == 0 && r.mayBe(e) {
 			return r
 		}
 		return nil

@@ -23,7 +23,7 @@ func (s *Sockets) BeginPass(now uint64, covers func(snapshot.Protocol) bool, ini
 
 // applyRow merges a row that a pass has read.
 func (s *Sockets) applyRow(e *SocketEvent) {
-	if e.Cookie == 0 && e.Sock == 0 { // of /proc
+	if e.Sock == 0 && (e.Cookie == 0 || e.Protocol == snapshot.Unix) { // of /proc, or with a new cookie
 		s.index.needInodes()
 	}
 	if s.tombs.has(e.key()) {
@@ -118,6 +118,9 @@ func (s *Sockets) EndPass(now uint64, visited func(netns uint32) bool) (found Re
 	p := &s.pass
 	for r := range s.index.rows {
 		if r.pass == p.number || r.last >= p.start || !p.covers(r.Protocol) || !visited(r.Netns) {
+			continue
+		}
+		if r.Unix != nil && !r.Unix.HasSocket && !s.cfg.Waiting { // no pass sees it
 			continue
 		}
 		again = s.missing(r, now) || again

@@ -13,6 +13,8 @@ type SocketConfig struct {
 	Closes func(snapshot.Protocol) bool
 	// Polled says of which protocols some changes are found by reading the table alone.
 	Polled func(snapshot.Protocol) bool
+	// Waiting says that passes show Unix sockets that wait for accept() too.
+	Waiting bool
 	// Family is AF_INET or AF_INET6 where sockets of the other one are not traced; else 0.
 	Family uint16
 }

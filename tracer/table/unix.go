@@ -33,6 +33,20 @@ func (u unixRules) take(r *socketRow, e *SocketEvent) {
 	}
 }
 
+// mayBe reports whether an event at the address of a row without a cookie may be of the same
+// socket. Where no hook tells the end of Unix sockets, it may be a later one: a name stays
+// with a socket, and so does its inode.
+func (r *socketRow) mayBe(e *SocketEvent) bool {
+	switch end := r.Unix; {
+	case end == nil:
+		return true
+	case r.Inode != 0 && e.Inode != 0 && r.Inode != uint64(e.Inode):
+		return false
+	default:
+		return !end.Named || e.Unix.Named && end.Name == string(e.Unix.Name)
+	}
+}
+
 // takeName takes a name, which a socket keeps.
 func (unixRules) takeName(r *socketRow, e *SocketEvent) {
 	end := &r.end
@@ -46,7 +60,7 @@ func (unixRules) takeName(r *socketRow, e *SocketEvent) {
 // takePeer takes whom the socket is connected to.
 func (u unixRules) takePeer(r *socketRow, e *SocketEvent) {
 	end := &r.end
-	key := e.Unix.Peer
+	key := u.peerOf(r, e)
 	if key != end.peerKey && !u.samePeer(r, e) {
 		if end.peerKey = key; key != 0 {
 			end.changed.add(SocketConnect)
@@ -70,11 +84,32 @@ func (u unixRules) takePeer(r *socketRow, e *SocketEvent) {
 	u.link(r)
 }
 
+// peerOf returns the key of the peer that an event names.
+func (u unixRules) peerOf(r *socketRow, e *SocketEvent) uint64 {
+	switch {
+	case e.Unix.Peer != PeerByInode:
+		return e.Unix.Peer
+	case e.Unix.PeerInode == 0 && r.end.peerKey != 0: // not accepted yet
+		return r.end.peerKey
+	case e.Unix.PeerInode == 0 || u.sockets.index.byInode == nil:
+		return PeerByInode
+	case r.end.peerKey != 0 && r.end.PeerInode == uint64(e.Unix.PeerInode):
+		return r.end.peerKey
+	}
+	if peer := u.sockets.index.byInode[uint64(e.Unix.PeerInode)]; peer != nil {
+		return peer.key()
+	}
+	return PeerByInode
+}
+
 // samePeer reports whether the peer of an event is the one that is known, by another key:
 // it has got a cookie since.
 func (u unixRules) samePeer(r *socketRow, e *SocketEvent) bool {
 	if r.end.peerKey == 0 || e.Unix.Peer == 0 {
 		return false
+	}
+	if r.end.peerKey == PeerByInode && r.end.PeerInode == 0 { // it was not accepted then
+		return true
 	}
 	if peer := u.sockets.index.byKey(e.Unix.Peer); peer != nil && r.end.Peer != 0 {
 		return peer.ID == r.end.Peer
@@ -99,7 +134,11 @@ func (u unixRules) link(r *socketRow) {
 		return
 	}
 	r.end.take(peer)
-	if mine := &peer.end; mine.peerKey != 0 && u.sockets.index.byKey(mine.peerKey) == r {
+	mine := &peer.end
+	if mine.peerKey == PeerByInode && mine.PeerInode == r.Inode && r.Inode != 0 {
+		mine.peerKey = r.key()
+	}
+	if mine.peerKey != 0 && u.sockets.index.byKey(mine.peerKey) == r {
 		mine.take(r)
 	}
 }
