@@ -235,7 +235,7 @@ func TestUnixDatagrams(t *testing.T) {
 	u.event(SocketConnect, 3, 1, target)
 	u.want(t, "disconnect 2 of 2\nconnect 1 of 1 to 3\nconnect 3 of 3")
 	// The peer goes, and a send() finds out.
-	u.event(SocketClose, 3, 3, dgram)
+	u.event(SocketClose, 3, 3, func(e *SocketEvent) { dgram(e); e.State = snapshot.Established })
 	u.event(SocketLostPeer, 1, 1, dgram)
 	u.want(t, "close 3 of 3 close\nlost_peer 1 of 1")
 	// AF_UNSPEC of one whose former peer has a peer of its own.
@@ -250,8 +250,8 @@ func TestUnixDatagrams(t *testing.T) {
 		connect 2 of 2 to 1
 		disconnect 1 of 1
 	`)
-	u.event(SocketClose, 2, 0, func(e *SocketEvent) { dgram(e); e.Kernel = true })
-	u.want(t, "close 2 of 2 collected")
+	u.event(SocketClose, 2, 0, func(e *SocketEvent) { to(1)(e); e.Kernel = true })
+	u.want(t, "close 2 of 2 to 1 collected")
 }
 
 // TestUnixRows merges a pass: it lists what was there, adds what no event told, brings no
