@@ -187,6 +187,8 @@ func play(words []string) error {
 		return asClient(playStory)
 	case "hold":
 		return hold()
+	case "queries":
+		return playQueries(words[1])
 	case "churn", "datagrams", "unix", "workers", "worker":
 		number, err1 := strconv.ParseUint(words[1], 10, 64)
 		d, err2 := strconv.ParseInt(words[2], 10, 64)
