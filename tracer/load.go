@@ -25,24 +25,29 @@ func objects(protocols Protocols) []func() (*ebpf.CollectionSpec, error) {
 	return read
 }
 
-// settings are the constants of the BPF programs, and how to load them.
-type settings struct {
+// extent says which sockets are traced.
+type extent struct {
 	netns       uint32
 	netnsCookie uint64 // SO_NETNS_COOKIE of the namespace; 0: not known
-	family      uint16 // of the sockets to trace; 0: both
+	family      uint16 // 0: both
 	protocols   Protocols
-	unixDirect  bool    // 5.16: bpf_skc_to_unix_sock
-	wanted      *wanted // of these; nil: all
-	pids        pidspace
-	wakeupAt    uint64
-	cookie      bool     // 5.12: tracing programs may ask for the cookie
-	taskBTF     bool     // 5.11: bpf_get_current_task_btf
-	probe       bool     // lockdown allows bpf_probe_read_kernel
-	countAll    bool     // count the records that are sent
-	ringBytes   int      // size of the ring buffer
-	kinds       []string // hooks to try by kind ("fentry", "kprobe", …); empty: all
-	verifyLogs  bool     // keep the verifier's log in errors
-	noOwners    bool     // open files are not looked at
+}
+
+// settings are the constants of the BPF programs, and how to load them.
+type settings struct {
+	extent
+	wanted     *wanted // of these; nil: all
+	pids       pidspace
+	wakeupAt   uint64
+	cookie     bool     // 5.12: tracing programs may ask for the cookie
+	taskBTF    bool     // 5.11: bpf_get_current_task_btf
+	unixDirect bool     // 5.16: bpf_skc_to_unix_sock
+	probe      bool     // lockdown allows bpf_probe_read_kernel
+	countAll   bool     // count the records that are sent
+	ringBytes  int      // size of the ring buffer
+	kinds      []string // hooks to try by kind ("fentry", "kprobe", …); empty: all
+	verifyLogs bool     // keep the verifier's log in errors
+	noOwners   bool     // open files are not looked at
 }
 
 // write sets the constants of an object, before one of its programs is loaded.

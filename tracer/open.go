@@ -75,7 +75,8 @@ func Open(opts Options) (*Tracer, error) {
 	})
 	t.table = table.New(t.tableConfig(), t.procs, t.out.change)
 	t.scan.rows = newRowReader(&t.scope, opts.Family, t.hooks.chosen[Rows] != "")
-	t.openSockets()
+	t.sockets = newSockets(t.hooks, t.procs, &t.out)
+	t.scan.rows.unixIter = t.hooks.unixIter()
 	t.losses, t.witness, t.refresher = newLosses(t.hooks), newWitness(t.hooks), newRefresher(t.hooks)
 	return t, nil
 }
@@ -148,19 +149,21 @@ func (t *Tracer) openHooks() error {
 // settings are those for a kernel that has the newer helpers.
 func (t *Tracer) settings() settings {
 	return settings{
-		netns:       t.scope.inode,
-		netnsCookie: t.scope.cookie(),
-		family:      t.opts.Family,
-		protocols:   t.opts.Protocols,
-		wakeupAt:    uint64(t.opts.RingBytes) / 4,
-		cookie:      true,
-		taskBTF:     true,
-		probe:       true,
-		countAll:    t.opts.countAll,
-		ringBytes:   t.opts.RingBytes,
-		kinds:       t.opts.Hooks,
-		verifyLogs:  t.opts.Logs,
-		noOwners:    t.opts.NoOwners,
+		extent: extent{
+			netns:       t.scope.inode,
+			netnsCookie: t.scope.cookie(),
+			family:      t.opts.Family,
+			protocols:   t.opts.Protocols,
+		},
+		wakeupAt:   uint64(t.opts.RingBytes) / 4,
+		cookie:     true,
+		taskBTF:    true,
+		probe:      true,
+		countAll:   t.opts.countAll,
+		ringBytes:  t.opts.RingBytes,
+		kinds:      t.opts.Hooks,
+		verifyLogs: t.opts.Logs,
+		noOwners:   t.opts.NoOwners,
 	}
 }
 

@@ -56,14 +56,15 @@ type filler interface {
 	FillOwners(find func(inode uint64) *snapshot.Process)
 }
 
-// nameOwners finds the owners of the tracer's sockets that have none.
-func (t *Tracer) nameOwners() error {
-	if t.sockets.table != nil {
-		if err := nameOwners(t.sockets.table, t.opts.Proc); err != nil {
+// nameAll finds the owners of all sockets that have none. others is nil where TCP alone is
+// traced.
+func nameAll(others *table.Sockets, t *table.Table, proc string) error {
+	if others != nil {
+		if err := nameOwners(others, proc); err != nil {
 			return err
 		}
 	}
-	return nameOwners(t.table, t.opts.Proc)
+	return nameOwners(t, proc)
 }
 
 // nameOwners finds the owners of sockets that have none by their open files.

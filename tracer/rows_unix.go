@@ -25,17 +25,17 @@ func unixRow(u *snapshot.UnixEnd, netns uint32) table.SocketEvent {
 
 // unixIter returns what reads all Unix sockets of the calling thread's namespace into the
 // ring buffer, and reports whether that had room for all; nil: there is no such iterator.
-func (t *Tracer) unixIter() func() (whole bool, err error) {
-	if t.hooks.chosen[UnixRows] == "" {
+func (h *hooks) unixIter() func() (whole bool, err error) {
+	if h.chosen[UnixRows] == "" {
 		return nil
 	}
-	leftOut := t.hooks.maps.Variables[socketsVarUnixRowsLeftOut]
+	leftOut := h.maps.Variables[socketsVarUnixRowsLeftOut]
 	return func() (bool, error) {
 		var before, after uint32
 		if err := leftOut.Get(&before); err != nil {
 			return false, fmt.Errorf("read the rows of Unix sockets: %w", err)
 		}
-		if err := t.runIter(socketsProgUnixRows); err != nil {
+		if err := h.runIter(socketsProgUnixRows); err != nil {
 			return false, err
 		}
 		if err := leftOut.Get(&after); err != nil {

@@ -1,13 +1,7 @@
 package tracer
 
 import (
-	"errors"
-	"fmt"
-	"io"
-	"syscall"
 	"time"
-
-	"github.com/cilium/ebpf/link"
 
 	"github.com/nettrace/nettrace/snapshot"
 	"github.com/nettrace/nettrace/tracer/table"
@@ -83,6 +77,7 @@ type scan struct {
 type schedule struct {
 	wanted    bool          // as soon as none is under way
 	files     bool          // it has to look for owners too: who accepted may have been missed
+	lost      bool          // events were, and what that did to the other sockets is not mended yet
 	wish      bool          // somebody wants its result
 	retry     uint64        // when one is due because the last one failed; 0: it did not
 	every     uint64        // the period; 0: only for a reason
@@ -145,12 +140,7 @@ func (s *scan) want(reason bool) { s.wanted = s.wanted || reason }
 func (s *scan) mend(lost bool) {
 	s.want(lost)
 	s.files = s.files || lost
-}
-
-// mend has a scan started if events were lost, of any sockets.
-func (t *Tracer) mend(lost bool) {
-	t.scan.mend(lost)
-	t.sockets.lost = t.sockets.lost || lost
+	s.lost = s.lost || lost
 }
 
 // ask is want for a scan whose result is reported in any case.
@@ -188,7 +178,7 @@ func (t *Tracer) scanIfDue(now uint64) {
 	s := &t.scan
 	lost := t.losses.heal(now)
 	s.ask(s.requested() || lost)
-	t.mend(lost)
+	s.mend(lost)
 	s.want(s.periodic(now))
 	s.want(now >= s.nextOwn && (s.unsettled || t.table.TakeScanRequest()))
 	if s.state != scanIdle || !t.out.ready {
@@ -205,57 +195,13 @@ func (t *Tracer) scanIfDue(now uint64) {
 func (t *Tracer) startScan(kind scanKind) {
 	now := monotonic()
 	s := &t.scan
-	read := t.sockets.begin(kind, now)
+	read := t.sockets.begin(kind, now, s.lost)
 	if kind != scanPoll {
 		t.table.BeginScan(now, kind == scanInitial)
 		s.owners, s.files = kind != scanResync || s.files, false
 		read |= t.opts.Protocols & TCP
 	}
 	s.begin(kind, now, func() scanResult { return s.rows.readAll(read) })
-}
-
-// filesIters are the programs that go through all open files.
-func (t *Tracer) filesIters() (programs []string) {
-	if t.hooks.chosen[Files] != "" {
-		programs = append(programs, streamProgFiles)
-	}
-	if t.hooks.chosen[SocketFiles] != "" {
-		programs = append(programs, socketsProgSocketFiles)
-	}
-	return programs
-}
-
-func (t *Tracer) runIters() error {
-	for _, program := range t.filesIters() {
-		if err := t.runIter(program); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (t *Tracer) runIter(program string) error {
-	iter, ok := t.hooks.links[program].(*link.Iter)
-	if !ok {
-		return fmt.Errorf("iterator %s is not attached", program)
-	}
-	r, err := iter.Open()
-	if err != nil {
-		return fmt.Errorf("open iterator %s: %w", program, err)
-	}
-	defer r.Close()
-	buf := make([]byte, 4096)
-	for {
-		_, err := r.Read(buf)
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case errors.Is(err, syscall.EAGAIN):
-			time.Sleep(time.Millisecond) // the ring is full: let it be read
-		case err != nil:
-			return fmt.Errorf("read iterator %s: %w", program, err)
-		}
-	}
 }
 
 // mergeRows merges what was read of the kernel's table, once all events up to then are.
@@ -321,9 +267,9 @@ func (t *Tracer) endPhase() {
 		s.next(phaseAsks, func() scanResult { return s.rows.ask(doubts, pause) })
 		return
 	}
-	if s.owners && t.filesIters() != nil { // of all sockets that are known by now
+	if s.owners && t.hooks.filesIters() != nil { // of all sockets that are known by now
 		s.owners = false
-		s.next(phaseFiles, func() scanResult { return scanResult{err: t.runIters()} })
+		s.next(phaseFiles, func() scanResult { return scanResult{err: t.hooks.readFiles()} })
 		return
 	}
 	t.endScan()
@@ -334,11 +280,12 @@ func (t *Tracer) endScan() {
 	s := &t.scan
 	s.end(monotonic())
 	s.failure, s.retry = "", 0
-	if s.kind == scanInitial && t.filesIters() == nil && t.hooks.set.pids.readable && !t.opts.NoOwners {
-		t.out.keep(t.nameOwners())
+	if s.kind == scanInitial && t.hooks.filesIters() == nil && t.hooks.set.pids.readable && !t.opts.NoOwners {
+		t.out.keep(nameAll(t.sockets.table, t.table, t.opts.Proc))
 	}
 	r, again := t.table.EndScan(monotonic())
 	found, more := t.sockets.end(s.kind, &s.coverage, monotonic())
+	s.lost = s.lost && more
 	r.Added, r.Removed, r.Changed = r.Added+found.Added, r.Removed+found.Removed, r.Changed+found.Changed
 	s.unsettled = again || more
 	c := &s.coverage

@@ -31,7 +31,6 @@ type sockets struct {
 	event table.SocketEvent // the one being handled
 	polls []socketPoll
 	looks socketRefresher
-	lost  bool // events, since the last pass that had nothing left to decide
 }
 
 // socketPoll reads the sockets of some protocols again and again.
@@ -42,24 +41,23 @@ type socketPoll struct {
 	under     bool // it is under way
 }
 
-// openSockets makes the table of what is traced beside TCP.
-func (t *Tracer) openSockets() {
-	s := &t.sockets
-	if s.want = t.opts.Protocols.others(); s.want == 0 {
-		return
+// newSockets makes the table of what is traced beside TCP.
+func newSockets(h *hooks, procs *table.Processes, out *delivery) (s sockets) {
+	if s.want = h.set.protocols.others(); s.want == 0 {
+		return s
 	}
-	chosen := t.hooks.chosen
-	s.polls = socketPolls(s.want, chosen)
+	polls := socketPolls(s.want, h.chosen)
+	s.polls = polls
 	s.table = table.NewSockets(table.SocketConfig{
-		Closes: func(p snapshot.Protocol) bool { return p != snapshot.Unix && chosen[SocketClose] != "" },
+		Closes: func(p snapshot.Protocol) bool { return p != snapshot.Unix && h.chosen[SocketClose] != "" },
 		Polled: func(p snapshot.Protocol) bool {
-			return slices.ContainsFunc(s.polls, func(poll socketPoll) bool { return poll.protocols.Covers(p) })
+			return slices.ContainsFunc(polls, func(poll socketPoll) bool { return poll.protocols.Covers(p) })
 		},
-		Waiting: chosen[UnixRows] != "",
-		Family:  t.opts.Family,
-	}, t.procs, t.out.socket)
-	s.looks = newSocketRefresher(t.hooks)
-	t.scan.rows.unixIter = t.unixIter()
+		Waiting: h.chosen[UnixRows] != "",
+		Family:  h.set.family,
+	}, procs, out.socket)
+	s.looks = newSocketRefresher(h)
+	return s
 }
 
 // socketPolls says what has to be read again and again, because no hook tells it.
@@ -101,23 +99,23 @@ func chooseSockets(h *hooks) {
 // While Run runs, only its handler may use it.
 func (t *Tracer) Sockets() *table.Sockets { return t.sockets.table }
 
-// handleSocket handles a record of such a socket.
-func (t *Tracer) handleSocket(raw []byte) {
-	s := &t.sockets
+// handle handles a record of such a socket. only is the network namespace that is traced;
+// 0: all are.
+func (s *sockets) handle(raw []byte, only uint32) error {
 	if s.table == nil {
-		return
+		return nil
 	}
 	if err := decodeSocket(raw, &s.event); err != nil {
-		t.stats.Undecoded++
-		return
+		return err
 	}
-	if t.scope.inode != 0 && s.event.Netns != t.scope.inode { // a cgroup program may not know it
-		return
+	if only != 0 && s.event.Netns != only { // a cgroup program may not know it
+		return nil
 	}
 	s.table.Apply(&s.event)
+	return nil
 }
 
-// mergeSockets merges the rows of a part.
+// merge merges the rows of a part.
 func (s *sockets) merge(p *rowPart) {
 	for row := range p.batch.Rows {
 		read := row.Socket(p.of)
@@ -130,8 +128,9 @@ func (s *sockets) merge(p *rowPart) {
 	}
 }
 
-// begin begins the part of a scan that is not of TCP, and returns what is to be read.
-func (s *sockets) begin(kind scanKind, now uint64) Protocols {
+// begin begins the part of a scan that is not of TCP, and returns what is to be read. lost
+// says that events were.
+func (s *sockets) begin(kind scanKind, now uint64, lost bool) Protocols {
 	if s.table == nil {
 		return 0
 	}
@@ -145,7 +144,7 @@ func (s *sockets) begin(kind scanKind, now uint64) Protocols {
 			}
 		}
 	}
-	s.table.BeginPass(now, read.Covers, kind == scanInitial, s.lost && kind != scanPoll)
+	s.table.BeginPass(now, read.Covers, kind == scanInitial, lost && kind != scanPoll)
 	return read
 }
 
@@ -155,7 +154,6 @@ func (s *sockets) end(kind scanKind, c *coverage, now uint64) (found table.Resyn
 		return found, false
 	}
 	found, again = s.table.EndPass(now, func(netns uint32) bool { return c.visited[netns] })
-	s.lost = s.lost && (again || kind == scanPoll)
 	for i := range s.polls {
 		p := &s.polls[i]
 		if kind == scanPoll && !p.under {

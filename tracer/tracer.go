@@ -33,14 +33,19 @@ type Tracer struct {
 	scope scope
 	out   delivery
 
-	scan      scan
+	scan    scan
+	sockets sockets
+	checks
+	pace     pace
+	shutdown shutdown
+	stats    Stats
+}
+
+// checks are what is looked at between two drains.
+type checks struct {
 	losses    losses
 	witness   witness
 	refresher refresher
-	sockets   sockets
-	pace      pace
-	shutdown  shutdown
-	stats     Stats
 }
 
 // shutdown is how far the end of a run is; see beforeEnd.
@@ -168,7 +173,9 @@ func (t *Tracer) handle(raw []byte) {
 		t.opts.onRecord(raw)
 	}
 	if ofSocket(raw) {
-		t.handleSocket(raw)
+		if t.sockets.handle(raw, t.scope.inode) != nil {
+			t.stats.Undecoded++
+		}
 		return
 	}
 	ev := &t.event
@@ -206,7 +213,7 @@ func (t *Tracer) beforeEnd(now uint64) bool {
 		t.shutdown = witnessed
 		t.out.keep(t.drain())
 		t.collectWitness(now + uint64(pollInterval))
-		t.mend(t.losses.missed())
+		t.scan.mend(t.losses.missed())
 		return true
 	case witnessed:
 		t.shutdown = scanned
@@ -240,7 +247,7 @@ func (t *Tracer) finish() error {
 func (t *Tracer) housekeep(now uint64) {
 	if t.pace.check(now) {
 		t.reportDrops(now)
-		t.mend(t.losses.missed())
+		t.scan.mend(t.losses.missed())
 		t.collectWitness(now)
 		t.procs.Trim()
 		t.sockets.trim(now)
