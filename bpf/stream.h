@@ -316,16 +316,6 @@ static __always_inline __u32 current_tid(void)
 	return number_of_task(current_task());
 }
 
-/* Returns the number of the current process there. */
-static __always_inline __u32 current_tgid(void)
-{
-	struct task_struct *task = current_task();
-
-	if (!pid_level)
-		return bpf_get_current_pid_tgid() >> 32;
-	return number_of_task(task_field(task, group_leader));
-}
-
 /* Fills in the ids of the current process; 0 where it is not the one that acts. */
 static __always_inline void fill_ids(struct event_head *h, bool process)
 {

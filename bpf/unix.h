@@ -266,4 +266,38 @@ static __always_inline int unix_probed_both(struct sock *sk, __u32 netns)
 				unix_cookie(peer));
 }
 
+/* A call that has not returned: a thread makes one at a time of each kind. */
+struct unix_call_key {
+	__u64 thread;
+	__u64 hook; /* enum twice */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct unix_call_key);
+	__type(value, __u64);
+} unix_calls SEC(".maps");
+
+static __always_inline int unix_enter(__u32 hook, __u64 arg)
+{
+	struct unix_call_key key = {bpf_get_current_pid_tgid(), hook};
+
+	bpf_map_update_elem(&unix_calls, &key, &arg, BPF_ANY);
+	return 0;
+}
+
+/* Returns what unix_enter was given, once; NULL where the call has failed. */
+static __always_inline void *unix_leave(__u32 hook, int ret)
+{
+	struct unix_call_key key = {bpf_get_current_pid_tgid(), hook};
+	__u64 *arg = bpf_map_lookup_elem(&unix_calls, &key), found;
+
+	if (!arg)
+		return NULL;
+	found = *arg;
+	bpf_map_delete_elem(&unix_calls, &key);
+	return ret ? NULL : (void *)found;
+}
+
 #endif

@@ -5,6 +5,7 @@
  * accept(), whose peer each is, and in the ring its rows have their place among the events.
  */
 #include "unix.h"
+#include "twice.h"
 
 /* How many rows of a pass found no room. The reader asks once the pass is over. */
 __u32 unix_rows_left_out;
@@ -50,28 +51,38 @@ int unix_rows(struct bpf_iter__unix *ctx)
 }
 
 /*
+ * The start of a connect, of the calling thread: which socket connects is not known at its
+ * end. It gives the socket a cookie, as this program may ask for it. 6.7 on.
+ */
+SEC("cgroup/connect_unix")
+int unix_connect_cgroup(struct bpf_sock_addr *ctx)
+{
+	__u64 sk = 0;
+
+	bpf_get_socket_cookie(ctx);
+	bpf_probe_read_kernel(&sk, sizeof(sk), ctx);
+	unix_enter(TWICE_UNIX_CONNECT, sk);
+	return 1;
+}
+
+/*
  * The kernel calls this for a listener at the end of a connect, in the connecting process
- * (unix_stream_connect), and for every socket that gets a packet. The socket that accept()
- * will return is the last one in the queue, unless others have connected meanwhile: it is
- * this process's if its peer is. 6.12 on. It takes probe reads, as the verifier trusts no
- * pointer out of a queue, and so cannot ask for cookies.
+ * (unix_stream_connect), and for every socket that gets a packet. Nothing else that wakes a
+ * listener is done by a process that connects. 6.12 on. The sockets are only addresses here,
+ * so that it takes probe reads.
  */
 SEC("tp_btf/sk_data_ready")
 int BPF_PROG(unix_data_ready, struct sock *sk)
 {
-	struct sock *made, *client;
-	struct sk_buff *last;
+	struct sock *client;
 	__u32 netns;
 
 	/* It is called for every packet of any socket: the state is one load. */
 	if (sk->__sk_common.skc_family != AF_UNIX || sk->__sk_common.skc_state != TCP_LISTEN ||
 	    !unix_in_scope(sk, &netns, true))
 		return 0;
-	last = sk->sk_receive_queue.prev;
-	made = BPF_CORE_READ(last, sk);
-	client = BPF_CORE_READ((struct unix_sock *)made, peer);
-	if (!client || unix_peer_pid(made, false) != current_tgid() ||
-	    BPF_CORE_READ((struct unix_sock *)client, peer) != made)
+	client = unix_leave(TWICE_UNIX_CONNECT, 0);
+	if (!client || !BPF_CORE_READ((struct unix_sock *)client, peer))
 		return 0;
 	return unix_probed_both(client, netns);
 }

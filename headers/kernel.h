@@ -145,14 +145,6 @@ struct cgroup {
 	struct kernfs_node *kn;
 };
 
-struct sk_buff {
-	struct sock *sk;
-};
-
-struct sk_buff_head {
-	struct sk_buff *prev;
-};
-
 struct pid;
 
 struct sock {
@@ -167,7 +159,6 @@ struct sock {
 	u16 sk_type;
 	u32 sk_max_ack_backlog;
 	struct pid *sk_peer_pid;
-	struct sk_buff_head sk_receive_queue;
 	unsigned long sk_ino; /* since 6.18 */
 };
 

@@ -54,7 +54,7 @@ func (w *socketWatch) Sockets(rows iter.Seq[*table.Socket]) error {
 		if w.told[row.ID] != nil {
 			w.wrong = append(w.wrong, fmt.Sprintf("listed twice: %v", row))
 		}
-		w.told[row.ID] = &socketTold{row: *row, listed: true}
+		w.told[row.ID] = &socketTold{row: copyOf(row), listed: true}
 	}
 	return nil
 }
@@ -68,8 +68,18 @@ func (w *socketWatch) Socket(c *table.SocketChange) error {
 	if n := len(k.kinds); n > 0 && k.kinds[n-1] == table.SocketClose {
 		w.wrong = append(w.wrong, fmt.Sprintf("%v after its close: %v", c.Kind, c.Socket))
 	}
-	k.row, k.kinds, k.source = *c.Socket, append(k.kinds, c.Kind), append(k.source, c.Source)
+	k.row, k.kinds, k.source = copyOf(c.Socket), append(k.kinds, c.Kind), append(k.source, c.Source)
 	return nil
+}
+
+// copyOf copies a row and what it points to.
+func copyOf(s *table.Socket) table.Socket {
+	row := *s
+	if row.Unix != nil {
+		end := *row.Unix
+		row.Unix = &end
+	}
+	return row
 }
 
 func socketLine(p snapshot.Protocol, h *snapshot.Head) string {

@@ -49,7 +49,7 @@ var unixLadders = []ladder{
 		probes("kretprobe/unix_stream_connect",
 			probePair{socketsProgUnixConnectKprobe, socketsProgUnixConnectKretprobe, "unix_stream_connect"},
 			probePair{socketsProgUnixDgramConnectKprobe, socketsProgUnixDgramConnectKretprobe, "unix_dgram_connect"}),
-		{dataReadyHook, one(socketsProgUnixDataReady), attachTracing, nil},
+		unixReady(),
 	}},
 	{UnixLostPeer, "that a Unix datagram socket has lost its peer is told within a second", []candidate{
 		{"fentry/unix_dgram_disconnected", []copies{twice("unix_left_fentry")}, attachTracing, nil},
@@ -62,6 +62,19 @@ var unixLadders = []ladder{
 
 // dataReadyHook sees the connects of stream sockets alone.
 const dataReadyHook = "tp_btf/sk_data_ready"
+
+// unixReady is the hook that tells which socket of a process a listener is woken by.
+func unixReady() candidate {
+	at := map[string]func(*ebpf.Program) (io.Closer, error){
+		socketsProgUnixConnectCgroup: attachCgroup(ebpf.AttachCgroupUnixConnect),
+		socketsProgUnixDataReady:     attachTracing,
+	}
+	return candidate{
+		name:     dataReadyHook,
+		programs: []copies{{socketsProgUnixDataReady}, {socketsProgUnixConnectCgroup}},
+		attachAs: func(program string, p *ebpf.Program) (io.Closer, error) { return at[program](p) },
+	}
+}
 
 // unixLife is the hook on the start and the end of Unix sockets by kprobes.
 func unixLife() candidate {

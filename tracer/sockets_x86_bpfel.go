@@ -241,6 +241,7 @@ const (
 	socketsProgUnixBindFexitB            = "unix_bind_fexit_b"
 	socketsProgUnixBindKprobe            = "unix_bind_kprobe"
 	socketsProgUnixBindKretprobe         = "unix_bind_kretprobe"
+	socketsProgUnixConnectCgroup         = "unix_connect_cgroup"
 	socketsProgUnixConnectFexitA         = "unix_connect_fexit_a"
 	socketsProgUnixConnectFexitB         = "unix_connect_fexit_b"
 	socketsProgUnixConnectKprobe         = "unix_connect_kprobe"
@@ -407,6 +408,7 @@ type socketsProgramSpecs struct {
 	UnixBindFexitB            *ebpf.ProgramSpec `ebpf:"unix_bind_fexit_b"`
 	UnixBindKprobe            *ebpf.ProgramSpec `ebpf:"unix_bind_kprobe"`
 	UnixBindKretprobe         *ebpf.ProgramSpec `ebpf:"unix_bind_kretprobe"`
+	UnixConnectCgroup         *ebpf.ProgramSpec `ebpf:"unix_connect_cgroup"`
 	UnixConnectFexitA         *ebpf.ProgramSpec `ebpf:"unix_connect_fexit_a"`
 	UnixConnectFexitB         *ebpf.ProgramSpec `ebpf:"unix_connect_fexit_b"`
 	UnixConnectKprobe         *ebpf.ProgramSpec `ebpf:"unix_connect_kprobe"`
@@ -640,6 +642,7 @@ type socketsPrograms struct {
 	UnixBindFexitB            *ebpf.Program `ebpf:"unix_bind_fexit_b"`
 	UnixBindKprobe            *ebpf.Program `ebpf:"unix_bind_kprobe"`
 	UnixBindKretprobe         *ebpf.Program `ebpf:"unix_bind_kretprobe"`
+	UnixConnectCgroup         *ebpf.Program `ebpf:"unix_connect_cgroup"`
 	UnixConnectFexitA         *ebpf.Program `ebpf:"unix_connect_fexit_a"`
 	UnixConnectFexitB         *ebpf.Program `ebpf:"unix_connect_fexit_b"`
 	UnixConnectKprobe         *ebpf.Program `ebpf:"unix_connect_kprobe"`
@@ -736,6 +739,7 @@ func (p *socketsPrograms) Close() error {
 		p.UnixBindFexitB,
 		p.UnixBindKprobe,
 		p.UnixBindKretprobe,
+		p.UnixConnectCgroup,
 		p.UnixConnectFexitA,
 		p.UnixConnectFexitB,
 		p.UnixConnectKprobe,

@@ -189,7 +189,13 @@ func play(words []string) error {
 		return hold()
 	case "queries":
 		return playQueries(words[1])
-	case "churn", "datagrams", "unix", "workers", "worker":
+	case "unixserver":
+		count, err := strconv.Atoi(words[1])
+		if err != nil {
+			return err
+		}
+		return serveUnix(count, words[3])
+	case "churn", "datagrams", "unix", "unixclients", "workers", "worker":
 		number, err1 := strconv.ParseUint(words[1], 10, 64)
 		d, err2 := strconv.ParseInt(words[2], 10, 64)
 		if err := errors.Join(err1, err2); err != nil {
@@ -217,6 +223,8 @@ func playFor(words []string, number uint64, d time.Duration) error {
 	switch words[0] {
 	case "unix":
 		return playUnix(number, d, words[3])
+	case "unixclients":
+		return connectUnixClients(int(number))
 	case "workers":
 		return playWorkers(int(number), d)
 	case "worker":

@@ -42,6 +42,10 @@ func (r *socketRow) mayBe(e *SocketEvent) bool {
 		return true
 	case r.Inode != 0 && e.Inode != 0 && r.Inode != uint64(e.Inode):
 		return false
+	case end.HasSocket && !e.Unix.HasSocket:
+		return false
+	case end.made && end.PeerInode != 0 && e.Unix.PeerInode != 0 && end.PeerInode != uint64(e.Unix.PeerInode):
+		return false
 	default:
 		return !end.Named || e.Unix.Named && end.Name == string(e.Unix.Name)
 	}
@@ -81,7 +85,36 @@ func (u unixRules) takePeer(r *socketRow, e *SocketEvent) {
 	if e.Unix.PeerPID != 0 {
 		end.PeerPID = e.Unix.PeerPID
 	}
+	if e.More && u.peer(r) == nil {
+		u.expect(r, e)
+	}
 	u.link(r)
+}
+
+// expect makes the row of a peer whose record comes next, so that what is told before has
+// its id. Another socket that had its address is gone.
+func (u unixRules) expect(r *socketRow, e *SocketEvent) {
+	const dgram = 2
+	s, key := u.sockets, r.end.peerKey
+	named := SocketEvent{Kind: SocketOpen, Protocol: snapshot.Unix, Time: e.Time}
+	if isAddress(key) {
+		named.Sock = key
+	} else {
+		named.Cookie = key
+	}
+	if stale := s.index.at(named.Sock); stale != nil {
+		s.vanish(stale, e.Time)
+	}
+	if s.tombs.has(key) {
+		return
+	}
+	peer := s.add(&named)
+	s.index.identify(peer, &named)
+	peer.Netns, peer.last = r.Netns, e.Time
+	peer.Unix, peer.quiet = &peer.end, true
+	peer.end.made = r.Type != dgram
+	peer.StartKnown = peer.end.made
+	peer.end.peerKey = r.key()
 }
 
 // peerOf returns the key of the peer that an event names.
@@ -129,7 +162,7 @@ func leaving(e *SocketEvent) SocketChangeKind {
 // accepted, or got its cookie. It knows the same of this one. What is known of a peer that
 // is gone stays.
 func (u unixRules) link(r *socketRow) {
-	peer := u.sockets.index.byKey(r.end.peerKey)
+	peer := u.peer(r)
 	if peer == nil {
 		return
 	}
@@ -141,6 +174,20 @@ func (u unixRules) link(r *socketRow) {
 	if mine.peerKey != 0 && u.sockets.index.byKey(mine.peerKey) == r {
 		mine.take(r)
 	}
+}
+
+// peer returns the row of the peer, or nil. One that is known by its address may be that of
+// a former socket there: of that the inodes tell.
+func (u unixRules) peer(r *socketRow) *socketRow {
+	peer := u.sockets.index.byKey(r.end.peerKey)
+	if peer == nil || peer.Unix == nil || !isAddress(r.end.peerKey) {
+		return peer
+	}
+	if peer.Inode != 0 && peer.Inode != r.end.PeerInode ||
+		peer.end.made && peer.end.PeerInode != 0 && r.Inode != 0 && peer.end.PeerInode != r.Inode {
+		return nil
+	}
+	return peer
 }
 
 // take takes who the peer is.
