@@ -67,7 +67,7 @@ func (w *ECS) tcpState(c *table.Change) {
 	w.beginChange("tcp_state", ecsTransition(c), c)
 	w.state(`,"nettrace.old_state":`, c.Old)
 	w.state(`,"nettrace.new_state":`, c.New)
-	k := w.holding(c.Conn)
+	k := w.holding(&c.Conn.Head, c.Conn.HasUID)
 	w.ownerBy(k, w.owner)
 	w.pathsOf(k)
 	w.end()
@@ -79,7 +79,7 @@ func (w *ECS) tcpClose(c *table.Change) {
 		closed = &table.Closed{}
 	}
 	w.beginChange("tcp_close", ecsClose(closed), c)
-	k := w.holding(c.Conn)
+	k := w.holding(&c.Conn.Head, c.Conn.HasUID)
 	w.ownerBy(k, w.owner)
 	w.life(c)
 	w.time(`,"event.end":`, w.wall.At(c.Time))

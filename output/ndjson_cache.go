@@ -67,8 +67,8 @@ type holder struct {
 	cgroup uint64
 }
 
-func holderOf(c *table.Conn) holder {
-	return holder{c.Owner, c.UID, c.HasUID, c.CgroupID}
+func holderOf(h *snapshot.Head, hasUID bool) holder {
+	return holder{h.Owner, h.UID, hasUID, h.CgroupID}
 }
 
 // slot returns where an owner is in the cache.
@@ -95,9 +95,9 @@ func (w *NDJSON) connBy(c *table.Conn, members func(*identity)) {
 	w.keep(&k.members, func() { members(&k.identity) })
 }
 
-// holding returns the place in the cache of the owner of a connection.
-func (w *NDJSON) holding(c *table.Conn) *holding {
-	h := holderOf(c)
+// holding returns the place in the cache of the owner of a socket.
+func (w *NDJSON) holding(head *snapshot.Head, hasUID bool) *holding {
+	h := holderOf(head, hasUID)
 	k := &w.kept().holders[h.slot()]
 	if k.holder != h {
 		k.holder, k.owner.valid, k.paths.valid = h, false, false

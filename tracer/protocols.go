@@ -17,6 +17,9 @@ const (
 // inet are those of datagram and raw sockets.
 const inet = UDP | UDPLite | Raw
 
+// AllProtocols are all of them.
+const AllProtocols = TCP | UDP | UDPLite | Raw | Unix
+
 // Has reports whether one of some protocols is in the set.
 func (p Protocols) Has(some Protocols) bool { return p&some != 0 }
 
