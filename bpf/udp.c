@@ -14,15 +14,13 @@ TWICE("fexit/inet6_create", open_fexit6,
       ret ? 0 : inet_call(TWICE_INET_OPEN, socket->sk, SOCKET_OPEN, kern ? SOCKET_KERNEL : 0),
       struct net *net, struct socket *socket, int protocol, int kern, int ret)
 
-/* inet_create(net, socket, …) and inet6_create. */
+/* inet_create(net, socket, …) and inet6_create. What the socket is its end shows. */
 static __always_inline int opens_probe(struct pt_regs *ctx)
 {
 	struct inet_call_key key = {bpf_get_current_pid_tgid(), TWICE_INET_OPEN};
 	struct inet_call call = {kprobe_arg2(ctx), 0};
-	__u16 type = BPF_CORE_READ((const struct socket *)call.sk, type);
 
-	if (type == SOCK_DGRAM || type == SOCK_RAW)
-		bpf_map_update_elem(&inet_calls, &key, &call, BPF_ANY);
+	bpf_map_update_elem(&inet_calls, &key, &call, BPF_ANY);
 	return 0;
 }
 

@@ -126,7 +126,6 @@ typedef enum {
 
 struct socket {
 	socket_state state;
-	short type;
 	struct file *file;
 	struct sock *sk;
 };
