@@ -4,8 +4,6 @@ import (
 	"io"
 
 	"github.com/cilium/ebpf"
-
-	"github.com/nettrace/nettrace/snapshot"
 )
 
 // The capabilities for Unix sockets.
@@ -108,27 +106,4 @@ func unixWhole(chosen map[Capability]string) bool {
 		}
 	}
 	return true
-}
-
-// readUnix reads the Unix sockets of the calling thread's namespace: by the iterator, whose
-// rows come by the ring buffer, or from sock_diag where there is none, or it had no room.
-func (r *rowReader) readUnix(inode uint32) error {
-	if r.unixIter != nil {
-		if whole, err := r.unixIter(); err != nil || whole {
-			return err
-		}
-	}
-	part := rowPart{netns: inode}
-	after := monotonic()
-	err := snapshot.ReadUnixEnds(func(u *snapshot.UnixEnd) {
-		part.sockets = append(part.sockets, unixRow(u, inode))
-	})
-	part.before = monotonic()
-	for i := range part.sockets {
-		part.sockets[i].After, part.sockets[i].Time = after, part.before
-	}
-	if len(part.sockets) > 0 {
-		r.parts <- part
-	}
-	return err
 }

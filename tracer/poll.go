@@ -218,6 +218,15 @@ func (p *Poller) pollSockets(proc string, now uint64, initial bool) error {
 			}
 		}
 	}
+	if p.Protocols.Has(Unix) {
+		rows, err := readUnixEnds(proc, 0)
+		if err != nil {
+			return err
+		}
+		for i := range rows {
+			p.sockets.Apply(&rows[i])
+		}
+	}
 	if !p.NoOwners {
 		if err := nameOwners(p.sockets, proc); err != nil {
 			return err

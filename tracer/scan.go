@@ -250,8 +250,7 @@ func (t *Tracer) endPhase() {
 		return
 	}
 	if s.kind == scanPoll {
-		s.state = scanIdle
-		t.sockets.end(scanPoll, &s.result.coverage, monotonic())
+		t.endPoll()
 		return
 	}
 	if s.phase == phaseRows {
@@ -273,6 +272,25 @@ func (t *Tracer) endPhase() {
 		return
 	}
 	t.endScan()
+}
+
+// endPoll ends a phase of a poll. What it has found has no owner: open files show whose
+// that is.
+func (t *Tracer) endPoll() {
+	s, files := &t.scan, &t.sockets.files
+	now := monotonic()
+	if s.phase == phaseRows {
+		s.coverage = s.result.coverage
+		if t.hooks.chosen[SocketFiles] != "" && files.start(&t.sockets, now) {
+			s.next(phaseFiles, func() scanResult { return scanResult{err: t.runIter(socketsProgSocketFiles)} })
+			return
+		}
+	} else {
+		t.sockets.began += now - files.began // they have a rest of their own
+		files.end(now)
+	}
+	s.state = scanIdle
+	t.sockets.end(scanPoll, &s.coverage, now)
 }
 
 // endScan is called when there is no doubt left.

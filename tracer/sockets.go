@@ -18,8 +18,11 @@ const (
 	inetPoll = time.Second
 	// unixPoll is the same of Unix sockets, of which the rows may be all that tells.
 	unixPoll = 100 * time.Millisecond
-	// pollRest times the length of a pass is the least time to the next one.
-	pollRest = 20
+	// pollRest times the length of a pass is the least time to the next one, up to pollLimit.
+	pollRest  = 20
+	pollLimit = time.Second
+	// filesPause is between two looks at open files.
+	filesPause = time.Second
 	// againPoll is how long after a pass the next one is made that decides what is gone.
 	againPoll = 50 * time.Millisecond
 )
@@ -31,6 +34,8 @@ type sockets struct {
 	event table.SocketEvent // the one being handled
 	polls []socketPoll
 	looks socketRefresher
+	began uint64 // the pass under way
+	files unixFiles
 }
 
 // socketPoll reads the sockets of some protocols again and again.
@@ -144,6 +149,7 @@ func (s *sockets) begin(kind scanKind, now uint64, lost bool) Protocols {
 			}
 		}
 	}
+	s.began = now
 	s.table.BeginPass(now, read.Covers, kind == scanInitial, lost && kind != scanPoll)
 	return read
 }
@@ -159,10 +165,12 @@ func (s *sockets) end(kind scanKind, c *coverage, now uint64) (found table.Resyn
 		if kind == scanPoll && !p.under {
 			continue
 		}
-		p.under, p.next = false, now+uint64(p.every)
+		pause := p.every
 		if again {
-			p.next = now + min(uint64(againPoll), uint64(p.every))
+			pause = min(againPoll, pause)
 		}
+		rest := min(pollRest*(now-s.began), uint64(pollLimit))
+		p.under, p.next = false, now+max(uint64(pause), rest)
 	}
 	return found, again
 }
@@ -176,6 +184,27 @@ func (s *sockets) abandon(now uint64) {
 	for i := range s.polls {
 		s.polls[i].under, s.polls[i].next = false, now+uint64(s.polls[i].every)
 	}
+}
+
+// unixFiles is when open files are looked at, for the owners of Unix sockets that no hook
+// told.
+type unixFiles struct {
+	began uint64 // the last time
+	due   uint64 // the next one, not before
+}
+
+// start reports whether it is time, and takes it as such.
+func (f *unixFiles) start(s *sockets, now uint64) bool {
+	if now < f.due || !s.table.OwnersDue(f.began) {
+		return false
+	}
+	f.began = now
+	return true
+}
+
+// end sets the next time.
+func (f *unixFiles) end(now uint64) {
+	f.due = now + max(uint64(filesPause), ownScanRest*(now-f.began))
 }
 
 // trim forgets what is remembered of sockets that are gone.

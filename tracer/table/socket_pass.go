@@ -83,7 +83,7 @@ func (s *Sockets) list(r *socketRow) {
 // UseFile makes a process with an open file of a socket its owner, unless a better one
 // is known. It reports whether the socket is in the table.
 func (s *Sockets) UseFile(e *Event) bool {
-	r := s.index.find(&SocketEvent{Cookie: e.Cookie, Sock: e.Sock})
+	r := s.index.find(&SocketEvent{Cookie: e.Cookie, Sock: e.Sock, Inode: e.Inode})
 	if r == nil {
 		return false
 	}
@@ -97,6 +97,17 @@ func (s *Sockets) UseFile(e *Event) bool {
 		r.Inode = uint64(e.Inode)
 	}
 	return true
+}
+
+// OwnersDue reports whether there is a Unix socket that has come since a time, and has no
+// owner: one that no hook told.
+func (s *Sockets) OwnersDue(since uint64) bool {
+	for r := range s.index.rows {
+		if r.Unix != nil && r.Unix.HasSocket && r.Owner.Process == nil && r.Start >= since {
+			return true
+		}
+	}
+	return false
 }
 
 // FillOwners asks find for the owner of every socket that has none, by its inode.

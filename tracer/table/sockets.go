@@ -90,7 +90,7 @@ func NewSockets(cfg SocketConfig, procs *Processes, report func(*SocketChange)) 
 	s := &Sockets{cfg: cfg, index: newSocketIndex(), tombs: newTombstones(), procs: procs, report: report}
 	inet := datagramRules{}
 	s.rules = [...]socketRules{
-		snapshot.TCP: inet, snapshot.UDP: inet, snapshot.UDPLite: inet, snapshot.Raw: inet, snapshot.Unix: unixRules{s},
+		snapshot.TCP: inet, snapshot.UDP: inet, snapshot.UDPLite: inet, snapshot.Raw: inet, snapshot.Unix: unixRules{s, make(map[unixName][]*socketRow)},
 	}
 	return s
 }

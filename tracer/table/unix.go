@@ -1,6 +1,10 @@
 package table
 
-import "github.com/nettrace/nettrace/snapshot"
+import (
+	"slices"
+
+	"github.com/nettrace/nettrace/snapshot"
+)
 
 // kindSet is a set of kinds of change. They are told in the order of their numbers, in
 // which a call makes them: connect() may bind first.
@@ -10,7 +14,16 @@ func (k *kindSet) add(kind SocketChangeKind) { *k |= 1 << kind }
 
 // unixRules are those of Unix sockets (net/unix/af_unix.c). What an event has changed
 // follows from the row before it, so that one which comes twice, or late, tells nothing.
-type unixRules struct{ sockets *Sockets }
+type unixRules struct {
+	sockets   *Sockets
+	listeners map[unixName][]*socketRow
+}
+
+// unixName is a name in a network namespace. Files of one name may be several.
+type unixName struct {
+	netns uint32
+	name  string
+}
 
 // take sets name, peer and listener, and notes what of them is new.
 func (u unixRules) take(r *socketRow, e *SocketEvent) {
@@ -27,9 +40,21 @@ func (u unixRules) take(r *socketRow, e *SocketEvent) {
 	u.takeName(r, e)
 	u.takePeer(r, e)
 	u.takeSocket(r, e)
-	if r.State == snapshot.Listen && r.end.Backlog != e.Unix.Backlog {
+	if r.State == snapshot.Listen {
+		u.listens(r, e)
+	}
+}
+
+// listens takes that a socket is a listener, which it stays.
+func (u unixRules) listens(r *socketRow, e *SocketEvent) {
+	if r.end.Backlog != e.Unix.Backlog {
 		r.end.Backlog = e.Unix.Backlog
 		r.end.changed.add(SocketListen)
+	}
+	if !r.end.listens {
+		r.end.listens = true
+		name := unixName{r.Netns, r.end.Name}
+		u.listeners[name] = append(u.listeners[name], r)
 	}
 }
 
@@ -42,6 +67,8 @@ func (r *socketRow) mayBe(e *SocketEvent) bool {
 		return true
 	case r.Inode != 0 && e.Inode != 0 && r.Inode != uint64(e.Inode):
 		return false
+	case e.Protocol != snapshot.Unix: // an open file, which says no more
+		return true
 	case end.HasSocket && !e.Unix.HasSocket:
 		return false
 	case end.made && end.PeerInode != 0 && e.Unix.PeerInode != 0 && end.PeerInode != uint64(e.Unix.PeerInode):
@@ -211,7 +238,7 @@ func (u unixRules) takeSocket(r *socketRow, e *SocketEvent) {
 			end.changed.add(SocketAccept)
 		}
 	}
-	if end.made && end.Listener == 0 {
+	if end.made && (end.Listener == 0 || !end.HasSocket && r.Owner.Process == nil) {
 		if l := u.listener(r, e); l != nil {
 			u.inherit(r, l)
 		}
@@ -224,6 +251,9 @@ func (u unixRules) takeSocket(r *socketRow, e *SocketEvent) {
 func (u unixRules) listener(r *socketRow, e *SocketEvent) *socketRow {
 	if e.Unix.Listener != 0 {
 		return u.sockets.index.byKey(e.Unix.Listener)
+	}
+	if named := u.listeners[unixName{r.Netns, r.end.Name}]; len(named) == 1 {
+		return named[0]
 	}
 	return nil
 }
@@ -301,8 +331,17 @@ func stateChanges(from, to snapshot.State, e *SocketEvent) (changed kindSet) {
 	return changed
 }
 
-// gone has nothing to do: what others know of a peer that is gone stays.
-func (unixRules) gone(*socketRow) {}
+// gone forgets a listener. What others know of a peer that is gone stays.
+func (u unixRules) gone(r *socketRow) {
+	if !r.end.listens {
+		return
+	}
+	name := unixName{r.Netns, r.end.Name}
+	rest := slices.DeleteFunc(u.listeners[name], func(l *socketRow) bool { return l == r })
+	if u.listeners[name] = rest; len(rest) == 0 {
+		delete(u.listeners, name)
+	}
+}
 
 // isAddress reports whether a key is an address of the kernel, which lie in the upper half.
 func isAddress(key uint64) bool { return int64(key) < 0 }
