@@ -37,6 +37,12 @@ var needed = []struct {
 		SocketPeer:  "fexit/__ip4_datagram_connect",
 		SocketClose: "fentry/sk_common_release",
 		RawBind:     "fexit/raw_bind",
+
+		UnixOpen:     "f",           // the function takes other arguments before 5.15
+		UnixName:     "fexit/unix_", // and this one before 5.17
+		UnixListen:   "fexit/unix_listen",
+		UnixConnect:  "fexit/unix_stream_connect",
+		UnixLostPeer: "fentry/unix_dgram_disconnected",
 	}, ""},
 	{"tp_btf,kprobe,kretprobe,cgroup,iter", map[Capability]string{
 		SourcePort: "kprobe/tcp_connect",
@@ -49,6 +55,12 @@ var needed = []struct {
 		SocketClose:  "kprobe/sk_common_release",
 		SocketFamily: "kretprobe/ipv6_setsockopt",
 		RawBind:      "kretprobe/raw_bind",
+
+		UnixOpen:     "kretprobe/unix_create1",
+		UnixName:     "kretprobe/unix_bind",
+		UnixListen:   "kretprobe/unix_listen",
+		UnixConnect:  "kretprobe/unix_stream_connect",
+		UnixLostPeer: "kprobe/unix_dgram_disconnected",
 	}, ""},
 	{"tp_btf,sockops,cgroup,syscall,iter", map[Capability]string{
 		SourcePort: "sockops/tcp_connect",
@@ -61,6 +73,7 @@ var needed = []struct {
 		SocketPeer:  "cgroup/connect4",
 		SocketClose: "cgroup/sock_release",
 		SocketFiles: "iter/task_file",
+		UnixRows:    "iter/unix",
 	}, "6.1"},
 }
 
@@ -88,7 +101,7 @@ func loadHooks(t *testing.T, c *snapshot.Condition) {
 				if !machine && n.since == "" {
 					t.Skip("needs fentry and kprobes, which the kernels of make test-kernels have")
 				}
-				tr, err := Open(Options{Hooks: strings.Split(n.kinds, ","), Logs: logs, Condition: c, Protocols: TCP | inet})
+				tr, err := Open(Options{Hooks: strings.Split(n.kinds, ","), Logs: logs, Condition: c, Protocols: TCP | inet | Unix})
 				if err != nil {
 					if !machine {
 						t.Skip("this machine cannot trace: ", err)

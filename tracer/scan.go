@@ -282,7 +282,7 @@ func (t *Tracer) endPoll() {
 	if s.phase == phaseRows {
 		s.coverage = s.result.coverage
 		if t.hooks.chosen[SocketFiles] != "" && files.start(&t.sockets, now) {
-			s.next(phaseFiles, func() scanResult { return scanResult{err: t.runIter(socketsProgSocketFiles)} })
+			s.next(phaseFiles, func() scanResult { return scanResult{err: t.hooks.runIter(socketsProgSocketFiles)} })
 			return
 		}
 	} else {
