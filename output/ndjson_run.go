@@ -39,12 +39,27 @@ type Totals struct {
 	Closed uint64 // connections that ended
 	Failed uint64 // those of them that were never ESTABLISHED
 
-	RingBytes   uint64 // waiting in the kernel's ring buffer
-	MemoryBytes uint64 // in use by the program, queues not counted
+	Held
 
 	SampledOut uint64 // changes of connections that are not in the sample
 
 	Queue QueueTotals // of all outputs
+
+	Sockets SocketTotals // UDP, raw and Unix sockets
+}
+
+// Held is what a run holds now.
+type Held struct {
+	RingBytes   uint64 // waiting in the kernel's ring buffer
+	MemoryBytes uint64 // in use by the program, queues not counted
+}
+
+// SocketTotals counts UDP, raw and Unix sockets: Before + Opened = Closed + Open.
+type SocketTotals struct {
+	Open   uint64 // that are there now
+	Before uint64 // that were there when the run began
+	Opened uint64 // that began
+	Closed uint64 // that ended
 }
 
 // QueueTotals is what waits for the outputs of a run, and what they have taken.
@@ -166,6 +181,12 @@ func (w *NDJSON) totals(t *Totals) {
 	w.uint(`,"opened":`, t.Opened)
 	w.uint(`,"closed":`, t.Closed)
 	w.uint(`,"failed":`, t.Failed)
+	if t.Sockets != (SocketTotals{}) {
+		w.uint(`,"sockets_open":`, t.Sockets.Open)
+		w.uint(`,"sockets_open_before":`, t.Sockets.Before)
+		w.uint(`,"sockets_opened":`, t.Sockets.Opened)
+		w.uint(`,"sockets_closed":`, t.Sockets.Closed)
+	}
 	w.uint(`,"ring_bytes":`, t.RingBytes)
 	w.uint(`,"queue_bytes":`, t.Queue.Bytes)
 	w.uint(`,"queue_oldest_ns":`, t.Queue.Oldest)

@@ -130,6 +130,10 @@ CREATE TABLE IF NOT EXISTS nettrace.records
     `reopenings` UInt64,
     `ring_bytes` UInt64,
     `sampled_out` UInt64,
+    `sockets_closed` UInt64,
+    `sockets_open` UInt64,
+    `sockets_open_before` UInt64,
+    `sockets_opened` UInt64,
     `write_errors` UInt64,
     `written_bytes` UInt64,
     `written_records` UInt64
