@@ -69,7 +69,7 @@ func Open(opts Options) (*Tracer, error) {
 		t.hooks.close()
 		return nil, errors.Join(fmt.Errorf("open the ring buffer: %w", err), t.scope.close())
 	}
-	t.procs = table.NewProcesses(processLimit, t.processReader(), func(task uint32) {
+	t.procs = table.NewProcesses(processLimit, t.hooks.processReader(t.opts.Proc), func(task uint32) {
 		// One that is not there needs no deleting.
 		_ = t.hooks.maps.Maps[streamMapProcesses].Delete(task)
 	})
@@ -94,11 +94,11 @@ func (t *Tracer) openRing() (err error) {
 }
 
 // processReader returns what reads the rest of a process that is known by an open file.
-func (t *Tracer) processReader() func(*snapshot.Process, uint64) {
-	if t.opts.NoOwners {
+func (h *hooks) processReader(proc string) func(*snapshot.Process, uint64) {
+	if h.set.noOwners {
 		return func(*snapshot.Process, uint64) {}
 	}
-	return t.hooks.set.pids.reader(t.opts.Proc)
+	return h.set.pids.reader(proc)
 }
 
 // tableConfig says what the chosen hooks report.
