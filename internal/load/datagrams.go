@@ -183,15 +183,36 @@ func (g *datagrams) hold() error {
 	}
 	cmd := exec.Command(exe)
 	cmd.Env = append(os.Environ(), roleVar+"=hold ")
-	for _, d := range g.socks[:8] {
-		fd, err := unix.FcntlInt(uintptr(d.fd), unix.F_DUPFD_CLOEXEC, 0)
-		if err != nil {
+	if cmd.ExtraFiles, err = g.copies(8); err != nil {
+		return err
+	}
+	if err := startHolder(cmd); err != nil {
+		return err
+	}
+	g.holders = append(g.holders, cmd)
+	for _, f := range cmd.ExtraFiles {
+		if err := f.Close(); err != nil {
 			return err
 		}
-		f := os.NewFile(uintptr(fd), "socket")
-		defer f.Close()
-		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
 	}
+	return nil
+}
+
+// copies returns the first sockets as files of their own.
+func (g *datagrams) copies(n int) (files []*os.File, err error) {
+	for _, d := range g.socks[:n] {
+		fd, err := unix.FcntlInt(uintptr(d.fd), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, os.NewFile(uintptr(fd), "socket"))
+	}
+	return files, nil
+}
+
+// startHolder starts a process that holds sockets until this one ends, and waits until it
+// has them.
+func startHolder(cmd *exec.Cmd) error {
 	if _, err := cmd.StdinPipe(); err != nil {
 		return err
 	}
@@ -205,6 +226,5 @@ func (g *datagrams) hold() error {
 	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
 		return fmt.Errorf("a holder of sockets: %w", err)
 	}
-	g.holders = append(g.holders, cmd)
 	return nil
 }
