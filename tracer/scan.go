@@ -250,7 +250,7 @@ func (t *Tracer) endPhase() {
 		return
 	}
 	if s.kind == scanPoll {
-		t.endPoll()
+		endPoll(t)
 		return
 	}
 	if s.phase == phaseRows {
@@ -276,7 +276,7 @@ func (t *Tracer) endPhase() {
 
 // endPoll ends a phase of a poll. What it has found has no owner: open files show whose
 // that is.
-func (t *Tracer) endPoll() {
+func endPoll(t *Tracer) {
 	s, files := &t.scan, &t.sockets.files
 	now := monotonic()
 	if s.phase == phaseRows {

@@ -99,13 +99,11 @@ func (u *unixScene) rows() []string {
 	return rows
 }
 
-func named(name string) func(*SocketEvent) {
-	return func(e *SocketEvent) { e.Unix.Name, e.Unix.Named = []byte(name), true }
-}
+func named(e *SocketEvent) { e.Unix.Name, e.Unix.Named = []byte("\x00name"), true }
 
 // Rows of a stream connection from 2 to the listener 1, which makes 3.
 func listenRow(e *SocketEvent) {
-	named("\x00name")(e)
+	named(e)
 	e.State, e.Unix.Backlog = snapshot.Listen, 5
 }
 
@@ -121,13 +119,13 @@ func madeRow(e *SocketEvent) {
 }
 
 func acceptedRow(e *SocketEvent) {
-	named("\x00name")(e)
+	named(e)
 	e.State, e.Unix.Peer, e.Unix.PeerInode, e.Unix.PeerPID = snapshot.Established, 2, 102, 2
 }
 
 func (u *unixScene) listen() {
 	u.event(SocketOpen, 1, 1, nil)
-	u.event(SocketBind, 1, 1, named("\x00name"))
+	u.event(SocketBind, 1, 1, named)
 	u.event(SocketListen, 1, 1, listenRow)
 	u.event(SocketOpen, 2, 2, nil)
 }
@@ -137,8 +135,8 @@ func TestUnixConnection(t *testing.T) {
 	for range 2 { // a second copy of each record changes nothing
 		u.event(SocketOpen, 1, 1, nil)
 	}
-	u.event(SocketBind, 1, 1, named("\x00name"))
-	u.event(SocketBind, 1, 1, named("\x00name"))
+	u.event(SocketBind, 1, 1, named)
+	u.event(SocketBind, 1, 1, named)
 	u.event(SocketListen, 1, 1, listenRow)
 	u.event(SocketListen, 1, 1, listenRow)
 	u.event(SocketOpen, 2, 2, nil)
