@@ -188,7 +188,7 @@ func play(words []string) error {
 	case "hold":
 		return hold()
 	case "queries":
-		return playQueries(words[1])
+		return playQueries(words[1], words[2])
 	case "unixserver":
 		count, err := strconv.Atoi(words[1])
 		if err != nil {

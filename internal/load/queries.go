@@ -1,8 +1,10 @@
 package load
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,11 +14,15 @@ const QueryPort = 7053
 
 // Queries returns the role that asks a server of its own count times, as a resolver does:
 // each time by a socket of its own, every other one connected.
-func Queries(count int) string { return fmt.Sprintf("queries %d", count) }
+func Queries(count int) string { return QueriesAt(count, 0) }
 
-func playQueries(count string) error {
-	n, err := strconv.Atoi(count)
-	if err != nil {
+// QueriesAt is Queries at a rate a second, or with 0 as fast as the machine can.
+func QueriesAt(count, rate int) string { return fmt.Sprintf("queries %d %d", count, rate) }
+
+func playQueries(count, rate string) error {
+	n, err1 := strconv.Atoi(count)
+	perSecond, err2 := strconv.Atoi(rate)
+	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
 	server, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -29,13 +35,28 @@ func playQueries(count string) error {
 	}
 	go answer(server)
 	return asClient(func() error {
+		start := time.Now()
 		for i := range n {
+			pace(start, i, perSecond)
 			if err := query(at, i%2 == 0); err != nil {
 				return fmt.Errorf("query %d: %w", i, err)
 			}
 		}
 		return nil
 	})
+}
+
+// pace waits until it is time for a query. Sleeping takes longer than a query: several
+// that are due are made at once.
+func pace(start time.Time, query, perSecond int) {
+	const least = 200 * time.Microsecond
+	if perSecond <= 0 {
+		return
+	}
+	due := start.Add(time.Duration(query) * time.Second / time.Duration(perSecond))
+	if ahead := time.Until(due); ahead > least {
+		time.Sleep(ahead)
+	}
 }
 
 // answer sends back what comes.
