@@ -54,7 +54,7 @@ var queryPeers = []*peer{nil, queryPeer("-acu"), queryPeer("-acu --events=close"
 // queries measures UDP sockets that live for one query, at the full rate of the machine
 // and at queryRate.
 func (b *bench) queries(ctx context.Context) error {
-	rounds, counted := map[*peer][]asked{}, map[*peer][]asked{}
+	r := queryResults{rounds: map[*peer][]asked{}, counted: map[*peer][]asked{}}
 	for round := range b.rounds {
 		for i := range queryPeers {
 			p := queryPeers[(round+i)%len(queryPeers)]
@@ -63,11 +63,11 @@ func (b *bench) queries(ctx context.Context) error {
 				return err
 			}
 			b.progress("queries, round %d of %d: %s, %s a second", round+1, b.rounds, nameOf(p), number(a.rate()))
-			rounds[p] = append(rounds[p], a)
+			r.rounds[p] = append(r.rounds[p], a)
 		}
 	}
-	paced, err := b.ask(ctx, queryPeers[1], queryRate)
-	if err != nil {
+	var err error
+	if r.paced, err = b.ask(ctx, queryPeers[1], queryRate); err != nil {
 		return err
 	}
 	stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
@@ -80,9 +80,9 @@ func (b *bench) queries(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		counted[p] = append(counted[p], a)
+		r.counted[p] = append(r.counted[p], a)
 	}
-	b.reportQueries(rounds, counted, paced)
+	r.tell(&b.report)
 	return nil
 }
 
@@ -188,8 +188,15 @@ func (a *asked) count(out io.Reader, pid int) error {
 	return lines.Err()
 }
 
-func (b *bench) reportQueries(rounds, counted map[*peer][]asked, paced asked) {
-	plain := rounds[nil]
+// queryResults are all rounds.
+type queryResults struct {
+	rounds  map[*peer][]asked
+	counted map[*peer][]asked // with the run time of BPF
+	paced   asked             // at queryRate
+}
+
+func (r *queryResults) tell(out *report) {
+	plain, rounds, counted, paced := r.rounds[nil], r.rounds, r.counted, r.paced
 	row := func(name string, first string, f func(p *peer) string) []string {
 		cells := []string{name, first}
 		for _, p := range queryPeers[1:] {
@@ -202,7 +209,7 @@ func (b *bench) reportQueries(rounds, counted map[*peer][]asked, paced asked) {
 	}
 	const most = 1.10
 	slower := medianRatio(rounds[queryPeers[1]], plain, asked.ownEach)
-	b.report.table(fmt.Sprintf("Queries by UDP sockets of their own: %s, %d rounds", thousands(plain[0].queries), b.rounds),
+	out.table(fmt.Sprintf("Queries by UDP sockets of their own: %s, %d rounds", thousands(plain[0].queries), len(plain)),
 		[]string{"", "untraced", queryPeers[1].name, queryPeers[2].name}, [][]string{
 			row("queries per second", number(medianOf(plain, asked.rate)), of(asked.rate, "")),
 			row("of untraced", "", func(p *peer) string { return percent(medianRatio(rounds[p], plain, asked.rate)) }),
@@ -214,11 +221,11 @@ func (b *bench) reportQueries(rounds, counted map[*peer][]asked, paced asked) {
 			row("told with their process", "", of(func(a asked) float64 { return float64(a.told) / float64(a.queries) }, "")),
 			row("lost", "", of(func(a asked) float64 { return float64(a.lost) }, "")),
 		})
-	cells := append([]string{"CPU of who asks and answers, of untraced", number(slower)}, b.report.budget(slower, most, number(most))...)
+	cells := append([]string{"CPU of who asks and answers, of untraced", number(slower)}, out.budget(slower, most, number(most))...)
 	missing := float64(paced.queries - paced.told + paced.lost)
-	b.report.table(fmt.Sprintf("At %s queries a second", thousands(queryRate)), []string{"", "figure", "budget", ""}, [][]string{
+	out.table(fmt.Sprintf("At %s queries a second", thousands(queryRate)), []string{"", "figure", "budget", ""}, [][]string{
 		cells,
 		{"queries per second", number(paced.rate()), "", ""},
-		append([]string{"not told, or without a process, or lost", number(missing)}, b.report.budget(missing, 0, "0")...),
+		append([]string{"not told, or without a process, or lost", number(missing)}, out.budget(missing, 0, "0")...),
 	})
 }
