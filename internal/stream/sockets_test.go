@@ -101,19 +101,28 @@ func sockets() *socketScript {
 type heard struct {
 	stream.Nop
 	rows, changes []string
+	containers    []string // of all of these that are in one
 	reason        string
 }
 
 func (h *heard) Sockets(rows iter.Seq[*table.Socket]) error {
 	for s := range rows {
 		h.rows = append(h.rows, fmt.Sprint(s.ID-lowID))
+		h.see(s)
 	}
 	return nil
 }
 
 func (h *heard) Socket(c *table.SocketChange) error {
 	h.changes = append(h.changes, fmt.Sprintf("%d %v", c.Socket.ID-lowID, c.Kind))
+	h.see(c.Socket)
 	return nil
+}
+
+func (h *heard) see(s *table.Socket) {
+	if s.Workload != nil {
+		h.containers = append(h.containers, s.Workload.ContainerName)
+	}
 }
 
 func (h *heard) Stop(_ *output.Totals, reason string) error {
@@ -184,6 +193,24 @@ func TestSocketStages(t *testing.T) {
 				t.Errorf("want %d rows:\n%s", len(tt.rows), lines.String())
 			}
 		})
+	}
+}
+
+// TestEnrichSockets checks that rows and changes have what owners run in.
+func TestEnrichSockets(t *testing.T) {
+	source := sockets()
+	source.sockets[0].CgroupID, source.told[0].Socket.CgroupID = 8, 7
+	run := stream.New(source, stream.Options{Listening: output.ServersAndEstablished, Trace: ofSockets})
+	p := &places{byCgroup: map[uint64]*snapshot.Workload{7: {ContainerName: "web"}, 8: {ContainerName: "db"}}}
+	run.Enrich(p)
+	ctx, cancel := context.WithTimeout(context.Background(), shortly)
+	defer cancel()
+	saw := new(heard)
+	if err := run.Run(ctx, saw); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"db", "web"}, saw.containers); diff != "" || p.early != 0 {
+		t.Errorf("%d questions before the table (-want +got):\n%s", p.early, diff)
 	}
 }
 
