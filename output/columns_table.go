@@ -124,6 +124,14 @@ var connColumns = []column{
 		return append(dst, wordOf(ownerSources[:], uint8(l.conn.Owner.Source))...)
 	}},
 	{name: "cgroup_id", title: "CGROUP", width: numberColumn, append: func(l *columnLine, dst []byte) []byte { return appendNonzero(dst, l.conn.CgroupID) }},
+	{name: "container_id", title: "CONTAINER ID", width: shortID, append: ofWorkload(func(w *snapshot.Workload) string { return w.ContainerID[:min(len(w.ContainerID), shortID)] })},
+	{name: "container_name", title: "CONTAINER", width: nameColumn, cut: true, append: ofWorkload(func(w *snapshot.Workload) string { return w.ContainerName })},
+	{name: "k8s_namespace", title: "NAMESPACE", width: nameColumn, cut: true, append: ofWorkload(func(w *snapshot.Workload) string { return w.Namespace })},
+	{name: "k8s_pod", title: "POD", width: 2 * nameColumn, cut: true, append: ofWorkload(func(w *snapshot.Workload) string { return w.Pod })},
+	{name: "k8s_container", title: "IN POD", width: nameColumn, cut: true, append: ofWorkload(func(w *snapshot.Workload) string { return w.PodContainer })},
+	{name: "k8s_pod_uid", title: "POD UID", width: 36, append: ofWorkload(func(w *snapshot.Workload) string { return w.PodUID })},
+	{name: "unit", title: "UNIT", width: 24, cut: true, append: ofWorkload(func(w *snapshot.Workload) string { return w.Unit })},
+	{name: "slice", title: "SLICE", width: nameColumn, cut: true, append: ofWorkload(func(w *snapshot.Workload) string { return w.Slice })},
 	{name: "inode", title: "INODE", width: numberColumn, append: func(l *columnLine, dst []byte) []byte { return appendNonzero(dst, l.conn.Inode) }},
 	{name: "outcome", title: "OUTCOME", width: outcomeColumn, append: (*columnLine).appendOutcome},
 	{name: "errno", title: "ERRNO", width: 13, append: func(l *columnLine, dst []byte) []byte {
@@ -197,6 +205,8 @@ const (
 	outcomeColumn  = len("handshake dropped")
 	durationColumn = 8
 	sizeColumn     = 8
+	nameColumn     = 16
+	shortID        = 12 // digits of a container's id, as docker ps has them
 )
 
 var nobody snapshot.Process
@@ -207,6 +217,21 @@ func (l *columnLine) process() *snapshot.Process {
 		return p
 	}
 	return &nobody
+}
+
+var nowhere snapshot.Workload
+
+// workload returns what the owner runs in, or one of which nothing is known.
+func (l *columnLine) workload() *snapshot.Workload {
+	if w := l.conn.Workload; w != nil {
+		return w
+	}
+	return &nowhere
+}
+
+// ofWorkload appends a name of it.
+func ofWorkload(name func(*snapshot.Workload) string) func(*columnLine, []byte) []byte {
+	return func(l *columnLine, dst []byte) []byte { return appendVisible(dst, name(l.workload()), l.style.ASCII) }
 }
 
 // appendLocal appends the local end.

@@ -21,7 +21,7 @@ func TestECSPageNamesWhatIsWritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	row := regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| ((?:`[a-z@_.]+`(?:, )?)+) \\|")
+	row := regexp.MustCompile("(?m)^\\| `([a-z0-9_]+)` \\| ((?:`[a-z@_.]+`(?:, )?)+) \\|")
 	said := map[string][]string{}
 	for _, match := range row.FindAllSubmatch(page, -1) {
 		if strings.Contains(string(match[2]), ".") || string(match[1]) == "timestamp" { // the other table has words

@@ -80,6 +80,16 @@ func ecsName(native string) string {
 		return "user.name"
 	case "transport":
 		return "network.transport"
+	case "container_id":
+		return "container.id"
+	case "container_name":
+		return "container.name"
+	case "k8s_namespace":
+		return "orchestrator.namespace"
+	case "k8s_pod":
+		return "orchestrator.resource.name"
+	case "k8s_pod_uid":
+		return "orchestrator.resource.id"
 	case "start":
 		return "event.start"
 	case "duration_ns":
@@ -156,6 +166,8 @@ func ecsMembers(field string, d table.Direction) []string {
 		return []string{"event.start", "event.end"}
 	case "outcome":
 		return []string{"event.outcome", "event.reason"}
+	case "k8s_pod":
+		return []string{ecsName(field), "orchestrator.type", "orchestrator.resource.type"}
 	}
 	if name := ecsName(field); name != "" {
 		return []string{name}

@@ -79,7 +79,10 @@ func TestECSTellsWhatNDJSONTells(t *testing.T) {
 			delete(got, key)
 		}
 		if got["nettrace.truncated"] == true { // more than in the native line
-			for _, key := range []string{"host.name", "process.executable", "process.command_line", "nettrace.program"} {
+			for _, key := range []string{
+				"host.name", "process.executable", "process.command_line", "nettrace.program", "container.name", "orchestrator.namespace",
+				"container.id", "orchestrator.resource.name", "orchestrator.resource.id", "nettrace.k8s_container", "nettrace.unit", "nettrace.slice",
+			} {
 				if text, has := got[key].(string); !has {
 					delete(want, key)
 				} else if strings.HasPrefix(fmt.Sprint(want[key]), text) {
@@ -108,6 +111,8 @@ func inECS(record map[string]any) map[string]any {
 		"comm": "process.name", "thread": "process.thread.name", "exe": "process.executable", "cmdline": "process.command_line",
 		"user": "user.name", "start": "event.start", "duration_ns": "event.duration", "outcome": "event.reason", "errno": "error.code",
 		"bytes_sent": local + ".bytes", "bytes_received": remote + ".bytes", "segs_out": local + ".packets", "segs_in": remote + ".packets",
+		"container_id": "container.id", "container_name": "container.name", "k8s_namespace": "orchestrator.namespace",
+		"k8s_pod": "orchestrator.resource.name", "k8s_pod_uid": "orchestrator.resource.id",
 	}
 	for name, value := range record {
 		if n, ok := value.(json.Number); ok {
@@ -135,6 +140,9 @@ func inECS(record map[string]any) map[string]any {
 			}
 			out[key] = value
 		}
+	}
+	if _, pod := record["k8s_pod_uid"]; pod {
+		out["orchestrator.type"], out["orchestrator.resource.type"] = "kubernetes", "pod"
 	}
 	out["network.type"] = "ipv6"
 	for _, name := range []string{"local_addr", "remote_addr"} {
@@ -179,6 +187,8 @@ func TestECSKeepsNothingStale(t *testing.T) {
 		for range rapid.IntRange(2, 10).Draw(t, "changes") {
 			other := conns().Draw(t, "other")
 			switch rapid.IntRange(0, 6).Draw(t, "what changes") {
+			case 5:
+				c.Workload = other.Workload
 			case 0:
 				c.Local = other.Local
 			case 1:

@@ -44,6 +44,8 @@ var ecsTypes = map[string]string{
 	"destination.packets": "long",
 	"process.pid":         "long", "process.name": "keyword", "process.executable": "keyword", "process.command_line": "wildcard",
 	"process.thread.id": "long", "process.thread.name": "keyword", "user.id": "keyword", "user.name": "keyword",
+	"container.id": "keyword", "container.name": "keyword", "orchestrator.type": "keyword", "orchestrator.namespace": "keyword",
+	"orchestrator.resource.type": "keyword", "orchestrator.resource.name": "keyword", "orchestrator.resource.id": "keyword",
 }
 
 // ecsAllowed are the values that ECS allows (schemas/event.yml and network.yml there),

@@ -12,7 +12,8 @@ const (
 	envelopeFields = "timestamp v event seq run_id sample_rate host"
 	identityFields = "conn_id cookie transport family local_addr local_port remote_addr remote_port iface direction netns source inferred"
 	ownerFields    = "uid user pid tid comm program thread owner_src cgroup_id"
-	pathFields     = "exe cmdline truncated"
+	workloadFields = "container_id container_name k8s_namespace k8s_pod k8s_container k8s_pod_uid unit slice"
+	pathFields     = workloadFields + " exe cmdline truncated"
 
 	changeFields = envelopeFields + " mono_ns " + identityFields + " state old_state new_state " + ownerFields +
 		" recv_q send_q inode start start_known duration_ns established_ns outcome errno closed_by history" +
@@ -26,7 +27,7 @@ const (
 	socketFields = envelopeFields + " transport dest_addr source_addr device user_call dest_call source_call lci neighbour" +
 		" family local_addr local_port remote_addr remote_port iface ip_protocol local_addrs remote_addrs type state" +
 		" vr vs refcnt flag_bits path abstract recv_q send_q timer timer_ms retransmits probes" +
-		" uid user inode pid program owner_src pids programs context cmdline truncated"
+		" uid user inode pid program owner_src pids programs context " + workloadFields + " cmdline truncated"
 
 	groupFields = envelopeFields + " family iface refcnt group truncated"
 

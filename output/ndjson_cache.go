@@ -55,8 +55,14 @@ type identity struct {
 	device        device
 }
 
-func (w *NDJSON) identityOf(c *table.Conn) identity {
-	return identity{c.ID, c.Cookie, c.Local, c.Remote, c.Direction, c.Netns, w.device(c.Netns, c.Device)}
+func identityOf(c *table.Conn, d device) identity {
+	return identity{c.ID, c.Cookie, c.Local, c.Remote, c.Direction, c.Netns, d}
+}
+
+// of reports whether id is identityOf(c, d). Nearly all records ask, so nothing is copied.
+func (id *identity) of(c *table.Conn, d device) bool {
+	return id.id == c.ID && id.cookie == c.Cookie && id.local == c.Local && id.remote == c.Remote &&
+		id.direction == c.Direction && id.netns == c.Netns && id.device == d
 }
 
 // holder is what the members about the owner of a connection are made from.
@@ -65,16 +71,24 @@ type holder struct {
 	uid    uint32
 	hasUID bool
 	cgroup uint64
+	// The workload is immutable, and kept here: no other one gets its address meanwhile.
+	workload *snapshot.Workload
 }
 
 func holderOf(h *snapshot.Head, hasUID bool) holder {
-	return holder{h.Owner, h.UID, hasUID, h.CgroupID}
+	return holder{h.Owner, h.UID, hasUID, h.CgroupID, h.Workload}
 }
 
-// slot returns where an owner is in the cache.
-func (h *holder) slot() uint64 {
-	n := h.cgroup + uint64(h.uid)<<32 + uint64(h.owner.TID)
-	if p := h.owner.Process; p != nil {
+// of reports whether h is holderOf(head, hasUID).
+func (h *holder) of(head *snapshot.Head, hasUID bool) bool {
+	return h.cgroup == head.CgroupID && h.uid == head.UID && h.hasUID == hasUID && h.owner == head.Owner &&
+		h.workload == head.Workload
+}
+
+// holderSlot returns where the owner of a socket is in the cache.
+func holderSlot(head *snapshot.Head) uint64 {
+	n := head.CgroupID + uint64(head.UID)<<32 + uint64(head.Owner.TID)
+	if p := head.Owner.Process; p != nil {
 		n += uint64(p.PID) << 16
 	}
 	const golden = 0x9e3779b97f4a7c15 // 2^64 by the golden ratio: it spreads numbers that are close
@@ -85,8 +99,8 @@ func (h *holder) slot() uint64 {
 // the cache.
 func (w *NDJSON) connBy(c *table.Conn, members func(*identity)) {
 	k := &w.kept().conns[c.ID%connsKept]
-	if id := w.identityOf(c); k.identity != id {
-		k.identity, k.members.valid = id, false
+	if d := w.device(c.Netns, c.Device); !k.identity.of(c, d) {
+		k.identity, k.members.valid = identityOf(c, d), false
 	}
 	if k.members.valid {
 		w.buf = append(w.buf, k.members.text...)
@@ -97,10 +111,9 @@ func (w *NDJSON) connBy(c *table.Conn, members func(*identity)) {
 
 // holding returns the place in the cache of the owner of a socket.
 func (w *NDJSON) holding(head *snapshot.Head, hasUID bool) *holding {
-	h := holderOf(head, hasUID)
-	k := &w.kept().holders[h.slot()]
-	if k.holder != h {
-		k.holder, k.owner.valid, k.paths.valid = h, false, false
+	k := &w.kept().holders[holderSlot(head)]
+	if !k.holder.of(head, hasUID) {
+		k.holder, k.owner.valid, k.paths.valid = holderOf(head, hasUID), false, false
 	}
 	return k
 }
@@ -116,7 +129,7 @@ func (w *NDJSON) ownerBy(k *holding, members func(*holder)) {
 // pathsOf adds the strings of an owner that may be long.
 func (w *NDJSON) pathsOf(k *holding) {
 	if !w.again(&k.paths) {
-		w.keep(&k.paths, func() { w.paths(k.holder.owner.Process) })
+		w.keep(&k.paths, func() { w.paths(&k.holder) })
 	}
 }
 

@@ -181,7 +181,9 @@ func untilNUL(name *[16]byte) []byte {
 
 // paths adds the strings that may be long. They come last in a line, so that
 // they take what the other fields leave.
-func (w *NDJSON) paths(p *snapshot.Process) {
+func (w *NDJSON) paths(h *holder) {
+	w.workload(h.workload)
+	p := h.owner.Process
 	if p == nil {
 		return
 	}

@@ -32,6 +32,8 @@ type NDJSONOptions struct {
 	Cmdline bool    // print command lines
 	Users   Users   // names of users; nil: numbers only
 	Devices Devices // names of interfaces; nil: numbers only
+	// Workloads are what the processes of rows run in; nil: not known.
+	Workloads Workloads
 	// SampleRate says that the records are of one connection in so many; 0 or 1: of
 	// all.
 	SampleRate uint32
@@ -108,15 +110,26 @@ func (w *encoder) identify(run, rate, host string) {
 	w.ident = append(w.ident, '"')
 }
 
+// swapper is an io.Writer that takes the buffer, and returns an empty one. After an error
+// it has taken nothing, and returns the buffer itself.
+type swapper interface {
+	Swap(lines []byte) (empty []byte, err error)
+}
+
 // Buffered returns the number of bytes that wait for Flush.
 func (w *encoder) Buffered() int { return len(w.buf) }
 
-// Flush writes the buffered lines with one call of Write. After an error the
+// Flush writes the buffered lines with one call of Write, or of Swap. After an error the
 // bytes that were not written are kept, so that a later Flush goes on where this
 // one stopped and tears no line. The error is the one of the io.Writer.
 func (w *encoder) Flush() error {
 	if len(w.buf) == 0 {
 		return nil
+	}
+	if s, ok := w.out.(swapper); ok {
+		var err error
+		w.buf, err = s.Swap(w.buf)
+		return err
 	}
 	n, err := w.out.Write(w.buf)
 	if n < len(w.buf) && err == nil {

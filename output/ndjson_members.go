@@ -79,9 +79,9 @@ func (w *line) flag(key string, v bool) {
 // word adds a string that needs no escapes and is short.
 func (w *line) word(key, s string) {
 	w.key(key)
-	w.buf = append(w.buf, '"')
-	w.buf = append(w.buf, s...)
-	w.buf = append(w.buf, '"')
+	buf := append(w.buf, '"')
+	buf = append(buf, s...)
+	w.buf = append(buf, '"')
 }
 
 // name adds the word that stands for a number, unless it has none.

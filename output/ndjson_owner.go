@@ -30,6 +30,9 @@ func (w socketRecords) holders(inode uint64, owners *snapshot.Owners) {
 	w.word(`,"owner_src":`, "files")
 	w.allHolders(inode, owners)
 	w.str(`,"context":`, p.Context, textMax)
+	if w.opts.Workloads != nil {
+		w.workload(w.opts.Workloads.Of(p))
+	}
 	if w.opts.Cmdline {
 		w.cmdline(p.Cmdline)
 	}

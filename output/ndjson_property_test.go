@@ -96,6 +96,19 @@ func processes() *rapid.Generator[*snapshot.Process] {
 	})
 }
 
+func workloads() *rapid.Generator[*snapshot.Workload] {
+	return rapid.Custom(func(t *rapid.T) *snapshot.Workload {
+		if rapid.Bool().Draw(t, "nowhere") {
+			return nil
+		}
+		return &snapshot.Workload{
+			ContainerID: names(64).Draw(t, "container"), ContainerName: names(300).Draw(t, "container name"),
+			Pod: names(300).Draw(t, "pod"), Namespace: names(64).Draw(t, "namespace"), PodContainer: names(64).Draw(t, "pod container"),
+			PodUID: names(64).Draw(t, "pod uid"), Unit: names(256).Draw(t, "unit"), Slice: names(256).Draw(t, "slice"),
+		}
+	})
+}
+
 func conns() *rapid.Generator[*table.Conn] {
 	return rapid.Custom(func(t *rapid.T) *table.Conn {
 		c := &table.Conn{
@@ -123,6 +136,7 @@ func conns() *rapid.Generator[*table.Conn] {
 			TID:     rapid.Uint32().Draw(t, "tid"),
 			Source:  snapshot.OwnerSource(rapid.IntRange(0, 4).Draw(t, "owner source")),
 		}
+		c.Workload = workloads().Draw(t, "workload")
 		copy(c.Owner.Thread[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "thread"))
 		for _, s := range rapid.SliceOfN(states(), 0, 20).Draw(t, "history") {
 			c.History.Add(s)
@@ -332,7 +346,9 @@ func TestNDJSONKeepsNothingStale(t *testing.T) {
 		c := conns().Draw(t, "conn")
 		for range rapid.IntRange(2, 10).Draw(t, "changes") {
 			other := conns().Draw(t, "other")
-			switch rapid.IntRange(0, 9).Draw(t, "what changes") {
+			switch rapid.IntRange(0, 10).Draw(t, "what changes") {
+			case 10: // its container is found, or gets another name
+				c.Workload = other.Workload
 			case 9:
 				c.Device = other.Device
 			case 0:

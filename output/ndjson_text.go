@@ -79,10 +79,12 @@ func appendUnicodeEscape(dst []byte, r rune) []byte {
 
 // appendHex64 appends v as 16 hexadecimal digits.
 func appendHex64(dst []byte, v uint64) []byte {
-	for shift := 60; shift >= 0; shift -= 4 {
-		dst = append(dst, hexDigits[v>>shift&15])
+	var digits [16]byte
+	for i := len(digits) - 1; i >= 0; i-- {
+		digits[i] = hexDigits[v&15]
+		v >>= 4
 	}
-	return dst
+	return append(dst, digits[:]...)
 }
 
 // appendDigits appends v in decimal, exactly n digits wide, with leading zeros.
@@ -99,8 +101,8 @@ func appendDigits(dst []byte, v, n int) []byte {
 // a fixed width that sorts as text. It keeps the text of the last second, as
 // events come in bursts. The zero value is ready.
 type timeText struct {
-	second int64 // Unix time that text stands for
-	text   [len("2006-01-02T15:04:05")]byte
+	second int64 // Unix time that text stands for, up to the dot
+	text   [len("2006-01-02T15:04:05.000000Z")]byte
 	valid  bool
 }
 
@@ -113,10 +115,12 @@ func (t *timeText) append(dst []byte, ns int64) []byte {
 	if !t.valid || t.second != second {
 		t.set(second)
 	}
-	dst = append(dst, t.text[:]...)
-	dst = append(dst, '.')
-	dst = appendDigits(dst, int(fraction/1e3), 6)
-	return append(dst, 'Z')
+	micros := uint32(fraction / 1e3)
+	for i := len(t.text) - len("Z") - 1; t.text[i] != '.'; i-- {
+		t.text[i] = byte('0' + micros%10)
+		micros /= 10
+	}
+	return append(dst, t.text[:]...)
 }
 
 func (t *timeText) set(second int64) {
@@ -128,6 +132,7 @@ func (t *timeText) set(second int64) {
 	b = appendDigits(append(b, '-'), day, 2)
 	b = appendDigits(append(b, 'T'), hour, 2)
 	b = appendDigits(append(b, ':'), minute, 2)
-	appendDigits(append(b, ':'), sec, 2)
+	b = appendDigits(append(b, ':'), sec, 2)
+	copy(t.text[len(b):], ".000000Z")
 	t.second, t.valid = second, true
 }

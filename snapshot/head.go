@@ -19,6 +19,7 @@ type Head struct {
 	RecvQ    uint64 // bytes; for a listener the length of its accept queue
 	SendQ    uint64 // bytes
 	Owner    Owner
+	Workload *Workload // what its owner runs in; nil: not known, or not looked for
 }
 
 // OwnerSource says how the owner of a socket is known, surest first.

@@ -111,6 +111,7 @@ func (t *Tracer) tableConfig() table.Config {
 		SeekOwners:   chosen[Acceptor] == "" && chosen[Files] != "",
 		RealTime:     realTime("/sys/kernel/realtime"),
 		RefreshMinis: chosen[Substate] == refreshHook,
+		UnseenMinis:  chosen[MiniSockets] == "",
 		OwnersByUse:  chosen[Acceptor] == "",
 		Resets:       chosen[Resets] != "",
 		Connects:     chosen[Connects] != "",

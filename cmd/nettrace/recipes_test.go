@@ -43,6 +43,7 @@ var recipes = []recipe{
 	{command: `nettrace -tn --filter 'state established sport = 22' --summary=remote_addr --top 10`, want: `^COUNT REMOTE_ADDR\n +3 192\.0\.2\.8\n +1 192\.0\.2\.9\n`},
 	{command: `nettrace -tan --summary`, want: `^ +1 CLOSE_WAIT$`, netstat: `netstat -tan | awk 'NR > 2 {print $6}' | sort | uniq -c`, theirs: `^ +1 CLOSE_WAIT$`},
 	{command: `sudo nettrace -tn --filter 'state listening' --summary=program,pid,local_addr,local_port`, want: `^ +1 PROG +PID +0\.0\.0\.0 +22$`},
+	{command: `sudo nettrace -tn --filter 'state listening' --summary=container,container_name,unit,program,local_addr,local_port`, want: `^ +1 CONTAINER +- +- +PROG +0\.0\.0\.0 +22$`},
 	{command: `sudo nettrace -c --events=close --filter 'dst 192.0.2.7' --fields=remote,outcome,duration_ns,owner,cmdline`, act: (*kitchen).visit, want: ` 192\.0\.2\.7:8080 .* PID/\S+ +\S*nettrace`},
 	{command: `nettrace -tn --summary=remote_addr --top 10`, want: `^ +3 192\.0\.2\.8$`, netstat: `netstat -tn | awk 'NR > 2 {print $5}' | cut -d: -f1 | sort | uniq -c | sort -rn | head`, theirs: `^ +3 192\.0\.2\.8$`},
 	{command: `nettrace -tan --port 8080`, want: `^tcp .* 192\.0\.2\.7:8080 +ESTABLISHED *$`, netstat: `netstat -tan | grep ':8080 '`, theirs: `^tcp .* 192\.0\.2\.7:8080 +ESTABLISHED *$`},
@@ -133,12 +134,15 @@ type kitchen struct {
 	netns string
 	bin   string // has programs named nettrace and sudo
 	slow  int    // a listener that accepts late
-	open  []net.Conn
+	// container is the id of the one that the test is in, as far as its cgroup goes; -: none
+	// could be made.
+	container string
+	open      []net.Conn
 }
 
 func newKitchen(t *testing.T) *kitchen {
 	t.Helper()
-	k := &kitchen{t: t, netns: newNetns(t), bin: t.TempDir()}
+	k := &kitchen{t: t, netns: newNetns(t), bin: t.TempDir(), container: contain(t)}
 	for _, addr := range []string{"192.0.2.7/32", "192.0.2.8/32", "192.0.2.9/32"} {
 		if out, err := exec.Command("ip", "-n", filepath.Base(k.netns), "addr", "add", addr, "dev", "lo").CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
@@ -314,7 +318,7 @@ func (k *kitchen) check(t *testing.T, command, want, out string) {
 	if strings.Contains(want, "PID/PROG") { // netstat cuts it
 		program = program[:min(len(program), 8)]
 	}
-	want = strings.NewReplacer("PROG$", program+".*$", "PROG", program, "PID", strconv.Itoa(os.Getpid())).Replace(want)
+	want = strings.NewReplacer("CONTAINER ", k.container+" ", "PROG$", program+".*$", "PROG", program, "PID", strconv.Itoa(os.Getpid())).Replace(want)
 	if !regexp.MustCompile("(?m)" + want).MatchString(out) {
 		t.Errorf("%s answers:\n%swant a line like %s", command, out, want)
 	}

@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/nettrace/nettrace/internal/clock"
+	"github.com/nettrace/nettrace/internal/container"
 	"github.com/nettrace/nettrace/internal/doctor"
 	"github.com/nettrace/nettrace/internal/fieldlist"
 	"github.com/nettrace/nettrace/internal/filter"
@@ -61,11 +62,14 @@ func runStream(e *env, o *options, f *filter.Filter) error {
 	}
 	opts.Events, opts.Queues, opts.Files = o.out.Read.Events(), outs.Totals, outs.Files()
 	opts.Observer = m.Observer(outs.Stats)
+	workloads := container.Start(container.NewHost(opts.ProcRoot, "", "")) // it reads while the hooks load
+	defer workloads.Close()
 	defer onSignal(syscall.SIGHUP, func() { service.Reload(outs.Reopen) })() // until all is closed
 	s, err := stream.Open(opts)
 	if err != nil {
 		return err
 	}
+	s.Enrich(workloads)
 	defer func() { _ = s.Close() }() // what it detaches is gone with the process anyway
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()

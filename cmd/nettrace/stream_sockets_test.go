@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -65,7 +66,7 @@ func playSockets(path string) (made []madeSocket, err error) {
 		}
 		made = append(made, m)
 		if scene.domain == unix.AF_UNIX { // where Unix sockets are polled, a shorter life is missed
-			unix.Nanosleep(&unix.Timespec{Sec: 1}, nil)
+			time.Sleep(time.Second)
 		}
 		if err := unix.Close(fd); err != nil {
 			return made, err

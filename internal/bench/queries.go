@@ -100,7 +100,8 @@ func (b *bench) ask(ctx context.Context, p *peer, rate int) (a asked, err error)
 		return a, err
 	}
 	if p == nil {
-		return a, a.play(resolver)
+		err = a.play(resolver)
+		return a, err
 	}
 	t, err := b.trace(ctx, p, s)
 	if err != nil {
@@ -113,7 +114,8 @@ func (b *bench) ask(ctx context.Context, p *peer, rate int) (a asked, err error)
 	if err := t.end(); err != nil {
 		return a, err
 	}
-	return a, a.count(bytes.NewReader(readFile(t.path)), resolver.PID())
+	err = a.count(bytes.NewReader(readFile(t.path)), resolver.PID())
+	return a, err
 }
 
 // play has the queries made, and takes what they cost those who make them.

@@ -55,6 +55,7 @@ const (
 	Marks                       // CAP_NET_ADMIN
 	Autobound                   // which ports the kernel chose
 	Peers                       // the peers of Unix sockets
+	Contained                   // what that process runs in
 )
 
 // Known says how well a value is known.

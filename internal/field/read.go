@@ -182,6 +182,37 @@ func firstArg(cmdline string) string {
 
 func baseName(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
 
+// ofWorkload reads a name of what the owner runs in.
+func ofWorkload(get func(*snapshot.Workload) string) func(*Subject) (string, bool) {
+	return func(s *Subject) (string, bool) {
+		if s.Head.Workload == nil {
+			return "", false
+		}
+		name := get(s.Head.Workload)
+		return name, name != ""
+	}
+}
+
+// shortestID is how many digits of a container's id ask for it, at the least.
+const shortestID = 4
+
+// NamesContainer reports whether a word asks for the container of a socket: by the begin
+// of its id, or by its name.
+func NamesContainer(s *Subject, word string) bool {
+	w := s.Head.Workload
+	if w == nil || word == "" {
+		return false
+	}
+	return w.ContainerName == word || len(word) >= shortestID && strings.HasPrefix(w.ContainerID, word)
+}
+
+// ContainerNames calls a function with the id and the name of a socket's container, until
+// it returns true. It reports whether the function did.
+func ContainerNames(s *Subject, is func(string) bool) bool {
+	w := s.Head.Workload
+	return w != nil && (w.ContainerID != "" && is(w.ContainerID) || w.ContainerName != "" && is(w.ContainerName))
+}
+
 func uidOf(s *Subject) (uint64, Known) { return uint64(s.Head.UID), known(s.HasUID) }
 
 func ownerSourceOf(s *Subject) (uint64, Known) {

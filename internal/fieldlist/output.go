@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nettrace/nettrace/internal/field"
 	"github.com/nettrace/nettrace/output"
 )
 
@@ -64,5 +65,8 @@ func (v *Vocabulary) Named(list string) []string {
 
 // NeedsOwner reports whether a field of a row is known only if owners are read.
 func NeedsOwner(name string) bool {
+	if f := field.Lookup(name); f != nil && f.Key == name && f.Need&field.Contained != 0 {
+		return true
+	}
 	return slices.Contains([]string{"pid", "program", "owner_src", "pids", "programs"}, name)
 }

@@ -119,8 +119,6 @@ func checkPred(q *pred, run Run) *Error {
 	f := q.field
 	var what, hint string
 	switch {
-	case f.In == 0:
-		what, hint = fmt.Sprintf("no record has '%s'", f.Word), "this version does not find it out"
 	case run.In == field.View && f.In&field.View == 0 && f.In&field.End != 0:
 		what, hint = fmt.Sprintf("'%s' is known when a connection ends", q.typed()), "add -c"
 	case run.In == field.View && f.In&field.View == 0:

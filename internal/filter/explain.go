@@ -54,6 +54,7 @@ func (p *Program) reads() string {
 	}{
 		{field.Owners, "open files of all processes"},
 		{field.Details, "names and executables of the owners"},
+		{field.Contained, "what the owners run in"},
 		{field.Attributed, "sock_diag's attributes of sockets"},
 		{field.Autobound, "which ports the kernel chose"},
 		{field.Peers, "the peers of Unix sockets"},

@@ -40,6 +40,11 @@ func scene() map[string]*field.Subject {
 	m["listen"].Others = []*snapshot.Process{worker}
 	m["v4"].Attr = &field.Attributes{Device: 2, Mark: 0x13, CgroupID: 71, Autobound: true}
 	m["wait"].Attr = &field.Attributes{Mark: 0x10}
+	m["v4"].Head.Workload = &snapshot.Workload{
+		ContainerID: "0123abc", ContainerName: "web", Namespace: "shop", Pod: "web-0", PodContainer: "web", PodUID: "1-2", Unit: "docker-0123abc.scope", Slice: "system.slice",
+	}
+	m["v6"].Head.Workload = &snapshot.Workload{Unit: "nginx.service", Slice: "system.slice"}
+	m["udp"].Head.Workload = &snapshot.Workload{ContainerName: "web2", Unit: "machine-web2.scope", Slice: "machine.slice"}
 	unix := &field.Subject{}
 	unix.SetUnix(&snapshot.UnixSocket{Path: "/run/u/App.sock", State: 1, Flags: snapshot.UnixAccepting}, &snapshot.Head{})
 	m["unix"] = unix
@@ -151,6 +156,26 @@ func TestMatch(t *testing.T) {
 		{"cgroup ~ a$", "v4"},
 		{"cgroup 71", "v4"},
 		{"cgroup != /web/a", "listen mapped v6 udp wait unix"},
+		{"container web", "v4"},
+		{"container 0123", "v4"},
+		{"container_id 0123abc", "v4"},
+		{"container 012", ""},
+		{"container 123a", ""},
+		{"container in { web, web2 }", "v4 udp"},
+		{"container ~ ^web", "v4 udp"},
+		{"container ~ abc$", "v4"},
+		{"container != web", "listen mapped v6 udp wait unix"},
+		{"container !~ web", "listen mapped v6 wait unix"},
+		{"has container", "v4"},
+		{"has container_name", "v4 udp"},
+		{"container_name = web2", "udp"},
+		{"k8s_pod web-0 and k8s_namespace shop", "v4"},
+		{"pod ~ ^web- and namespace = shop", "v4"},
+		{"k8s_container web", "v4"},
+		{"k8s_pod_uid 1-2", "v4"},
+		{"unit nginx.service,machine-web2.scope", "v6 udp"},
+		{"slice = system.slice", "v4 v6"},
+		{"has slice", "v4 v6 udp"},
 		{"autobound", "v4"},
 		{"inode 7", "listen v4 mapped v6 udp"},
 		{"recv_q > 4", "listen v4 mapped v6 udp wait"},
@@ -241,7 +266,7 @@ func TestAllocs(t *testing.T) {
 		records map[string]*field.Subject
 		text    string
 	}{
-		{inView, scene(), "( src 10/8 or dst 2001:db8::/32 or port in { 80, 8000-8080 } ) and not comm ~ x and program != y and cmdline !~ z and cgroup != /web/* and user root,nobody and dev != lo and iface != eth0 and fwmark != 1/3 and uid > 3"},
+		{inView, scene(), "( src 10/8 or dst 2001:db8::/32 or port in { 80, 8000-8080 } ) and not comm ~ x and program != y and cmdline !~ z and cgroup != /web/* and user root,nobody and dev != lo and iface != eth0 and container != x and unit !~ y and fwmark != 1/3 and uid > 3"},
 		{inStream, streamScene(), "duration > 1s or failed or latency < 3ms or bytes > 10k or old_state established or netns != web or pid 7 or direction in { incoming }"},
 	} {
 		p := compile(t, tt.text, tt.run)

@@ -31,6 +31,15 @@ func (b *binder) texts(q *pred, f *field.Field) *formula {
 	if q.verb == matches || q.verb == unmatched {
 		is = regexp.MustCompile(q.values[0].text).MatchString
 	}
+	switch {
+	case f.Word == "container":
+		return containers(q, is)
+	case f.Need&field.Contained != 0:
+		return asked(func(s *field.Subject) bool {
+			v, ok := f.Value(s)
+			return ok && is(v.Text)
+		}, nil)
+	}
 	switch f.Word {
 	case "program":
 		return ofProcess(cached(func(p *snapshot.Process) bool {
@@ -50,6 +59,17 @@ func (b *binder) texts(q *pred, f *field.Field) *formula {
 		return ofProcess(cached(func(p *snapshot.Process) bool { return p.Exe != "" && is(p.Exe) }))
 	}
 	return ofProcess(cached(func(p *snapshot.Process) bool { return p.Comm != "" && is(p.Comm) }))
+}
+
+// containers asks for a container by the begin of its id or by its name, or has a regular
+// expression look for both.
+func containers(q *pred, is func(string) bool) *formula {
+	if q.verb == matches || q.verb == unmatched {
+		return asked(func(s *field.Subject) bool { return field.ContainerNames(s, is) }, nil)
+	}
+	return asked(func(s *field.Subject) bool {
+		return slices.ContainsFunc(q.values, func(v value) bool { return field.NamesContainer(s, v.text) })
+	}, nil)
 }
 
 // cgroups asks for the cgroup of the socket: by id, by its exact path, by a path with

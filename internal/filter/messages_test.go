@@ -93,7 +93,7 @@ var messages = []struct{ typed, what, hint string }{
 	{"«reason» = exit", "'reason' is known when a connection ends", "add -c"},
 	{"-cx «outcome» = refused", "'outcome' is known of TCP connections", "add -t"},
 	{"-cx change = «binds»", "no change 'binds'", "it is one of open, bind, connect, disconnect, listen, accept, lost_peer, family, close, changed; near: bind"},
-	{"«container» = abcd", "no record has 'container'", "this version does not find it out"},
+	{"container «>» web", "no order among names", "= != ~ in"},
 	{"user «nobdy»", "no user 'nobdy' in /etc/passwd", "near: nobody"},
 	{"dev «eth7»", "no interface 'eth7' in this network namespace", "near: eth0"},
 	{"cgroup «/wbe»", "no cgroup '/wbe' below the cgroup2 mount", "near: /web"},

@@ -113,10 +113,20 @@ func TestDaemonSetAsksForLittle(t *testing.T) {
 			t.Errorf("a probe is %+v: /healthz takes up to 2 s, and the port is on loopback", p)
 		}
 	}
+	mounted := map[string]bool{}
 	for _, m := range c.Mounts {
+		mounted[m.MountPath] = true
 		if !m.ReadOnly && m.Name != "records" {
 			t.Errorf("%s can be written to", m.MountPath)
 		}
+	}
+	for _, path := range []string{"/sys/fs/cgroup", "/var/log/containers"} { // docs/containers.md
+		if !mounted[path] {
+			t.Errorf("%s is not mounted: containers would not be known", path)
+		}
+	}
+	if mounted["/var/log"] || mounted["/var/log/pods"] {
+		t.Error("the logs of all pods are mounted: the names of the links are enough")
 	}
 }
 

@@ -4,7 +4,7 @@
 // A run is a chain of handlers. The source calls the first one, and each stage
 // calls the next:
 //
-//	source → totals → filter → sample → eventFilter → limit → outputs
+//	source → totals → enrich → filter → sample → eventFilter → limit → outputs
 //
 // Text, NDJSON and Notices are outputs. A new one is a type that embeds Nop and
 // has the methods of Handler that it needs; who starts the run hands it to Run
@@ -52,8 +52,9 @@ type Stream struct {
 	opts    Options
 	source  Source
 	start   output.Start
-	notices []Notice // what the source cannot do; reported first
-	matcher Matcher  // nil: all is reported
+	notices []Notice  // what the source cannot do; reported first
+	matcher Matcher   // nil: all is reported
+	places  Workloads // nil: what owners run in is not known
 
 	looks chan look     // of other goroutines; Run answers
 	over  chan struct{} // closed when Run has returned
@@ -159,7 +160,7 @@ func (s *Stream) Run(ctx context.Context, outputs ...Handler) error {
 	wanted := &filter{Handler: s.observed(sampled), listening: s.opts.Listening, matcher: s.matcher}
 	wanted.looks, wanted.source, wanted.ring = s.looks, s.source, s.opts.Trace.RingBytes
 	first := &totals{
-		Handler: wanted, source: s.source, outputs: all, nextStats: time.Now().Add(statsInterval),
+		Handler: s.enriched(wanted), source: s.source, outputs: all, nextStats: time.Now().Add(statsInterval),
 		dropped: []*uint64{&wanted.dropped, &events.dropped}, sampledOut: &sampled.dropped,
 		queues: s.opts.Queues,
 	}
@@ -167,6 +168,17 @@ func (s *Stream) Run(ctx context.Context, outputs ...Handler) error {
 	sum := first.sum()
 	err = errors.Join(err, all.Stop(&sum, reason))
 	return errors.Join(err, all.Notice(s.summary(last.reported, &sum)))
+}
+
+// Enrich tells a run, before it runs, who knows what the owners of sockets run in.
+func (s *Stream) Enrich(w Workloads) { s.places = w }
+
+// enriched puts the stage that knows what owners run in before a handler.
+func (s *Stream) enriched(next Handler) Handler {
+	if s.places == nil {
+		return next
+	}
+	return &enrich{Handler: next, workloads: s.places}
 }
 
 // summary returns the notice that ends a run: what was reported, and of connections

@@ -8,12 +8,13 @@ import (
 
 	"github.com/nettrace/nettrace/internal/names"
 	"github.com/nettrace/nettrace/output"
+	"github.com/nettrace/nettrace/output/sink"
 	"github.com/nettrace/nettrace/tracer/table"
 )
 
-// flushAt is the number of bytes from which a buffer is written before the
-// source is idle.
-const flushAt = 64 << 10
+// flushAt is the number of bytes from which a buffer is written before the source is
+// idle. Who writes is woken for each: with less, waking takes more time than writing.
+const flushAt = sink.Full
 
 // TextOptions say what the text shows, and for whom.
 type TextOptions struct {

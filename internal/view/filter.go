@@ -199,6 +199,9 @@ func (s *selector) setOwner() {
 		p = s.describe(p)
 		if first {
 			h.Owner = snapshot.Owner{Process: p, Source: snapshot.OwnerFiles}
+			if s.needs&field.Contained != 0 {
+				h.Workload = s.reader.workloads.Of(p)
+			}
 			first = false
 			continue
 		}

@@ -28,15 +28,16 @@ type reader struct {
 	inUse   int                 // sockets in use
 	counted bool                // inUse is known
 
-	devices devices
-	tcp     familyReader // of sock_diag, begun by owners; nil: not begun
+	devices   devices
+	workloads workloads
+	tcp       familyReader // of sock_diag, begun by owners; nil: not begun
 }
 
 // newRound begins a round.
 func (r *reader) newRound() {
 	r.counted = false
 	r.tcp = nil
-	r.devices = devices{}
+	r.devices, r.workloads = devices{}, workloads{proc: r.proc}
 }
 
 // socketsInUse counts the sockets, once a round.

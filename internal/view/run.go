@@ -62,7 +62,7 @@ func newSession(env Env, o Options) *session {
 		s.outlet.w = env.Stdout
 		s.records = output.NewRowRecords(&s.outlet, output.NDJSONOptions{
 			Host: o.HostName, RunID: rand.Uint64(), Cmdline: o.Programs, Users: s.names.Users,
-			Devices: &s.reader.devices, Fields: o.Fields,
+			Devices: &s.reader.devices, Workloads: &s.reader.workloads, Fields: o.Fields,
 		})
 	}
 	return s

@@ -90,11 +90,16 @@ func (s *stage) idle() {
 // end drains the Sink.
 func (s *stage) end() {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	if err := s.sink.Drain(ctx); err != nil {
+	if err := s.drain(time.Minute); err != nil {
 		s.t.Error(err)
 	}
+}
+
+// drain is Drain within a time.
+func (s *stage) drain(limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	return s.sink.Drain(ctx)
 }
 
 // count wants so many notices in all.
@@ -193,9 +198,7 @@ func TestFullDiskEnd(t *testing.T) {
 	s := newStage(t, dir+"/out")
 	s.send(2000)
 	s.told("no space left on device")
-	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
-	defer cancel()
-	err := s.sink.Drain(ctx)
+	err := s.drain(100 * time.Millisecond)
 	if want := " records could not be delivered before the end"; err == nil || !strings.HasSuffix(err.Error(), want) {
 		t.Errorf("the end: %v, want what was not delivered", err)
 	}

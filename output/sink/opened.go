@@ -27,7 +27,7 @@ type opened struct {
 	waits    bool // a Write may wait for a reader
 	unended  bool // its last line has no end, from an earlier run
 	size     int64
-	born     time.Time
+	born     time.Time // has a monotonic reading: the wall clock may be set
 }
 
 // errUnread says that a FIFO has no reader.
@@ -122,8 +122,9 @@ func (o *opened) studyOld() {
 		return unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_BTIME, &st)
 	})
 	if err == nil && st.Mask&unix.STATX_BTIME != 0 {
-		if born := time.Unix(st.Btime.Sec, int64(st.Btime.Nsec)); born.Before(o.born) {
-			o.born = born
+		// From here on a clock counts that nobody sets: the one of now.
+		if age := o.born.Round(0).Sub(time.Unix(st.Btime.Sec, int64(st.Btime.Nsec))); age > 0 {
+			o.born = o.born.Add(-age)
 		}
 	}
 	reader, err := os.Open(o.Name())

@@ -14,6 +14,10 @@ import (
 // a chunk unused, so that the queue takes up to a fiftieth more than its lines have.
 const chunkSize = 256 << 10
 
+// Full is how many bytes of lines Swap takes without copying them, if they are at least so
+// many: all of a chunk but for the longest line.
+const Full = chunkSize - 4096
+
 // keptChunks are kept when they are empty. The others go back to the system.
 const keptChunks = 4
 
@@ -50,9 +54,30 @@ func (q *queue) put(lines []byte) error {
 		c.lines = append(c.lines, rest[:n]...)
 		rest = rest[n:]
 	}
+	q.count(lines)
+	return nil
+}
+
+// count counts lines that wait from now on.
+func (q *queue) count(lines []byte) {
 	q.bytes.Add(int64(len(lines)))
 	q.records.Add(int64(bytes.Count(lines, newline)))
-	return nil
+}
+
+// spare returns a chunk without lines, which is not in the queue.
+func (q *queue) spare() (*chunk, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.empty(chunkSize)
+}
+
+// add appends a chunk of spare whose memory has lines by now.
+func (q *queue) add(c *chunk, lines []byte) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	c.lines, c.since = lines, time.Now()
+	q.chunks = append(q.chunks, c)
+	q.count(lines)
 }
 
 var newline = []byte{'\n'}

@@ -130,6 +130,9 @@ func TestRotateEarlierAge(t *testing.T) {
 	if s.file.open.born.After(time.Now()) {
 		t.Skip("this file system does not know when a file was made")
 	}
+	if born := s.file.open.born.String(); !strings.Contains(born, " m=") {
+		t.Errorf("it was made at %s by the wall clock, which may be set", born)
+	}
 	s.must("a\n")
 	s.wants(map[string]string{"out.1": "old\n", "out": "start start\na\n"})
 }

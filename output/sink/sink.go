@@ -47,6 +47,7 @@ type Sink struct {
 		of Reports // nil: no lines are added
 	}
 
+	lent    *chunk        // of no line yet: whose memory Swap returned; nil: none
 	wake    chan struct{} // there is something to do
 	reopen  chan struct{} // Reopen was called
 	started atomic.Bool   // there is a writing goroutine
@@ -118,20 +119,75 @@ func (s *Sink) limit() string {
 
 // Write takes whole lines, which were admitted. It waits for room with Block alone.
 func (s *Sink) Write(lines []byte) (int, error) {
+	takes, err := s.takes(lines)
+	if takes {
+		err = s.put(lines)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return len(lines), nil
+}
+
+// Swap takes lines as Write does, and returns an empty buffer for the next ones, which its
+// caller may grow. If that is nearly full when it comes back, the Sink keeps its memory and
+// returns another one: nothing is copied. After an error the lines are not taken.
+func (s *Sink) Swap(lines []byte) (empty []byte, err error) {
+	takes, err := s.takes(lines)
+	switch {
+	case err != nil:
+		return lines, err
+	case !takes:
+		return lines[:0], nil
+	case len(lines) >= Full && s.lent != nil && &lines[0] == &s.lent.memory[0]:
+		s.queue.add(s.lent, lines)
+		s.lent = nil
+		notify(s.wake)
+		return s.lend(), nil
+	}
+	if err := s.put(lines); err != nil {
+		return lines, err
+	}
+	if len(lines) < Full {
+		return lines[:0], nil
+	}
+	return s.lend(), nil // it has grown elsewhere
+}
+
+// takes reports whether lines are to be queued, once they may be. A Sink that has ended
+// loses them: Failed and Drain tell why.
+func (s *Sink) takes(lines []byte) (bool, error) {
 	if s.written.dead.Load() {
-		return len(lines), nil // Failed and Drain tell why
+		return false, nil
 	}
 	if len(lines) > 0 && lines[len(lines)-1] != '\n' {
-		return 0, fmt.Errorf("%s: the last line has no end", s.opts.Place)
+		return false, fmt.Errorf("%s: the last line has no end", s.opts.Place)
 	}
 	if s.opts.Block {
 		s.waitRoom()
 	}
+	return true, nil
+}
+
+func (s *Sink) put(lines []byte) error {
 	if err := s.queue.put(lines); err != nil {
-		return 0, fmt.Errorf("%s: %w", s.opts.Place, err)
+		return fmt.Errorf("%s: %w", s.opts.Place, err)
 	}
 	notify(s.wake)
-	return len(lines), nil
+	return nil
+}
+
+// lend returns an empty buffer of the queue's. Where there is no memory for it, lines are
+// made in that of Go, and copied.
+func (s *Sink) lend() []byte {
+	if s.lent == nil {
+		c, err := s.queue.spare()
+		if err != nil {
+			return nil
+		}
+		s.lent = c
+	}
+	return s.lent.memory[:0]
 }
 
 func (s *Sink) waitRoom() {

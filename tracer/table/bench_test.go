@@ -58,6 +58,7 @@ type feeder struct {
 
 func newFeeder() *feeder {
 	f := &feeder{merged: table.New(table.Config{ReportsPort: true}, noProcesses(), func(*table.Change) {}), next: 1 << 20}
+	f.merged.EndInitial()
 	f.merged.Apply(&table.Event{Kind: table.EventProcess, PID: 7, Process: &snapshot.Process{PID: 7, Comm: "life"}})
 	return f
 }

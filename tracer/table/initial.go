@@ -52,4 +52,6 @@ func (t *Table) InitialRows(yield func(*Conn) bool) {
 func (t *Table) EndInitial() {
 	t.initial.rows = nil
 	t.rows.store.freeListed()
+	t.rows.timewaits.open = true
+	t.rows.packAll()
 }

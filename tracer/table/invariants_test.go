@@ -18,7 +18,7 @@ func (t *Table) Check() error {
 		if r.bound() && !slices.Contains(t.rows.listeners.byPort[r.port()], r) {
 			return fmt.Errorf("listeners lacks %v", r.Local)
 		}
-		if r.counted {
+		if r.account == counted {
 			open++
 		}
 	}
@@ -39,6 +39,9 @@ func (t *Table) Check() error {
 		if r.mini != mini {
 			return fmt.Errorf("byMini has %x in stage %d with mini %x", mini, r.stage, r.mini)
 		}
+	}
+	if err := t.rows.checkTimewaits(); err != nil {
+		return err
 	}
 	for hash, r := range t.rows.byTuple {
 		if !r.stage.byTuple() || r.tuple().hash() != hash {
@@ -65,6 +68,30 @@ func (t *Table) Check() error {
 	return nil
 }
 
+// checkTimewaits returns an error if a packed row is in an index of the others, or cannot be
+// found by its address, or if what it shares is not counted.
+func (x *rows) checkTimewaits() error {
+	w, n, users := &x.timewaits, 0, make(map[uint32]int)
+	for number := range w.each {
+		t := w.at(number)
+		n++
+		users[t.shared]++
+		found, ok := w.byMini.find(mix64(t.mini), func(i uint32) bool { return w.at(i).mini == t.mini })
+		if !ok || found != number || x.byMini[t.mini] != nil {
+			return fmt.Errorf("timewait %d at %x is found as %d, %v", number, t.mini, found, ok)
+		}
+	}
+	if n != w.n || n != w.byMini.n {
+		return fmt.Errorf("%d timewaits, counted as %d, %d have addresses", n, w.n, w.byMini.n)
+	}
+	for number, s := range w.shared.list {
+		if s.users != users[uint32(number)] {
+			return fmt.Errorf("%d users of %d, want %d", s.users, number, users[uint32(number)])
+		}
+	}
+	return nil
+}
+
 func (r *row) check() error {
 	mini := r.stage == stageRequest || r.stage == stageUnclaimed || r.stage == stageTimewait
 	switch {
@@ -80,7 +107,7 @@ func (r *row) check() error {
 		return fmt.Errorf("the owner is inherited, of no listener")
 	case r.ending == nil && (r.stage == stagePending || r.stage == stageUndecided):
 		return fmt.Errorf("stage %d and nothing is known of its end", r.stage)
-	case r.counted && !r.open():
+	case r.account == counted && !r.open():
 		return fmt.Errorf("counted as open in %v", r.State)
 	}
 	return nil

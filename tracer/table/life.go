@@ -71,18 +71,18 @@ func (l *life) closed(r *row) *Closed {
 // count has r counted as a connection, if it is an open one. What was there before
 // is counted once the initial table is complete.
 func (l *life) count(r *row) {
-	if r.counted || !r.open() || !r.StartKnown && !l.begun {
+	if r.account == counted || !r.open() || !r.StartKnown && !l.begun {
 		return
 	}
-	r.counted = true
+	r.account = counted
 	l.stats.Opened++
 }
 
 // countBefore counts the open connections of the initial table.
 func (l *life) countBefore() {
 	for r := range l.rows.all {
-		if !r.counted && r.open() {
-			r.counted = true
+		if r.account != counted && r.open() {
+			r.account = counted
 			l.stats.Before++
 		}
 	}
@@ -92,12 +92,12 @@ func (l *life) countBefore() {
 // countClosed counts the end of r. It was not counted before if it was there before
 // the tracer and ends while the initial table is read.
 func (l *life) countClosed(r *row) {
-	if !r.counted && r.StartKnown {
+	if r.account != counted && r.StartKnown {
 		l.stats.Opened++
-	} else if !r.counted {
+	} else if r.account != counted {
 		l.stats.Before++
 	}
-	r.counted = false
+	r.account = uncounted
 	l.stats.Closed++
 	if r.Established == 0 && r.StartKnown {
 		l.stats.Failed++
@@ -106,16 +106,16 @@ func (l *life) countClosed(r *row) {
 
 // uncount has r, which was there before the tracer, not counted: it is dropped.
 func (l *life) uncount(r *row) {
-	if r.counted {
-		r.counted = false
+	if r.account == counted {
+		r.account = uncounted
 		l.stats.Before--
 	}
 }
 
 // discount has r, which began since, not counted: it is dropped.
 func (l *life) discount(r *row) {
-	if r.counted {
-		r.counted = false
+	if r.account == counted {
+		r.account = uncounted
 		l.stats.Opened--
 	}
 }
@@ -167,7 +167,7 @@ func (l *life) ownerChanged(r *row, at uint64) {
 // end reports the last transition of r and its close, and removes it. TIME_WAIT
 // has reported the close already, and a listener has none.
 func (l *life) end(r *row, at uint64, inferred bool) {
-	if r.State == snapshot.TimeWait || r.State == snapshot.Listen {
+	if r.State == snapshot.TimeWait || r.State == snapshot.Listen || r.account == told {
 		l.transition(r, snapshot.Close, at, inferred)
 	} else {
 		l.lastTransition(r, snapshot.Close, at, inferred)

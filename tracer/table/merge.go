@@ -42,6 +42,9 @@ func (m *merger) applyRow(e *Event) {
 	if e.tornDown() {
 		return
 	}
+	if m.rows.shows(e) {
+		return
+	}
 	r := m.rows.ofRow(e)
 	if r == nil {
 		m.applyUnknown(e)
@@ -69,7 +72,7 @@ func (m *merger) applyRow(e *Event) {
 // prepare makes the indexes fit for a row.
 func (m *merger) prepare(e *Event) {
 	if e.Cookie == 0 && !m.rows.places.fulls {
-		m.rows.openPlaces(true)
+		m.rows.openPlaces(m.scan.number, true)
 	}
 	if e.Mini {
 		e.Sock = e.Cookie // which stands in for the address
@@ -213,11 +216,24 @@ func (m *merger) addScanned(e *Event) *row {
 	if e.New == snapshot.Listen {
 		m.rows.listeners.add(r)
 	}
+	if m.toldBefore(e) {
+		r.account = told
+	}
 	if m.scan.state != scanInitial {
 		m.scan.found.Added++
 		m.life.appear(r, e.Time)
 	}
 	return r
+}
+
+// toldBefore reports whether a row that the table does not have is the timewait socket of
+// a connection whose close was reported: its full socket ended, and no event told that
+// this is left.
+func (m *merger) toldBefore(e *Event) bool {
+	if !e.Mini || e.New == snapshot.SynRecv {
+		return false
+	}
+	return m.fulls.ended.has(e.key()) || m.cfg.UnseenMinis && m.scan.state == scanLater
 }
 
 // see takes what a row of the kernel's table says of r. What events have told since it

@@ -199,7 +199,8 @@ func (m *minis) change(e *Event) {
 }
 
 // setState reports a timewait socket's state, and with TIME_WAIT the close: the
-// connection is over, though its timewait socket lives another minute.
+// connection is over, though its timewait socket lives another minute. But during a scan
+// r may be packed then: it must not be used any more.
 func (m *minis) setState(r *row, state snapshot.State, at uint64, inferred bool) {
 	r.miniState = state
 	switch r.stage {
@@ -215,7 +216,7 @@ func (m *minis) setState(r *row, state snapshot.State, at uint64, inferred bool)
 	if r.State == state {
 		return
 	}
-	if state != snapshot.TimeWait {
+	if state != snapshot.TimeWait || r.account == told {
 		m.life.transition(r, state, at, inferred)
 		return
 	}
@@ -223,6 +224,7 @@ func (m *minis) setState(r *row, state snapshot.State, at uint64, inferred bool)
 		ending.Outcome = Finished
 	}
 	m.life.lastTransition(r, state, at, inferred)
+	m.rows.pack(r)
 }
 
 // nextFinWait2 is NextFinWait2.

@@ -13,6 +13,7 @@ import "net/netip"
 type places struct {
 	rows  map[uint64]*row // nil: there is no scan
 	fulls bool            // it has full sockets too
+	scan  uint32          // the number of the scan
 }
 
 // placed reports whether the index has rows of a stage.
@@ -30,9 +31,12 @@ func (t tuple) place(inode uint64) uint64 {
 	return t.hash()
 }
 
-// openPlaces makes the index. With fulls it has full sockets too.
-func (x *rows) openPlaces(fulls bool) {
-	x.places = places{rows: make(map[uint64]*row), fulls: fulls}
+// openPlaces makes the index for the scan of a number. With fulls it has full sockets too.
+func (x *rows) openPlaces(scan uint32, fulls bool) {
+	if x.places.rows == nil {
+		x.timewaits.openPlaces()
+	}
+	x.places = places{rows: make(map[uint64]*row), fulls: fulls, scan: scan}
 	for _, r := range x.byMini {
 		x.place(r)
 	}
@@ -46,7 +50,10 @@ func (x *rows) openPlaces(fulls bool) {
 	}
 }
 
-func (x *rows) closePlaces() { x.places = places{} }
+func (x *rows) closePlaces() {
+	x.places, x.timewaits.byPlace = places{}, slots{}
+	x.packAll()
+}
 
 // placeOf returns where r is in the index. A full socket and a mini-socket that the table
 // has with the same 4-tuple, as an end was not reported, do not hide each other.
@@ -100,8 +107,11 @@ func (x *rows) miniAt(e *Event) *row {
 	if r := x.places.rows[^e.tuple().place(0)]; isAt(r, e.tuple(), e) && (r.stage == stageTimewait || r.stage == stagePending) {
 		return r
 	}
+	if number, found := x.timewaits.atPlace(e); found {
+		return x.unpack(number)
+	}
 	if e.Cookie != 0 {
-		return x.byMini[e.Cookie]
+		return x.ofAddress(e.Cookie)
 	}
 	return nil
 }

@@ -37,8 +37,17 @@ type marks struct {
 	absent     bool // the scan before the last did not see it
 	awaitsPort bool // its first transition is reported once the local port is known
 	listed     bool // it is, or was, in the initial table
-	counted    bool // Stats counts it as an open connection
+	account    account
 }
+
+// account says what a row is to Stats, and whether its end is one of a connection.
+type account uint8
+
+const (
+	uncounted account = iota
+	counted           // an open connection
+	told              // what is left of a connection whose close was reported before a scan found it
+)
 
 // stage says what the kernel keeps of a connection. It decides which indexes
 // hold the row:
@@ -87,7 +96,7 @@ func (r *row) open() bool {
 	case snapshot.Close, snapshot.Listen, snapshot.TimeWait:
 		return false
 	}
-	return r.stage != stageUnclaimed
+	return r.stage != stageUnclaimed && r.account != told
 }
 
 // sameMini reports whether e is about r's mini-socket and not about a later one

@@ -22,6 +22,7 @@ type rows struct {
 	byTuple   map[uint64]*row  // by tuple.hash
 	pending   map[uint64]*row  // by the key that it had
 	undecided map[uint64]*row  // by the key that it had
+	timewaits timewaits        // packed rows, which all of the above lack
 	places    places
 	listeners listeners
 	store     store
@@ -111,11 +112,11 @@ func (x *rows) rekey(e *Event) *row {
 
 // ofMini returns the row of the mini-socket that e is about, or nil.
 func (x *rows) ofMini(e *Event) *row {
-	r := x.byMini[e.Sock]
+	r := x.ofAddress(e.Sock)
 	if r != nil || e.Cookie == 0 {
 		return r
 	}
-	r = x.byMini[e.Cookie]
+	r = x.ofAddress(e.Cookie)
 	if r != nil { // now its address is known
 		delete(x.byMini, e.Cookie)
 		r.mini = e.Sock
@@ -126,7 +127,7 @@ func (x *rows) ofMini(e *Event) *row {
 
 // len returns the number of rows in the indexes.
 func (x *rows) len() int {
-	n := len(x.byKey) + len(x.pending) + len(x.undecided)
+	n := len(x.byKey) + len(x.pending) + len(x.undecided) + x.timewaits.n
 	for _, r := range x.byMini {
 		if r.stage != stageFull && r.stage != stageProc {
 			n++
@@ -140,7 +141,7 @@ func (x *rows) len() int {
 	return n
 }
 
-// all yields every row in the indexes, in no order.
+// all yields every row in the indexes but the packed ones, in no order.
 func (x *rows) all(yield func(*row) bool) {
 	for _, r := range x.byKey {
 		if !yield(r) {

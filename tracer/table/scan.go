@@ -147,7 +147,7 @@ func (s *scan) judge(r *row, scansOnly bool) verdict {
 // kernel's clock before the first row is read. The initial scan fills InitialRows.
 func (t *Table) BeginScan(now uint64, initial bool) {
 	t.scan.begin(now, initial)
-	t.rows.openPlaces(t.cfg.LateCookies)
+	t.rows.openPlaces(t.scan.number, t.cfg.LateCookies)
 	if initial {
 		t.initial.open()
 	}
@@ -168,11 +168,15 @@ func (t *Table) LimitScan(netns map[uint32]bool) { t.scan.covered = netns }
 func (t *Table) Namespaces(yield func(netns uint32) bool) {
 	seen := make(map[uint32]bool)
 	for r := range t.rows.all {
-		if seen[r.Netns] {
-			continue
-		}
 		seen[r.Netns] = true
-		if !yield(r.Netns) {
+	}
+	for _, h := range t.rows.timewaits.shared.list {
+		if h.users > 0 {
+			seen[h.netns] = true
+		}
+	}
+	for netns := range seen {
+		if !yield(netns) {
 			return
 		}
 	}
@@ -229,4 +233,26 @@ func (m *merger) compareAll() {
 	for _, r := range ended {
 		m.vanish(r, m.scan.start)
 	}
+	m.compareTimewaits()
+}
+
+// compareTimewaits does the same for packed rows.
+func (m *merger) compareTimewaits() {
+	w := &m.rows.timewaits
+	for number := range w.each {
+		if m.scan.misses(w.at(number), w.tuple(number).netns) {
+			r := m.rows.unpack(number)
+			m.scan.absent = append(m.scan.absent, rowRef{row: r, id: r.ID})
+		}
+	}
+}
+
+// misses reports whether judge finds a packed row absent. Those that it finds present are
+// marked so.
+func (s *scan) misses(t *timewait, netns uint32) bool {
+	if t.has(timewaitSeen) || t.last >= s.start || s.covered != nil && !s.covered[netns] {
+		t.set(timewaitAbsent, false)
+		return false
+	}
+	return true
 }

@@ -19,7 +19,14 @@ func newStore() store { return store{seed: rand.Uint64()} }
 
 // take returns an empty row with an id of its own.
 func (s *store) take() *row {
-	var r *row
+	r := s.empty()
+	s.made++
+	r.ID = mix64(s.seed + s.made)
+	return r
+}
+
+// empty returns an empty row.
+func (s *store) empty() (r *row) {
 	if n := len(s.free); n > 0 {
 		r, s.free = s.free[n-1], s.free[:n-1]
 		*r = row{}
@@ -30,8 +37,6 @@ func (s *store) take() *row {
 		}
 		r, s.fresh = &s.fresh[0], s.fresh[1:]
 	}
-	s.made++
-	r.ID = mix64(s.seed + s.made)
 	return r
 }
 

@@ -10,6 +10,7 @@ type Config struct {
 	SeekOwners   bool // no hook reports who accepts; a scan of open files finds owners
 	RealTime     bool // PREEMPT_RT: other tasks run in the middle of a softirq
 	RefreshMinis bool // no hook reports FIN_WAIT2 -> TIME_WAIT; see NextFinWait2
+	UnseenMinis  bool // no hook reports request and timewait sockets: scans alone show them
 	ScansOnly    bool // there are no events
 	OwnersByUse  bool // no hook reports who accepts; each call on a socket names its process
 	Resets       bool // a hook reports each RST that is sent
@@ -88,6 +89,11 @@ func (t *Table) Len() int { return t.rows.len() }
 func (t *Table) All(yield func(*Conn) bool) {
 	for r := range t.rows.all {
 		if !yield(&r.Conn) {
+			return
+		}
+	}
+	for conn := range t.rows.timewaits.conns {
+		if !yield(conn) {
 			return
 		}
 	}

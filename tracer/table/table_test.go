@@ -20,6 +20,7 @@ import (
 func TestTableReportsEverything(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m, merged, w := newModel(t)
+		merged.EndInitial() // there is nothing yet
 		apply := m.feed
 		m.feed = func(e table.Event) {
 			apply(e)
@@ -91,6 +92,7 @@ func TestTableSeamlessStart(t *testing.T) {
 			}
 			listed[key] = r.State
 		}
+		merged.EndInitial()
 		m.run(100)
 		merged.Settle(m.clock + 1e9)
 		if diff := cmp.Diff(m.table(), tableRows(merged)); diff != "" {
@@ -142,6 +144,7 @@ func TestTableHeals(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m, merged, w := newModel(t)
 		m.scan(merged, true, 0) // there is nothing yet
+		merged.EndInitial()
 		apply := m.feed
 		m.feed = func(e table.Event) {
 			if rapid.IntRange(0, 3).Draw(t, "lose") > 0 {

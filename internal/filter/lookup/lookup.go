@@ -6,8 +6,10 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
+	"github.com/nettrace/nettrace/internal/cgroup"
 	"github.com/nettrace/nettrace/internal/field"
 	"github.com/nettrace/nettrace/internal/names"
 	"github.com/nettrace/nettrace/internal/netns"
@@ -22,7 +24,7 @@ type System struct {
 	NetnsPath string
 
 	resolver names.Resolver
-	cgroups  cgroups
+	cgroups  cgroup.Tree
 }
 
 // Host returns all addresses of a host.
@@ -87,10 +89,10 @@ func (s *System) Netns(name string) (uint32, bool) {
 }
 
 // Cgroup returns the id of a cgroup by its path below the cgroup2 mount.
-func (s *System) Cgroup(path string) (uint64, bool) { return s.cgroups.id(path) }
+func (s *System) Cgroup(path string) (uint64, bool) { return s.cgroups.ID(path) }
 
 // CgroupPath returns the path of a cgroup by its id.
-func (s *System) CgroupPath(id uint64) (string, bool) { return s.cgroups.path(id) }
+func (s *System) CgroupPath(id uint64) (string, bool) { return s.cgroups.Path(id) }
 
 // Known returns the names that there are for a type of field.
 func (s *System) Known(t field.Type) []string {
@@ -102,7 +104,12 @@ func (s *System) Known(t field.Type) []string {
 	case field.Netns:
 		return entries(netns.Dir)
 	case field.Cgroup:
-		return s.cgroups.known()
+		var list []string
+		for _, path := range s.cgroups.All() {
+			list = append(list, path)
+		}
+		slices.Sort(list)
+		return list
 	case field.Device:
 		var list []string
 		s.inNetns(func() {

@@ -1,0 +1,159 @@
+package table
+
+import "github.com/nettrace/nettrace/snapshot"
+
+// timewaits are the packed rows: none of them is in another index, nor has a *row. One
+// that an event or a row of the kernel's table is about becomes a row again before that is
+// looked at. So nothing else in this package knows of them.
+//
+// Rows are packed from the end of the initial table on, while no scan is under way; a scan
+// marks those that it has shown.
+type timewaits struct {
+	open    bool // the initial table is over
+	blocks  [][]timewait
+	free    []uint32 // numbers without a timewait, whose id is 0
+	n       int
+	byMini  slots
+	byPlace slots // during a scan: by tuple
+	shared  sharings
+}
+
+const timewaitBlock = 256 // of 24 KiB, a size that the allocator has
+
+func (w *timewaits) at(number uint32) *timewait {
+	return &w.blocks[number/timewaitBlock][number%timewaitBlock]
+}
+
+// pack takes r out of the other indexes and keeps it as a timewait, if it rests.
+func (x *rows) pack(r *row) {
+	w := &x.timewaits
+	if !w.open || x.places.rows != nil || x.lateCookies || !r.rests() {
+		return
+	}
+	number := w.place()
+	t := w.at(number)
+	t.pack(r)
+	t.shared = w.shared.add(sharedOf(r))
+	w.byMini.add(mix64(t.mini), number)
+	w.n++
+	x.remove(r)
+}
+
+// packAll packs what rests.
+func (x *rows) packAll() {
+	for _, r := range x.byMini {
+		x.pack(r)
+	}
+}
+
+// place returns a number that has no timewait.
+func (w *timewaits) place() uint32 {
+	if len(w.free) == 0 {
+		first := uint32(len(w.blocks) * timewaitBlock)
+		w.blocks = append(w.blocks, make([]timewait, timewaitBlock))
+		for i := range uint32(timewaitBlock) {
+			w.free = append(w.free, first+timewaitBlock-1-i)
+		}
+	}
+	last := len(w.free) - 1
+	number := w.free[last]
+	w.free = w.free[:last]
+	return number
+}
+
+// unpack makes a timewait a row again.
+func (x *rows) unpack(number uint32) *row {
+	w := &x.timewaits
+	t := w.at(number)
+	r := x.store.empty()
+	t.unpack(r)
+	w.shared.of(t.shared).give(r)
+	if t.has(timewaitSeen) {
+		r.scan = x.places.scan
+	}
+	w.shared.drop(t.shared)
+	w.byMini.remove(mix64(t.mini), number)
+	*t = timewait{}
+	w.free = append(w.free, number)
+	w.n--
+	x.byMini[r.mini] = r
+	x.place(r)
+	return r
+}
+
+// ofAddress returns the row of a mini-socket by its address, or what stands for that.
+func (x *rows) ofAddress(mini uint64) *row {
+	if r := x.byMini[mini]; r != nil || x.timewaits.n == 0 {
+		return r
+	}
+	w := &x.timewaits
+	number, found := w.byMini.find(mix64(mini), func(n uint32) bool { return w.at(n).mini == mini })
+	if !found {
+		return nil
+	}
+	return x.unpack(number)
+}
+
+// each yields the number of every timewait. It may be unpacked meanwhile.
+func (w *timewaits) each(yield func(uint32) bool) {
+	if w.n == 0 {
+		return
+	}
+	for b, block := range w.blocks {
+		for i := range block {
+			if block[i].id != 0 && !yield(uint32(b*timewaitBlock+i)) {
+				return
+			}
+		}
+	}
+}
+
+// conns yields the connection of every timewait. It is valid until the next one.
+func (w *timewaits) conns(yield func(*Conn) bool) {
+	for number := range w.each {
+		var r row
+		t := w.at(number)
+		t.unpack(&r)
+		w.shared.of(t.shared).give(&r)
+		if !yield(&r.Conn) {
+			return
+		}
+	}
+}
+
+// openPlaces makes ready for a scan.
+func (w *timewaits) openPlaces() {
+	for number := range w.each {
+		w.at(number).set(timewaitSeen, false)
+		w.byPlace.add(w.tuple(number).hash(), number)
+	}
+}
+
+func (w *timewaits) tuple(number uint32) tuple {
+	t := w.at(number)
+	of := t.tuple()
+	of.netns = w.shared.of(t.shared).netns
+	return of
+}
+
+// atPlace returns the timewait in the place of a row of the kernel's table.
+func (w *timewaits) atPlace(e *Event) (number uint32, found bool) {
+	of := e.tuple()
+	return w.byPlace.find(of.hash(), func(n uint32) bool {
+		t := w.at(n)
+		return t.id != 0 && (t.cookie == e.Cookie || e.Cookie == 0) && w.tuple(n) == of
+	})
+}
+
+// shows marks the timewait that a row of the kernel's table agrees with, if there is one.
+func (x *rows) shows(e *Event) bool {
+	if !e.Mini || e.New != snapshot.TimeWait || e.Cookie == 0 || x.ofTuple(e) != nil {
+		return false
+	}
+	number, found := x.timewaits.atPlace(e)
+	if found {
+		x.timewaits.at(number).set(timewaitSeen, true)
+		x.timewaits.at(number).set(timewaitAbsent, false)
+	}
+	return found
+}
