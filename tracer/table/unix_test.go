@@ -288,3 +288,48 @@ func TestUnixRows(t *testing.T) {
 	}
 	u.want(t, `close 1 "\x00name" inferred unknown`)
 }
+
+// TestUnixAddresses has no hook tell the end of sockets, and addresses used again: what the
+// connects of two processes tell must not become one socket.
+func TestUnixAddresses(t *testing.T) {
+	const a, b = 1<<63 | 64, 1<<63 | 128
+	u := newUnixScene()
+	told := make(map[uint64]*Socket)
+	u.table.report = func(c *SocketChange) {
+		s := *c.Socket
+		end := *s.Unix
+		s.Unix = &end
+		told[s.ID] = &s
+	}
+	connect := func(client, made uint64, inode uint32, task uint32) {
+		u.event(SocketConnect, 0, task, func(e *SocketEvent) {
+			connectRow(e)
+			e.Sock, e.Inode, e.Unix.Peer = client, inode, made
+		})
+		u.event(SocketConnect, 0, task, func(e *SocketEvent) {
+			madeRow(e)
+			e.Sock, e.Inode, e.Unix.Peer, e.Unix.PeerInode, e.Unix.Listener = made, 0, client, inode, 0
+			e.Unix.PeerPID = task
+		})
+	}
+	connect(a, b, 101, 2)
+	connect(b, a, 103, 3)
+	connect(b, a, 105, 4)
+	ends := 0
+	for _, s := range told {
+		if s.Owner.Process == nil {
+			continue
+		}
+		ends++
+		peer := told[s.Unix.Peer]
+		if peer == nil || peer.Unix.Peer != s.ID || peer.Owner.Process != nil || peer.Unix.PeerPID != uint32(s.Owner.Process.PID) {
+			t.Errorf("%+v with %+v has the peer %+v", s.Head, s.Unix, peer)
+		}
+	}
+	if ends != 3 || len(told) != 6 {
+		t.Errorf("%d sockets were told, %d of them with an owner", len(told), ends)
+	}
+	if n := len(u.rows()); n != 2 {
+		t.Errorf("%d rows are left", n)
+	}
+}
