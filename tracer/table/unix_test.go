@@ -333,3 +333,24 @@ func TestUnixAddresses(t *testing.T) {
 		t.Errorf("%d rows are left", n)
 	}
 }
+
+// TestUnixPeerOfBefore lists a datagram socket before its peer, which has no cookie then,
+// and is closed. That the peer has got one is no other peer.
+func TestUnixPeerOfBefore(t *testing.T) {
+	u := newUnixScene()
+	all := func(snapshot.Protocol) bool { return true }
+	connected := func(peer uint64, row bool) func(*SocketEvent) {
+		return func(e *SocketEvent) {
+			e.Type, e.State, e.Unix.Peer, e.Row = unixDgram, snapshot.Established, peer, row
+		}
+	}
+	u.table.BeginPass(u.now, all, true, false)
+	u.event(SocketSeen, 1, 0, connected(1<<63|2, true))
+	u.event(SocketSeen, 2, 0, connected(0, true))
+	u.table.EndPass(u.now, func(uint32) bool { return true })
+	u.table.CompleteInitial()
+	u.table.EndInitial()
+	u.event(SocketClose, 2, 2, connected(0, false))
+	u.event(SocketClose, 1, 1, connected(2, false))
+	u.want(t, "close 2 close\nclose 1 to 2 close")
+}
