@@ -102,16 +102,25 @@ static __always_inline int inet_send(const struct sock *sk, __u8 change, __u8 fl
 }
 
 /*
+ * What inet_send_copy is to send, in one word, as a function takes few arguments: the
+ * change, enum socket_flag, and the type and the protocol where they are known already,
+ * which saves probe reads.
+ */
+static __always_inline __u32 inet_what(__u8 change, __u8 flags, __u8 type, __u8 protocol)
+{
+	return change | flags << 8 | type << 16 | (__u32)protocol << 24;
+}
+
+/*
  * Sends the row of a socket that is only an address. The place in the ring comes first:
  * what is read of the socket afterwards is at least as new as that. Not inlined: its
  * stack would be in use while send_names runs.
  */
-static __noinline int inet_send_copy(const void *from, __u64 cookie, __u8 change, __u8 flags,
-				     bool process)
+static __noinline int inet_send_copy(const void *from, __u64 cookie, __u32 what, bool process)
 {
 	const struct sock *sk = from;
+	__u8 change = what, flags = what >> 8, type = what >> 16;
 	struct socket_event *s = reserve(sizeof(*s), TELLS_OTHER);
-	struct socket *socket;
 	struct copy c;
 
 	if (!s)
@@ -120,21 +129,26 @@ static __noinline int inet_send_copy(const void *from, __u64 cookie, __u8 change
 		bpf_ringbuf_discard(s, BPF_RB_NO_WAKEUP);
 		return 0;
 	}
-	c.netns = BPF_CORE_READ(common_of(&c)->skc_net.net, ns.inum);
-	if (common_of(&c)->skc_node.pprev)
-		flags |= SOCKET_SHOWN;
+	/* The caller has made sure of that. */
+	c.netns =
+	    only_netns_cookie ? only_netns : BPF_CORE_READ(common_of(&c)->skc_net.net, ns.inum);
 	copy_event(&s->event, EVENT_SOCKET, sk, &c);
 	fill_ids(&s->event.head, process);
 	if (cookie)
 		s->event.head.cookie = cookie;
 	s->event.head.new_state = common_of(&c)->skc_state;
-	s->event.uid = BPF_CORE_READ(sk, sk_uid.val);
-	s->event.err = BPF_CORE_READ(sk, sk_err);
-	socket = BPF_CORE_READ(sk, sk_socket);
-	s->event.inode = inet_inode(socket);
+	/* What a record after the first one of a socket need not say again. */
+	if (change != SOCKET_CLOSE && !(flags & SOCKET_INTENT)) {
+		s->event.uid = BPF_CORE_READ(sk, sk_uid.val);
+		s->event.inode = inet_inode(BPF_CORE_READ(sk, sk_socket));
+	}
+	if (change == SOCKET_DISCONNECT)
+		s->event.err = BPF_CORE_READ(sk, sk_err);
+	if (common_of(&c)->skc_node.pprev)
+		flags |= SOCKET_SHOWN;
 	inet_fill_call(s, change, flags | inet_caller_flags(), process);
-	s->protocol = BPF_CORE_READ(sk, sk_protocol);
-	s->type = BPF_CORE_READ(sk, sk_type);
+	s->protocol = type ? what >> 24 : BPF_CORE_READ(sk, sk_protocol);
+	s->type = type ? type : BPF_CORE_READ(sk, sk_type);
 	submit(s);
 	return 0;
 }
@@ -169,7 +183,7 @@ static __always_inline int inet_probe_call(const void *sk, __u8 change, __u8 fla
 {
 	if (!inet_probe_in_scope(sk))
 		return 0;
-	return inet_send_copy(sk, 0, change, flags, inet_send_caller());
+	return inet_send_copy(sk, 0, inet_what(change, flags, 0, 0), inet_send_caller());
 }
 
 /* What a kprobe keeps of a call for the kretprobe at its end. */
@@ -217,17 +231,47 @@ static __always_inline const void *inet_leave(__u32 hook, __u64 *arg2)
 	return sk;
 }
 
+/* Whether what was last sent of the calling process holds, but for a title it gave itself. */
+static __always_inline bool inet_is_seen(const struct seen *seen)
+{
+	struct task_struct *task = current_task(), *leader;
+
+	if (!has_task_btf)
+		return false;
+	leader = task->group_leader;
+	return seen->start == leader->start_time && seen->exec_id == task->self_exec_id &&
+	       seen->comm[0] == *(__u64 *)&leader->comm[0] &&
+	       seen->comm[1] == *(__u64 *)&leader->comm[8];
+}
+
+/*
+ * The same as inet_send_caller after socket(), which has sent the process mostly: the
+ * command line is not read again.
+ */
+static __always_inline bool inet_known_caller(void)
+{
+	__u32 key = bpf_get_current_pid_tgid() >> 32;
+	struct seen *seen = bpf_map_lookup_elem(&processes, &key);
+
+	return seen && inet_is_seen(seen) ? true : inet_send_caller();
+}
+
 /*
  * Cgroup programs. The context of one on a socket is the socket itself, as the kernel
  * rewrites only loads of its fields (sock_filter_convert_ctx_access, net/core/filter.c).
  */
-static __always_inline int inet_cgroup(struct bpf_sock *ctx, __u8 change, __u8 flags)
+static __always_inline int inet_cgroup(struct bpf_sock *ctx, __u8 change)
 {
-	if (!inet_kind(ctx->family, ctx->type, ctx->protocol))
+	__u32 type = ctx->type, protocol = ctx->protocol;
+	bool process;
+
+	if (!inet_kind(ctx->family, type, protocol))
 		return 1;
 	if (only_netns_cookie && bpf_get_netns_cookie(ctx) != only_netns_cookie)
 		return 1;
-	inet_send_copy(ctx, bpf_get_socket_cookie(ctx), change, flags, inet_send_caller());
+	process = change == SOCKET_OPEN ? inet_send_caller() : inet_known_caller();
+	inet_send_copy(ctx, bpf_get_socket_cookie(ctx), inet_what(change, 0, type, protocol),
+		       process);
 	return 1;
 }
 
@@ -245,11 +289,12 @@ static __always_inline bool inet_addr_in_scope(struct bpf_sock_addr *ctx)
  */
 static __always_inline int inet_addr_send(struct bpf_sock_addr *ctx, __u8 change, __u8 flags)
 {
-	bool process = inet_send_caller();
+	__u32 what = inet_what(change, flags, ctx->type, ctx->protocol);
+	bool process = inet_known_caller();
 	const void *sk = NULL;
 
 	if (!bpf_probe_read_kernel(&sk, sizeof(sk), ctx) && sk)
-		inet_send_copy(sk, bpf_get_socket_cookie(ctx), change, flags, process);
+		inet_send_copy(sk, bpf_get_socket_cookie(ctx), what, process);
 	return 1;
 }
 

@@ -31,7 +31,7 @@ static long socket_refresh_one(void *map, __u32 *index, struct socket_ref *ref,
 	if (BPF_CORE_READ(sk, __sk_common.skc_cookie.counter) != ref->cookie ||
 	    !inet_probe_in_scope(sk))
 		return 0;
-	inet_send_copy(sk, ref->cookie, SOCKET_SEEN, 0, false);
+	inet_send_copy(sk, ref->cookie, inet_what(SOCKET_SEEN, 0, 0, 0), false);
 	return 0;
 }
 

@@ -61,7 +61,7 @@ int open6_kretprobe(struct pt_regs *ctx)
 SEC("cgroup/sock_create")
 int open_cgroup(struct bpf_sock *ctx)
 {
-	return inet_cgroup(ctx, SOCKET_OPEN, 0);
+	return inet_cgroup(ctx, SOCKET_OPEN);
 }
 
 /*
@@ -100,7 +100,7 @@ static __always_inline int bound_cgroup(struct bpf_sock *ctx)
 	if (!inet_kind(ctx->family, ctx->type, ctx->protocol) ||
 	    !BPF_CORE_READ(sk, sk_socket, file))
 		return 1;
-	return inet_cgroup(ctx, SOCKET_BIND, 0);
+	return inet_cgroup(ctx, SOCKET_BIND);
 }
 
 SEC("cgroup/post_bind4")
@@ -115,12 +115,17 @@ int bind6_cgroup(struct bpf_sock *ctx)
 	return bound_cgroup(ctx);
 }
 
-/* The port of a socket that was told when it sent. */
+#define TOLD_MAX 4096
+
+/*
+ * The sockets whose port was told when they sent: the cookie and the port. One that is
+ * overwritten is told again, which says nothing new.
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, __u32);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, TOLD_MAX);
+	__type(key, __u32);
+	__type(value, __u64);
 } told_ports SEC(".maps");
 
 /*
@@ -130,16 +135,18 @@ struct {
 static __always_inline int sent_cgroup(struct bpf_sock_addr *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
-	__u32 *told, port;
+	__u64 cookie, now, *told;
+	__u32 slot;
 
 	if (!inet_addr_in_scope(ctx) || !sk)
 		return 1;
-	port = sk->src_port;
-	told = bpf_sk_storage_get(&told_ports, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (told && *told == port)
+	cookie = bpf_get_socket_cookie(ctx);
+	now = cookie << 16 | (sk->src_port & 0xffff);
+	slot = cookie % TOLD_MAX;
+	told = bpf_map_lookup_elem(&told_ports, &slot);
+	if (!told || *told == now)
 		return 1;
-	if (told)
-		*told = port;
+	*told = now;
 	return inet_addr_send(ctx, SOCKET_BIND, SOCKET_AUTO);
 }
 
@@ -262,7 +269,7 @@ int release_kprobe(struct pt_regs *ctx)
 SEC("cgroup/sock_release")
 int release_cgroup(struct bpf_sock *ctx)
 {
-	return inet_cgroup(ctx, SOCKET_CLOSE, 0);
+	return inet_cgroup(ctx, SOCKET_CLOSE);
 }
 
 /*
@@ -329,5 +336,5 @@ int family_kretprobe(struct pt_regs *ctx)
 
 	if (!sk || (int)kprobe_ret(ctx))
 		return 0;
-	return inet_send_copy(sk, 0, SOCKET_FAMILY, 0, inet_send_caller());
+	return inet_send_copy(sk, 0, inet_what(SOCKET_FAMILY, 0, 0, 0), inet_send_caller());
 }

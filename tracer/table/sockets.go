@@ -142,7 +142,8 @@ func (s *Sockets) applyCall(e *SocketEvent) {
 		return
 	}
 	r := s.index.find(e)
-	if r != nil && e.Kind == SocketOpen && r.StartKnown && r.Cookie == 0 { // another one at its address
+	again := e.Inode != 0 && r != nil && r.Inode == uint64(e.Inode) // by a second copy of the program
+	if r != nil && e.Kind == SocketOpen && r.StartKnown && r.Cookie == 0 && !again { // another one at its address
 		s.vanish(r, e.Time)
 		r = nil
 	}

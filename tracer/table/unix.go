@@ -47,7 +47,7 @@ func (u unixRules) take(r *socketRow, e *SocketEvent) {
 
 // listens takes that a socket is a listener, which it stays.
 func (u unixRules) listens(r *socketRow, e *SocketEvent) {
-	if r.end.Backlog != e.Unix.Backlog {
+	if e.After == 0 && r.end.Backlog != e.Unix.Backlog { // else it was not read
 		r.end.Backlog = e.Unix.Backlog
 		r.end.changed.add(SocketListen)
 	}
@@ -171,8 +171,12 @@ func (u unixRules) samePeer(r *socketRow, e *SocketEvent) bool {
 	if r.end.peerKey == PeerByInode && r.end.PeerInode == 0 { // it was not accepted then
 		return true
 	}
-	if peer := u.sockets.index.byKey(e.Unix.Peer); peer != nil && r.end.Peer != 0 {
+	peer := u.sockets.index.byKey(e.Unix.Peer)
+	if peer != nil && r.end.Peer != 0 {
 		return peer.ID == r.end.Peer
+	}
+	if isAddress(r.end.peerKey) && !isAddress(e.Unix.Peer) && e.Kind != SocketConnect {
+		return peer == nil || peer.sock == r.end.peerKey // nil: it is gone since
 	}
 	return e.Unix.PeerInode != 0 && r.end.PeerInode == uint64(e.Unix.PeerInode)
 }

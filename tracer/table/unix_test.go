@@ -288,3 +288,69 @@ func TestUnixRows(t *testing.T) {
 	}
 	u.want(t, `close 1 "\x00name" inferred unknown`)
 }
+
+// TestUnixAddresses has no hook tell the end of sockets, and addresses used again: what the
+// connects of two processes tell must not become one socket.
+func TestUnixAddresses(t *testing.T) {
+	const a, b = 1<<63 | 64, 1<<63 | 128
+	u := newUnixScene()
+	told := make(map[uint64]*Socket)
+	u.table.report = func(c *SocketChange) {
+		s := *c.Socket
+		end := *s.Unix
+		s.Unix = &end
+		told[s.ID] = &s
+	}
+	connect := func(client, made uint64, inode uint32, task uint32) {
+		u.event(SocketConnect, 0, task, func(e *SocketEvent) {
+			connectRow(e)
+			e.Sock, e.Inode, e.Unix.Peer = client, inode, made
+		})
+		u.event(SocketConnect, 0, task, func(e *SocketEvent) {
+			madeRow(e)
+			e.Sock, e.Inode, e.Unix.Peer, e.Unix.PeerInode, e.Unix.Listener = made, 0, client, inode, 0
+			e.Unix.PeerPID = task
+		})
+	}
+	connect(a, b, 101, 2)
+	connect(b, a, 103, 3)
+	connect(b, a, 105, 4)
+	ends := 0
+	for _, s := range told {
+		if s.Owner.Process == nil {
+			continue
+		}
+		ends++
+		peer := told[s.Unix.Peer]
+		if peer == nil || peer.Unix.Peer != s.ID || peer.Owner.Process != nil || peer.Unix.PeerPID != uint32(s.Owner.Process.PID) {
+			t.Errorf("%+v with %+v has the peer %+v", s.Head, s.Unix, peer)
+		}
+	}
+	if ends != 3 || len(told) != 6 {
+		t.Errorf("%d sockets were told, %d of them with an owner", len(told), ends)
+	}
+	if n := len(u.rows()); n != 2 {
+		t.Errorf("%d rows are left", n)
+	}
+}
+
+// TestUnixPeerOfBefore lists a datagram socket before its peer, which has no cookie then,
+// and is closed. That the peer has got one is no other peer.
+func TestUnixPeerOfBefore(t *testing.T) {
+	u := newUnixScene()
+	all := func(snapshot.Protocol) bool { return true }
+	connected := func(peer uint64, row bool) func(*SocketEvent) {
+		return func(e *SocketEvent) {
+			e.Type, e.State, e.Unix.Peer, e.Row = unixDgram, snapshot.Established, peer, row
+		}
+	}
+	u.table.BeginPass(u.now, all, true, false)
+	u.event(SocketSeen, 1, 0, connected(1<<63|2, true))
+	u.event(SocketSeen, 2, 0, connected(0, true))
+	u.table.EndPass(u.now, func(uint32) bool { return true })
+	u.table.CompleteInitial()
+	u.table.EndInitial()
+	u.event(SocketClose, 2, 2, connected(0, false))
+	u.event(SocketClose, 1, 1, connected(2, false))
+	u.want(t, "close 2 close\nclose 1 to 2 close")
+}
