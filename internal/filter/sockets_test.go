@@ -2,6 +2,7 @@ package filter_test
 
 import (
 	"net/netip"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -92,4 +93,18 @@ func TestMatchSockets(t *testing.T) {
 		{"latency > 0s", ""},
 		{"conn_id != 5", "accept row raw"},
 	})
+}
+
+// TestExplainSockets checks what is said of the kernel's side, which decides of TCP alone.
+func TestExplainSockets(t *testing.T) {
+	for want, of := range map[string]filter.Protocols{
+		"in kernel   dport = :53\n":                      {},
+		"in kernel   of TCP: dport = :53\n":              {Others: true},
+		"in kernel   nothing: it decides of TCP alone\n": {Others: true, NoTCP: true},
+	} {
+		text := compile(t, "dport 53", filter.Run{In: field.Stream, Of: of}).Explain()
+		if !strings.Contains(text, want) {
+			t.Errorf("want %q in:\n%s", want, text)
+		}
+	}
 }
