@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /*
- * Which process closed a socket, and when. Process context, one record for each
- * close: fentry where the kernel allows trampolines, a cgroup program elsewhere.
+ * When a socket is closed by a call that makes no transition, as after shutdown(): it
+ * loses its inode. Process context, one record for each such close: fentry where the
+ * kernel allows trampolines, a cgroup program elsewhere.
  */
 #include "stream.h"
 #include "twice.h"
@@ -12,7 +13,9 @@ static __always_inline int closed(struct sock *sk)
 	__u64 cookie;
 	__u32 netns;
 
-	if (!traced_sock(sk, &netns) || sk->__sk_common.skc_state == TCP_CLOSE)
+	__u8 state = sk->__sk_common.skc_state;
+
+	if (state == TCP_CLOSE || close_moves(state) || !traced_sock(sk, &netns))
 		return 0;
 	cookie = cookie_of(sk);
 	if (handled_already(TWICE_CLOSE, sk, cookie))
@@ -70,7 +73,8 @@ int close_cgroup(struct bpf_sock *sk)
 {
 	struct event_head *h;
 
-	if (sk->state == TCP_CLOSE || !traced(sk->protocol, sk->family, only_netns))
+	if (sk->state == TCP_CLOSE || close_moves(sk->state) ||
+	    !traced(sk->protocol, sk->family, only_netns))
 		return 1;
 	if (!wanted_here(sk))
 		return 1;

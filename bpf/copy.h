@@ -32,32 +32,41 @@ static __always_inline const struct sock_common *common_of(const struct copy *c)
 	return (const struct sock_common *)c->raw;
 }
 
-/* Copies a TCP socket and returns whether it is traced. The caller asks wanted(). */
-static __always_inline bool copy_in_scope(struct copy *c, const void *skc)
-{
-	const struct sock_common *common = common_of(c);
-
-	if (bpf_probe_read_kernel(c->raw, sizeof(c->raw), skc))
-		return false;
-	return traced(IPPROTO_TCP, common->skc_family,
-		      c->netns = BPF_CORE_READ(common->skc_net.net, ns.inum));
-}
-
 /*
  * Not fulfils_apart: a program may call that with BTF pointers, and the verifier takes
  * one load for one kind of pointer.
  */
-static __noinline bool copy_fulfils(const struct copy *c)
+static __noinline bool copy_fulfils(const struct copy *c, __u16 local_port)
+{
+	const struct sock_common *skc = common_of(c);
+	__u32 netns = has_netns_atoms ? BPF_CORE_READ(skc, skc_net.net, ns.inum) : 0;
+
+	return fulfils(skc, netns, local_port, unknown_of(skc));
+}
+
+static __always_inline bool copy_wanted(const struct copy *c, __u16 local_port)
+{
+	return !wanted_term_count || copy_fulfils(c, local_port);
+}
+
+static __always_inline bool copy_raw(struct copy *c, const void *skc)
+{
+	return !bpf_probe_read_kernel(c->raw, sizeof(c->raw), skc);
+}
+
+/* Whether a copied TCP socket is traced. The caller has asked copy_wanted(). */
+static __always_inline bool copy_traced(struct copy *c)
 {
 	const struct sock_common *skc = common_of(c);
 
-	return fulfils(skc, c->netns, skc->skc_num, unknown_of(skc));
+	return traced(IPPROTO_TCP, skc->skc_family,
+		      c->netns = BPF_CORE_READ(skc->skc_net.net, ns.inum));
 }
 
-/* Copies a TCP socket and returns whether it is traced and wanted. */
+/* Copies a TCP socket and returns whether it is wanted and traced. */
 static __always_inline bool copy_sock(struct copy *c, const void *skc)
 {
-	return copy_in_scope(c, skc) && (!wanted_term_count || copy_fulfils(c));
+	return copy_raw(c, skc) && copy_wanted(c, common_of(c)->skc_num) && copy_traced(c);
 }
 
 /*

@@ -36,8 +36,8 @@ static __always_inline int reset_sent(const struct sock *sk)
 	if (state == TCP_LISTEN || state == TCP_NEW_SYN_RECV)
 		return 0;
 	/* Nothing beyond sock_common: a timewait socket ends there. TCP alone calls it. */
-	if (!traced(IPPROTO_TCP, sk->__sk_common.skc_family, netns = netns_of(&sk->__sk_common)) ||
-	    !wanted_sock(&sk->__sk_common, netns))
+	if (!wanted_sock(&sk->__sk_common) ||
+	    !traced(IPPROTO_TCP, sk->__sk_common.skc_family, netns = netns_of(&sk->__sk_common)))
 		return 0;
 	cookie = sk->__sk_common.skc_cookie.counter;
 	if (handled_already(TWICE_RESET, sk, cookie))
@@ -159,12 +159,12 @@ static __always_inline int connect_returns(struct sock *sk, const void *to, int 
 		return 0;
 	if (!err && state == TCP_SYN_SENT) {
 		if (deferred(sk))
-			return port_known(TWICE_DEFERRED, sk);
+			return connects(TWICE_DEFERRED, sk);
 		err = -sk->sk_err_soft;
 	}
 	/* It may have no address and no port by now. */
-	if (err >= 0 || !in_scope(sk, &netns) ||
-	    !wanted(&sk->__sk_common, netns, 0, LISTENER_UNKNOWN) || failure_handled(sk))
+	if (err >= 0 || !wanted(&sk->__sk_common, 0, LISTENER_UNKNOWN) || !in_scope(sk, &netns) ||
+	    failure_handled(sk))
 		return 0;
 	known = in_process_context(sk) && send_process(true);
 	o = reserve(sizeof(*o), state == TCP_CLOSE ? TELLS_FAILED : TELLS_OTHER);

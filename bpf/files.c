@@ -26,7 +26,7 @@ int files(struct bpf_iter__task_file *ctx)
 	mptcp = sk->sk_protocol == IPPROTO_MPTCP;
 	if (!traced(mptcp ? IPPROTO_TCP : sk->sk_protocol, sk->__sk_common.skc_family,
 		    netns = netns_of(&sk->__sk_common)) ||
-	    (!mptcp && !wanted_sock(&sk->__sk_common, netns)))
+	    (!mptcp && !wanted_sock(&sk->__sk_common)))
 		return 0;
 	return send_file(task, file, sk, netns, mptcp ? 0 : cookie_of(sk), mptcp);
 }

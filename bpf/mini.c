@@ -18,6 +18,7 @@ struct refresh_args {
 /* The timewait sockets that mini_refresh is to look at. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, REFRESH_MAX);
 	__type(key, __u32);
 	__type(value, struct mini_ref);
@@ -209,8 +210,8 @@ static __always_inline int timewait_scheduled(struct inet_timewait_sock *tw, __u
 	/* A bool: the rest of its register, or of its place on the stack, is anything. */
 	if (!(__u8)rearm || tw->tw_substate != TCP_TIME_WAIT)
 		return 0;
-	if (!traced(IPPROTO_TCP, tw->__tw_common.skc_family, netns = netns_of(&tw->__tw_common)) ||
-	    !wanted_sock(&tw->__tw_common, netns))
+	if (!wanted_sock(&tw->__tw_common) ||
+	    !traced(IPPROTO_TCP, tw->__tw_common.skc_family, netns = netns_of(&tw->__tw_common)))
 		return 0;
 	cookie = tw->__tw_common.skc_cookie.counter;
 	if (handled_already(TWICE_SUBSTATE, tw, cookie))

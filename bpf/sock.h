@@ -56,4 +56,39 @@ static __always_inline __u32 file_inode(const struct socket *socket)
 	return 0;
 }
 
+/*
+ * Whether the last file of a socket was closed, as close() does before it acts on the
+ * socket (__fput, fs/file_table.c).
+ */
+static __always_inline bool file_released(const struct socket *socket)
+{
+	struct file *file;
+
+	if (!socket)
+		return false;
+	file = socket->file;
+	if (!file)
+		return false;
+	if (bpf_core_field_exists(file->f_ref))
+		return file->f_ref.refcnt.counter < 0;
+	return !file->f_count.counter;
+}
+
+/*
+ * Whether close() makes a transition of a socket in a state (new_state, net/ipv4/tcp.c),
+ * whose record says that it was released.
+ */
+static __always_inline bool close_moves(__u8 state)
+{
+	switch (state) {
+	case TCP_ESTABLISHED:
+	case TCP_SYN_SENT:
+	case TCP_SYN_RECV:
+	case TCP_CLOSE_WAIT:
+	case TCP_LISTEN:
+		return true;
+	}
+	return false;
+}
+
 #endif

@@ -20,6 +20,9 @@ struct mark {
  */
 bool owner_by_use;
 
+/* Whether state_c is attached. */
+const volatile bool three_copies;
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -85,6 +88,7 @@ static __always_inline int send_close(struct sock *sk, int from, __u32 netns, __
 	c->event.head.new_state = TCP_CLOSE;
 	/* skc_num is cleared already, inet_sport is not (tcp_set_state). */
 	c->event.local_port = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
+	c->event.released = file_released(sk->sk_socket);
 	fill_reason(c, sk, tp);
 	c->bytes_sent = tp->bytes_sent;
 	c->bytes_retrans = tp->bytes_retrans;
@@ -132,6 +136,20 @@ static __always_inline struct sock *plain(struct sock *sk)
 	return (struct sock *)bpf_skc_to_tcp_sock(sk);
 }
 
+/*
+ * Sends the first transition of a connect that fails before tcp_connect, as where no port
+ * is left. A connect that fails in there has sent it: the reader gets it twice, which
+ * changes nothing.
+ */
+static __always_inline void report_unsent(struct sock *sk, __u32 netns, __u64 cookie)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+
+	if (tp && !tp->segs_out)
+		send_owner(sk, EVENT_STATE, TCP_CLOSE, TCP_SYN_SENT, sk->sk_socket, netns, cookie,
+			   true);
+}
+
 static __always_inline int handle_state(struct sock *trusted, int from, int to, bool first)
 {
 	struct sock *sk = plain(trusted);
@@ -140,9 +158,7 @@ static __always_inline int handle_state(struct sock *trusted, int from, int to, 
 	__u32 netns;
 	bool process;
 
-	if (!sk)
-		return 0;
-	if (!in_scope(sk, &netns) || !wanted_transition(sk, from, to, netns))
+	if (!sk || !in_scope(sk, &netns))
 		return 0;
 	/*
 	 * A child just cloned from its listener. Before 6.18 it still has the
@@ -156,8 +172,10 @@ static __always_inline int handle_state(struct sock *trusted, int from, int to, 
 	if (sockops_attached)
 		confirm(cookie, from, to);
 	process = by_call(sk, from, to) && in_process_context(sk);
-	if (process && (from == TCP_CLOSE || owner_by_use))
+	if (process && (from == TCP_CLOSE || from == TCP_SYN_SENT || owner_by_use))
 		process = send_process(first);
+	if (connect_reported && process && from == TCP_SYN_SENT && to == TCP_CLOSE)
+		report_unsent(sk, netns, cookie);
 	if (to == TCP_CLOSE)
 		return send_close(sk, from, netns, cookie, process);
 	if (process && from == TCP_CLOSE)
@@ -168,18 +186,43 @@ static __always_inline int handle_state(struct sock *trusted, int from, int to, 
 	fill_event(e, EVENT_STATE, sk, netns, cookie, process);
 	e->head.old_state = from;
 	e->head.new_state = to;
+	if (to == TCP_FIN_WAIT1 || to == TCP_LAST_ACK)
+		e->released = file_released(sk->sk_socket);
 	submit(e);
 	return 0;
 }
 
 /*
- * Handles a transition in one of three copies of the state program. Since 6.1 the
+ * Whether the hook that knows the port reports the transition. With TCP_FASTOPEN_CONNECT
+ * that may be called only by the first write: then this reports it, without a port.
+ */
+static __always_inline bool left_to_connect(struct sock *sk, int from, int to)
+{
+	struct tcp_sock *tp;
+
+	if (!connect_reported || from != TCP_CLOSE || to != TCP_SYN_SENT || sk->__sk_common.skc_num)
+		return false;
+	tp = bpf_skc_to_tcp_sock(sk);
+	return tp && !BPF_CORE_READ_BITFIELD(tp, fastopen_connect);
+}
+
+/*
+ * Handles a transition in one of two or three copies of the state program. Since 6.1 the
  * kernel skips a tracing program that is active on this CPU already
  * (__bpf_trace_run), so a softirq that interrupts it would lose its transitions.
- * The copies are attached in order, and each handles what none before it did. A
- * process and a softirq can keep two of them busy; where tracing programs are
- * preempted (7.x) a second process can keep the third. Only the first one sends
- * executables: that is half of what the verifier has to go through.
+ * The copies are attached in order, and each handles what none before it did.
+ *
+ * Two copies suffice where the kernel calls tracepoints with preemption off
+ * (preempt_disable_notrace in __DO_TRACE, include/linux/tracepoint.h, 5.10 to 6.19): no
+ * other task runs on the CPU before the program of a task is over, softirqs do not
+ * interrupt each other, and neither a hard interrupt nor an NMI changes the state of a
+ * socket. So a program runs at most twice on a CPU at the same time: for a task, and for a
+ * softirq that interrupts it. Each keeps one copy at most. Where tracepoints are
+ * guarded by SRCU instead (7.0 on) a task may be preempted within the program, and a
+ * second one can keep another copy.
+ *
+ * Only the first one sends executables: that is half of what the verifier has to go
+ * through. What is not wanted needs no mark: each copy finds that out as fast.
  */
 static __always_inline int handle_once(struct sock *sk, int from, int to, bool first, bool last)
 {
@@ -187,6 +230,11 @@ static __always_inline int handle_once(struct sock *sk, int from, int to, bool f
 	struct mark *mark;
 	__u32 zero = 0;
 
+	if (left_to_connect(sk, from, to))
+		return 0;
+	if (wanted_term_count && (!traced_kind(sk->sk_protocol, sk->__sk_common.skc_family) ||
+				  !wanted_transition(sk, from, to)))
+		return 0;
 	mark = bpf_map_lookup_elem(&marks, &zero);
 	if (!mark)
 		return 0;
@@ -210,7 +258,7 @@ int BPF_PROG(state_a, struct sock *sk, int from, int to)
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(state_b, struct sock *sk, int from, int to)
 {
-	return handle_once(sk, from, to, false, false);
+	return handle_once(sk, from, to, false, !three_copies);
 }
 
 SEC("tp_btf/inet_sock_set_state")

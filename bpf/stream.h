@@ -37,9 +37,12 @@ enum count {
  * Waking the reader costs about 3 us, thirty times a record. While records come it polls,
  * and is woken only where the ring fills faster than it polls: by the records within
  * WAKEUP_WINDOW bytes after wakeup_at. By then the reader is late, and one of them
- * is enough.
+ * is enough. How far the reader is lies in a cache line that it writes: only the records at
+ * the start of each page of the ring look at it.
  */
-#define WAKEUP_WINDOW 4096
+#define WAKEUP_WINDOW (3 * WAKEUP_PAGE)
+#define WAKEUP_PAGE 4096
+#define WAKEUP_LOOKS 1024
 
 /* Settings, written by the loader. */
 const volatile __u32 only_netns;	/* inode of the network namespace to trace; 0: all */
@@ -87,6 +90,13 @@ __u64 reqsk_timer_handler;
 
 /* Whether a hook reports the port that connect chooses. The loader sets it once it knows. */
 bool port_reported;
+
+/*
+ * Whether that hook sends the first transition of a connect too, once it has a port: one
+ * record instead of two, and none where the condition leaves the port out. The loader
+ * sets it once it knows.
+ */
+bool connect_reported;
 
 /* What a transition of a full socket tells. A listener is no connection. */
 static __always_inline enum tells tells_of(int from, int to)
@@ -149,7 +159,8 @@ static __always_inline void submit(void *record)
 {
 	__u64 flags = BPF_RB_NO_WAKEUP;
 
-	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) - wakeup_at < WAKEUP_WINDOW)
+	if (bpf_ringbuf_query(&events, BPF_RB_PROD_POS) % WAKEUP_PAGE < WAKEUP_LOOKS &&
+	    bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) - wakeup_at < WAKEUP_WINDOW)
 		flags = BPF_RB_FORCE_WAKEUP;
 	bpf_ringbuf_submit(record, flags);
 	wake_sleeper();
@@ -161,7 +172,9 @@ static __always_inline void submit(void *record)
  */
 static __always_inline __u64 cookie_of(struct sock *sk)
 {
-	return has_cookie ? bpf_get_socket_cookie(sk) : sk->__sk_common.skc_cookie.counter;
+	__u64 cookie = sk->__sk_common.skc_cookie.counter;
+
+	return cookie || !has_cookie ? cookie : bpf_get_socket_cookie(sk);
 }
 
 static __always_inline bool traced_kind(__u16 protocol, __u16 family)
@@ -196,10 +209,10 @@ static __always_inline bool in_scope(const struct sock *sk, __u32 *netns)
 		      *netns = netns_of(&sk->__sk_common));
 }
 
-/* The same, and whether it is wanted. */
+/* The same, and whether it is wanted, which is decided first. */
 static __always_inline bool traced_sock(const struct sock *sk, __u32 *netns)
 {
-	return in_scope(sk, netns) && wanted_sock(&sk->__sk_common, *netns);
+	return wanted_sock(&sk->__sk_common) && in_scope(sk, netns);
 }
 
 /*
@@ -207,7 +220,7 @@ static __always_inline bool traced_sock(const struct sock *sk, __u32 *netns)
  * local port after its first one. Where no hook reports the port then, the transition
  * after that is the first record with it: the reader must see it.
  */
-static __always_inline bool wanted_transition(struct sock *sk, int from, int to, __u32 netns)
+static __always_inline bool wanted_transition(struct sock *sk, int from, int to)
 {
 	const struct sock_common *skc = &sk->__sk_common;
 	__u16 port = skc->skc_num;
@@ -225,7 +238,7 @@ static __always_inline bool wanted_transition(struct sock *sk, int from, int to,
 		unknown |= PORT_UNKNOWN;
 	if ((from == TCP_LISTEN || to == TCP_LISTEN) && !skc->skc_dport)
 		unknown |= LISTENER_UNKNOWN;
-	return wanted(skc, netns, port, unknown);
+	return wanted(skc, port, unknown);
 }
 
 static __always_inline struct task_struct *current_task(void)
@@ -346,7 +359,7 @@ static __always_inline void fill_head(struct event_head *h, __u8 kind,
 static __always_inline void fill_addrs(struct event *e, const struct sock_common *skc)
 {
 	e->device = skc->skc_bound_dev_if;
-	e->pad = 0;
+	e->released = e->pad[0] = e->pad[1] = e->pad[2] = 0;
 	copy_addrs(e->local_addr, e->remote_addr, skc);
 	e->local_port = skc->skc_num;
 	e->remote_port = bpf_ntohs(skc->skc_dport);

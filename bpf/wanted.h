@@ -72,6 +72,7 @@ struct {
 
 const volatile bool has_port_sets;
 const volatile bool has_addr_atoms;
+const volatile bool has_netns_atoms;
 const volatile struct wanted_atom wanted_atoms[WANTED_ATOMS];
 const volatile struct wanted_term wanted_terms[WANTED_TERMS];
 const volatile __u32 wanted_atom_count;
@@ -210,6 +211,15 @@ static __always_inline void set_v6(__u32 *addr, const struct in6_addr *v6)
 	addr[3] = v6->in6_u.u6_addr32[3];
 }
 
+/*
+ * The network namespace as far as conditions ask for it. It lies in a cache line of its
+ * own: this is decided before anything else is read, as most sockets may be unwanted.
+ */
+static __always_inline __u32 netns_asked(const struct sock_common *skc)
+{
+	return has_netns_atoms ? netns_of(skc) : 0;
+}
+
 /* Whether a socket may fulfil one of them. unknown has bits of what the event does not know. */
 static __always_inline bool fulfils(const struct sock_common *skc, __u32 netns, __u16 local_port,
 				    __u32 unknown)
@@ -233,17 +243,15 @@ static __always_inline bool fulfils(const struct sock_common *skc, __u32 netns, 
 }
 
 /* Not inlined: the stack of the tuple is in use only here. */
-static __noinline bool fulfils_apart(const struct sock_common *skc, __u32 netns, __u16 local_port,
-				     __u32 unknown)
+static __noinline bool fulfils_apart(const struct sock_common *skc, __u16 local_port, __u32 unknown)
 {
-	return fulfils(skc, netns, local_port, unknown);
+	return fulfils(skc, netns_asked(skc), local_port, unknown);
 }
 
 /* The same, and everything is wanted where there are no terms. */
-static __always_inline bool wanted(const struct sock_common *skc, __u32 netns, __u16 local_port,
-				   __u32 unknown)
+static __always_inline bool wanted(const struct sock_common *skc, __u16 local_port, __u32 unknown)
 {
-	return !wanted_term_count || fulfils_apart(skc, netns, local_port, unknown);
+	return !wanted_term_count || fulfils_apart(skc, local_port, unknown);
 }
 
 /* Of listeners, what they are not asked for. */
@@ -253,9 +261,9 @@ static __always_inline __u32 unknown_of(const struct sock_common *skc)
 }
 
 /* The same of a socket that has its port, if it ever gets one; mini sockets too. */
-static __always_inline bool wanted_sock(const struct sock_common *skc, __u32 netns)
+static __always_inline bool wanted_sock(const struct sock_common *skc)
 {
-	return wanted(skc, netns, skc->skc_num, unknown_of(skc));
+	return wanted(skc, skc->skc_num, unknown_of(skc));
 }
 
 #endif

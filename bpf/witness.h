@@ -74,6 +74,7 @@ static __always_inline void note(struct bpf_sock_ops *ops, struct sock *sk, __u3
 	last->head.sk = (__u64)sk;
 	last->uid = sk->sk_uid.val;
 	last->err = sk->sk_err;
+	last->released = file_released(sk->sk_socket);
 	if (ops->args[0] == TCP_SYN_RECV) /* may be the only record of a child */
 		fill_addrs(last, &sk->__sk_common);
 	*whose = cookie;

@@ -13,7 +13,8 @@ enum event_kind {
 	EVENT_MISSED,	    /* a transition that only sock_ops saw: event */
 	EVENT_PORT,	    /* the local port became known (connect, listen without bind): event */
 	EVENT_ACCEPT,	    /* accept() returned the socket: owner_event */
-	EVENT_RELEASE,	    /* the last file of the socket was closed: event_head */
+	EVENT_RELEASE,	    /* the last file of the socket was closed, and no transition follows
+			       in that call: event_head */
 	EVENT_MINI_BORN,    /* a mini socket's timer was started: request_event; timewait: event */
 	EVENT_MINI_GONE,    /* the timer was cancelled or fired, in old_state: event_head, tid is
 			       the CPU + 1 */
@@ -54,10 +55,11 @@ struct event {
 	__u32 inode;
 	__u16 local_port; /* host byte order */
 	__u16 remote_port;
-	__u16 err;    /* sk_err */
-	__u16 cpu;    /* where the record was written, + 1; 0: not said */
-	__u32 device; /* index of the interface that it is bound to; 0: none */
-	__u32 pad;
+	__u16 err;     /* sk_err */
+	__u16 cpu;     /* where the record was written, + 1; 0: not said */
+	__u32 device;  /* index of the interface that it is bound to; 0: none */
+	__u8 released; /* of a transition: the last file of the socket is being closed */
+	__u8 pad[3];
 	__u8 local_addr[16]; /* network byte order; IPv4 in the first four bytes */
 	__u8 remote_addr[16];
 };

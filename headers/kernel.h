@@ -106,9 +106,15 @@ struct path {
 	struct dentry *dentry;
 };
 
+typedef struct {
+	atomic64_t refcnt; /* negative: none is left */
+} file_ref_t;
+
 struct file {
 	struct path f_path;
 	struct inode *f_inode;
+	atomic64_t f_count; /* before 6.13 */
+	file_ref_t f_ref;   /* since */
 };
 
 /* include/net/sock.h: enum sock_flags */
@@ -202,6 +208,7 @@ struct tcp_sock {
 	u64 bytes_acked;
 	u32 segs_in;
 	u32 segs_out;
+	u8 fastopen_connect : 1; /* TCP_FASTOPEN_CONNECT */
 	u32 total_retrans;
 	u32 srtt_us;
 	struct minmax rtt_min;

@@ -65,12 +65,16 @@ func (w *ECS) socket(wall int64, c *table.Conn) {
 
 func (w *ECS) tcpState(c *table.Change) {
 	w.beginChange("tcp_state", ecsTransition(c), c)
-	w.state(`,"nettrace.old_state":`, c.Old)
-	w.state(`,"nettrace.new_state":`, c.New)
+	w.step(c, w.states)
 	k := w.holding(&c.Conn.Head, c.Conn.HasUID)
 	w.ownerBy(k, w.owner)
 	w.pathsOf(k)
 	w.end()
+}
+
+func (w *ECS) states(c *table.Change) {
+	w.state(`,"nettrace.old_state":`, c.Old)
+	w.state(`,"nettrace.new_state":`, c.New)
 }
 
 func (w *ECS) tcpClose(c *table.Change) {

@@ -16,7 +16,11 @@ import (
 type cache struct {
 	conns   [connsKept]identified // by connection
 	holders [holdersKept]holding  // by owner
+	steps   [stateEnd][stateEnd]piece
 }
+
+// stateEnd is above every state that has a name.
+const stateEnd = snapshot.Closing + 1
 
 const (
 	// connsKept is the number of connections in the cache, which takes half a megabyte.
@@ -123,6 +127,18 @@ func (w *NDJSON) holding(head *snapshot.Head, hasUID bool) *holding {
 func (w *NDJSON) ownerBy(k *holding, members func(*holder)) {
 	if !w.again(&k.owner) {
 		w.keep(&k.owner, func() { members(&k.holder) })
+	}
+}
+
+// step adds the states of a transition, which are made by members where they are not in the
+// cache.
+func (w *NDJSON) step(c *table.Change, members func(*table.Change)) {
+	if c.Old >= stateEnd || c.New >= stateEnd {
+		members(c)
+		return
+	}
+	if p := &w.kept().steps[c.Old][c.New]; !w.again(p) {
+		w.keep(p, func() { members(c) })
 	}
 }
 

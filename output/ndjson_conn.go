@@ -67,12 +67,16 @@ func (w *NDJSON) row(c *table.Conn) {
 
 func (w *NDJSON) tcpState(c *table.Change) {
 	w.beginChange("tcp_state", c)
-	w.state(`,"old_state":`, c.Old)
-	w.state(`,"new_state":`, c.New)
+	w.step(c, w.states)
 	k := w.holding(&c.Conn.Head, c.Conn.HasUID)
 	w.ownerBy(k, w.owner)
 	w.pathsOf(k)
 	w.end()
+}
+
+func (w *NDJSON) states(c *table.Change) {
+	w.state(`,"old_state":`, c.Old)
+	w.state(`,"new_state":`, c.New)
 }
 
 func (w *NDJSON) tcpClose(c *table.Change) {

@@ -16,6 +16,7 @@ type wanted struct {
 	terms                [snapshot.MaxTerms]streamWantedTerm
 	atomCount, termCount uint32
 	addrs                bool            // atoms are about addresses
+	netns                bool            // about network namespaces
 	sets                 *streamPortBits // of atoms with many ranges of ports; nil: there are none
 }
 
@@ -64,6 +65,7 @@ func (w *wanted) setAtom(i int, from *snapshot.Atom) {
 		a.Only6 = ^uint32(0)
 	}
 	w.addrs = w.addrs || from.Kind == snapshot.AtomLocalAddr || from.Kind == snapshot.AtomRemoteAddr
+	w.netns = w.netns || from.Kind == snapshot.AtomNetns
 	for j := range a.Mask {
 		ones := min(max(int(from.Bits)-32*j, 0), 32)
 		var word [4]byte

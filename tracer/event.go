@@ -114,6 +114,7 @@ func decodeBody(raw []byte, e *table.Event) {
 	decodeUID(raw, e)
 	e.Inode = native.Uint32(raw[unsafe.Offsetof(b.Inode):])
 	e.Device = native.Uint32(raw[unsafe.Offsetof(b.Device):])
+	e.Released = raw[unsafe.Offsetof(b.Released)] != 0
 	e.CPU = native.Uint16(raw[unsafe.Offsetof(b.Cpu):])
 	e.Err = syscall.Errno(native.Uint16(raw[unsafe.Offsetof(b.Err):]))
 	local := raw[unsafe.Offsetof(b.LocalAddr):][:16]

@@ -45,6 +45,7 @@ func TestEventLayout(t *testing.T) {
 		{"event.local_port", unsafe.Offsetof(e.LocalPort), 48},
 		{"event.err", unsafe.Offsetof(e.Err), 52},
 		{"event.device", unsafe.Offsetof(e.Device), 56},
+		{"event.released", unsafe.Offsetof(e.Released), 60},
 		{"event.local_addr", unsafe.Offsetof(e.LocalAddr), 64},
 		{"event.remote_addr", unsafe.Offsetof(e.RemoteAddr), 80},
 		{"owner_event", unsafe.Sizeof(o), 120},
@@ -122,7 +123,7 @@ func head(kind table.EventKind) streamEventHead {
 
 func body(kind table.EventKind) streamEvent {
 	return streamEvent{
-		Head: head(kind), Uid: 1000, Inode: 99, LocalPort: 40000, RemotePort: 443, Err: 111, Cpu: 3, Device: 3,
+		Head: head(kind), Uid: 1000, Inode: 99, LocalPort: 40000, RemotePort: 443, Err: 111, Cpu: 3, Device: 3, Released: 1,
 		LocalAddr: [16]uint8{10, 0, 0, 1}, RemoteAddr: [16]uint8{10, 0, 0, 2},
 	}
 }
@@ -132,7 +133,7 @@ func wantBody(kind table.EventKind) table.Event {
 		Kind: kind, Old: snapshot.Close, New: snapshot.SynSent, Time: 12345, Sock: 0xffff888012345678,
 		Cookie: 77, Netns: 4026531840, Task: 10, TID: 11, UID: 1000, Inode: 99,
 		Local: netip.MustParseAddrPort("10.0.0.1:40000"), Remote: netip.MustParseAddrPort("10.0.0.2:443"),
-		Err: syscall.ECONNREFUSED, CPU: 3, Device: 3, HasUID: true,
+		Err: syscall.ECONNREFUSED, CPU: 3, Device: 3, HasUID: true, Released: true,
 	}
 }
 

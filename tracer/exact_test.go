@@ -357,6 +357,7 @@ func skipSet(t *testing.T, kinds []string) {
 // TestExactTable lets random churn run, again and again, and wants the table to
 // be the kernel's each time: every row's addresses, state and inode.
 func TestExactTable(t *testing.T) {
+	t.Parallel() // while TestExactTimeWait waits
 	for _, set := range hookSets {
 		t.Run(set.name, func(t *testing.T) {
 			skipSet(t, set.kinds)
@@ -447,6 +448,7 @@ func TestExactTimeWait(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits out TIME_WAIT")
 	}
+	t.Parallel()
 	netns := testnet.New(t)
 	w := startWatch(t, Options{NetnsPath: netns, Reconcile: -1})
 	p := churn(t, netns, 99, time.Second)

@@ -114,6 +114,7 @@ func (h *hooks) close() {
 		p.Close()
 	}
 	for _, o := range h.objects {
+		o.release()
 		o.maps.Close()
 	}
 }
@@ -123,7 +124,7 @@ func (h *hooks) close() {
 func (h *hooks) releaseTypes() {
 	h.types = kernelTypes{}
 	for _, o := range h.objects {
-		o.spec = nil
+		o.release()
 	}
 }
 
@@ -142,11 +143,23 @@ func (h *hooks) choose(capabilities ...Capability) {
 			if h.chosen[l.capability] == "" && hook.Err == nil {
 				hook.Chosen = true
 				h.chosen[l.capability] = c.name
-				h.copies = append(h.copies, c.programs...)
+				h.copies = append(h.copies, h.needed(c.programs)...)
 			}
 			h.tried = append(h.tried, hook)
 		}
 	}
+}
+
+// needed returns the copies that this kernel needs of programs.
+func (h *hooks) needed(programs []copies) []copies {
+	if h.set.threeCopies {
+		return programs
+	}
+	var needed []copies
+	for _, of := range programs {
+		needed = append(needed, of[:min(len(of), 2)])
+	}
+	return needed
 }
 
 var errLeftOut = errors.New("left out by request")
@@ -176,7 +189,7 @@ func (h *hooks) try(c candidate) error {
 		_, err := c.attach(nil)
 		return err
 	}
-	names := c.names()
+	names := slices.Concat(h.needed(c.programs)...)
 	if err := h.load(names); err != nil {
 		if trampoline && errors.Is(err, unix.EPERM) {
 			h.noTrampolines = err

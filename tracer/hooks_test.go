@@ -63,7 +63,7 @@ var needed = []struct {
 		UnixLostPeer: "kprobe/unix_dgram_disconnected",
 	}, ""},
 	{"tp_btf,sockops,cgroup,syscall,iter", map[Capability]string{
-		SourcePort: "sockops/tcp_connect",
+		SourcePort: "sockops/", // tcp_connect, or port
 		Substate:   "syscall/refresh",
 		Closer:     "cgroup/sock_release",
 		Files:      "iter/task_file",

@@ -33,17 +33,12 @@ func (c *candidate) attachOne(name string, p *ebpf.Program) (io.Closer, error) {
 // others for: see bpf/twice.h and handle_once in bpf/state.c.
 type copies []string
 
+// reporters report the first transition of a connect, once it has a port (connect_reported,
+// bpf/stream.h).
+var reporters = []string{streamProgConnectFentryA, streamProgConnectSockops}
+
 // one is a program of which no copy is needed.
 func one(program string) []copies { return []copies{{program}} }
-
-// names returns every program of the hook.
-func (c *candidate) names() []string {
-	var names []string
-	for _, of := range c.programs {
-		names = append(names, of...)
-	}
-	return names
-}
 
 // ladder lists the hooks of a capability, best first, and says what is inexact
 // without any of them.
@@ -68,6 +63,7 @@ var tcpLadders = []ladder{
 		}, attachTracing, nil},
 		{"kprobe/tcp_connect", one(streamProgConnectKprobe), attachKprobe("tcp_connect"), nil},
 		{sockopsHook, one(streamProgConnectSockops), attachCgroup(ebpf.AttachCGroupSockOps), nil},
+		{sockopsPortHook, one(streamProgPortSockops), attachCgroup(ebpf.AttachCGroupSockOps), nil},
 	}},
 	{MiniSockets, "TIME_WAIT and SYN_RECV are known from reconciliation only", []candidate{
 		{"tp_btf/timer_start", []copies{
@@ -113,8 +109,17 @@ func attachTracing(p *ebpf.Program) (io.Closer, error) {
 	return link.AttachTracing(link.TracingOptions{Program: p})
 }
 
-// sockopsHook also sees the transitions: see bpf/witness.h.
-const sockopsHook = "sockops/tcp_connect"
+// The hooks of sock_ops also see the transitions: see bpf/witness.h. The second one is for
+// kernels where the first may not ask for the process that connects.
+const (
+	sockopsHook     = "sockops/tcp_connect"
+	sockopsPortHook = "sockops/port"
+)
+
+// hasSockops reports whether one of them is chosen.
+func (h *hooks) hasSockops() bool {
+	return h.chosen[SourcePort] == sockopsHook || h.chosen[SourcePort] == sockopsPortHook
+}
 
 // refreshHook is a program that the reader runs itself, with BPF_PROG_RUN.
 const refreshHook = "syscall/refresh"

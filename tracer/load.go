@@ -1,12 +1,10 @@
 package tracer
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -36,55 +34,24 @@ type extent struct {
 // settings are the constants of the BPF programs, and how to load them.
 type settings struct {
 	extent
-	wanted     *wanted // of these; nil: all
-	pids       pidspace
-	wakeupAt   uint64
-	cookie     bool     // 5.12: tracing programs may ask for the cookie
-	taskBTF    bool     // 5.11: bpf_get_current_task_btf
-	unixDirect bool     // 5.16: bpf_skc_to_unix_sock
-	probe      bool     // lockdown allows bpf_probe_read_kernel
-	countAll   bool     // count the records that are sent
-	ringBytes  int      // size of the ring buffer
-	kinds      []string // hooks to try by kind ("fentry", "kprobe", …); empty: all
-	verifyLogs bool     // keep the verifier's log in errors
-	noOwners   bool     // open files are not looked at
+	wanted   *wanted // of these; nil: all
+	pids     pidspace
+	wakeupAt uint64
+	helpers
+	countAll    bool     // count the records that are sent
+	threeCopies bool     // two copies of a program that runs in tasks and softirqs do not suffice
+	ringBytes   int      // size of the ring buffer
+	kinds       []string // hooks to try by kind ("fentry", "kprobe", …); empty: all
+	verifyLogs  bool     // keep the verifier's log in errors
+	noOwners    bool     // open files are not looked at
 }
 
-// write sets the constants of an object, before one of its programs is loaded.
-func (s *settings) write(spec *ebpf.CollectionSpec) error {
-	w := cmp.Or(s.wanted, new(wanted))
-	for name, value := range map[string]any{
-		streamVarOnlyNetns:       s.netns,
-		streamVarOnlyNetnsCookie: s.netnsCookie,
-		streamVarOnlyFamily:      s.family,
-		streamVarPidLevel:        s.pids.level,
-		streamVarPidInode:        s.pids.inode,
-		streamVarWakeupAt:        s.wakeupAt,
-		streamVarHasCookie:       s.cookie,
-		streamVarHasTaskBtf:      s.taskBTF,
-		streamVarCanProbe:        s.probe,
-		streamVarCountAll:        s.countAll,
-		streamVarHasPortSets:     w.sets != nil,
-		streamVarHasAddrAtoms:    w.addrs,
-		streamVarWantedAtoms:     w.atoms,
-		streamVarWantedAtomCount: w.atomCount,
-		streamVarWantedTerms:     w.terms,
-		streamVarWantedTermCount: w.termCount,
-		socketsVarTraceUdp:       s.protocols.Has(UDP),
-		socketsVarTraceUdplite:   s.protocols.Has(UDPLite),
-		socketsVarTraceRaw:       s.protocols.Has(Raw),
-		socketsVarTraceUnix:      s.protocols.Has(Unix),
-		socketsVarUnixDirect:     s.unixDirect,
-	} {
-		v := spec.Variables[name]
-		if v == nil {
-			continue // none of its programs reads this one
-		}
-		if err := v.Set(value); err != nil {
-			return fmt.Errorf("set %s: %w", name, err)
-		}
-	}
-	return nil
+// helpers are what programs may ask of this kernel.
+type helpers struct {
+	cookie     bool // 5.12: tracing programs may ask for the cookie
+	taskBTF    bool // 5.11: bpf_get_current_task_btf
+	unixDirect bool // 5.16: bpf_skc_to_unix_sock
+	probe      bool // lockdown allows bpf_probe_read_kernel
 }
 
 // newHooks makes the maps; no program is loaded yet.
@@ -103,6 +70,7 @@ func newHooks(set settings) (*hooks, error) {
 		}
 	}
 	h.types = readTypes(h.objects, set.verifyLogs)
+	h.set.threeCopies = h.types.few == nil || h.types.few.PreemptsTracepoints()
 	if set.wanted != nil {
 		if err := set.wanted.writeSets(h.maps.Maps[streamMapPortSets]); err != nil {
 			h.close()
@@ -159,52 +127,6 @@ func (h *hooks) load(names []string) error {
 	return nil
 }
 
-// object is a compiled BPF object: programs that are not loaded yet, and the maps
-// that they will use.
-type object struct {
-	spec *ebpf.CollectionSpec
-	maps *ebpf.Collection
-}
-
-// newObject makes the maps of an object, but for those that have the name of one of
-// the shared maps. Variables (".bss") are each object's own.
-func newObject(spec *ebpf.CollectionSpec, shared map[string]*ebpf.Map) (*object, error) {
-	replace := make(map[string]*ebpf.Map)
-	for name, m := range shared {
-		if spec.Maps[name] != nil && !strings.HasPrefix(name, ".") {
-			replace[name] = m
-		}
-	}
-	bare := spec.Copy()
-	bare.Programs = nil
-	made, err := ebpf.NewCollectionWithOptions(bare, ebpf.CollectionOptions{MapReplacements: replace})
-	if err != nil {
-		return nil, err
-	}
-	return &object{spec, made}, nil
-}
-
-// load loads a program of the object, on the object's maps. Constants (".rodata") are
-// the program's own, as the settings may change between two of them.
-func (o *object) load(program string, set *settings, types kernelTypes) (*ebpf.Program, error) {
-	spec := *o.spec
-	spec.Programs = map[string]*ebpf.ProgramSpec{program: o.spec.Programs[program]}
-	one := spec.Copy()
-	if err := set.write(one); err != nil {
-		return nil, err
-	}
-	replace := maps.Clone(o.maps.Maps)
-	delete(replace, ".rodata")
-	p, err := types.load(one, program, ebpf.CollectionOptions{
-		MapReplacements: replace,
-		Programs:        ebpf.ProgramOptions{LogDisabled: !set.verifyLogs},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("load %s: %w", spec.Programs[program].SectionName, err)
-	}
-	return p, nil
-}
-
 // kernelTypes are what programs are relocated to.
 type kernelTypes struct {
 	few *kernelbtf.Loader // nil where package ebpf is to read all of them
@@ -229,24 +151,23 @@ func readTypes(objects []*object, logs bool) kernelTypes {
 	return t
 }
 
-// load loads the only program of a spec.
-func (t kernelTypes) load(one *ebpf.CollectionSpec, program string, opts ebpf.CollectionOptions) (*ebpf.Program, error) {
-	p := one.Programs[program]
-	direct := t.few != nil && kernelbtf.Loads(p)
-	if direct {
-		one.Programs = nil // what is left to make is its constants
+// load loads a program of an object, with maps by their names.
+func (t kernelTypes) load(o *ebpf.CollectionSpec, program string, made map[string]*ebpf.Map, logs bool) (*ebpf.Program, error) {
+	p := o.Programs[program].Copy() // package ebpf changes what it loads
+	if t.few != nil && kernelbtf.Loads(p) {
+		return t.few.Load(p, made)
 	}
+	opts := ebpf.CollectionOptions{MapReplacements: made, Cache: t.all, Programs: ebpf.ProgramOptions{LogDisabled: !logs}}
 	if t.few != nil {
 		opts.Programs.KernelTypes = t.few.Types()
 	}
-	opts.Cache = t.all
+	one := &ebpf.CollectionSpec{
+		Maps: o.Maps, Programs: map[string]*ebpf.ProgramSpec{program: p}, ByteOrder: o.ByteOrder, Types: o.Types,
+	}
 	coll, err := ebpf.NewCollectionWithOptions(one, opts)
 	if err != nil {
 		return nil, err
 	}
 	defer coll.Close()
-	if direct {
-		return t.few.Load(p, coll.Maps)
-	}
 	return coll.DetachProgram(program), nil
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -77,18 +78,21 @@ func Open(opts Options) (*Tracer, error) {
 	t.scan.rows = newRowReader(&t.scope, opts.Family, t.hooks.chosen[Rows] != "")
 	t.sockets = newSockets(t.hooks, t.procs, &t.out)
 	t.scan.rows.unixIter = t.hooks.unixIter()
-	t.losses, t.witness, t.refresher = newLosses(t.hooks), newWitness(t.hooks), newRefresher(t.hooks)
+	t.losses, t.witness = newLosses(t.hooks), newWitness(t.hooks)
 	return t, nil
 }
 
-// openRing opens the ring buffer, and what the reader sleeps on.
+// openRing opens the ring buffer, what the reader sleeps on, and the refresher.
 func (t *Tracer) openRing() (err error) {
 	t.pace.idle = cmp.Or(t.opts.idle, idleInterval)
 	if t.pace.bed, err = makeBed(t.hooks.maps.Maps[streamMapReader]); err != nil {
 		return err
 	}
-	if t.ring, err = openRing(t.hooks.maps.Maps[streamMapEvents], t.pace.bed); err != nil {
+	if t.refresher, err = openRefresher(t.hooks); err != nil {
 		return errors.Join(err, t.pace.bed.close())
+	}
+	if t.ring, err = openRing(t.hooks.maps.Maps[streamMapEvents], t.pace.bed); err != nil {
+		return errors.Join(err, t.refresher.close(), t.pace.bed.close())
 	}
 	return nil
 }
@@ -157,9 +161,7 @@ func (t *Tracer) settings() settings {
 			protocols:   t.opts.Protocols,
 		},
 		wakeupAt:   uint64(t.opts.RingBytes) / 4,
-		cookie:     true,
-		taskBTF:    true,
-		probe:      true,
+		helpers:    helpers{cookie: true, taskBTF: true, probe: true},
 		countAll:   t.opts.countAll,
 		ringBytes:  t.opts.RingBytes,
 		kinds:      t.opts.Hooks,
@@ -203,9 +205,11 @@ func chooseTCP(h *hooks, timers <-chan timers) error {
 		h.choose(Files)
 	}
 	h.choose(Connects) // which reads by probe too
+	reported := slices.ContainsFunc(reporters, func(name string) bool { return h.programs[name] != nil })
 	for variable, is := range map[string]bool{
+		streamVarConnectReported: reported,
 		streamVarOwnerByUse:      h.chosen[Acceptor] == "",
-		streamVarSockopsAttached: h.chosen[SourcePort] == sockopsHook,
+		streamVarSockopsAttached: h.hasSockops(),
 		streamVarPortReported:    h.chosen[SourcePort] != "",
 	} {
 		if !is {

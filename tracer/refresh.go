@@ -2,9 +2,12 @@ package tracer
 
 import (
 	"fmt"
+	"os"
 	"time"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/nettrace/nettrace/tracer/table"
 )
@@ -22,18 +25,33 @@ const (
 // it finds comes by the ring buffer.
 type refresher struct {
 	program *ebpf.Program // nil: a hook reports it
-	sockets *ebpf.Map
-	next    uint64 // time of the next look
+	next    uint64        // time of the next look
 
-	refs []streamMiniRef // buffers of look
-	keys []uint32
+	memory []byte          // of the map
+	refs   []streamMiniRef // what is in it
 }
 
-func newRefresher(h *hooks) refresher {
+// openRefresher maps the names of the sockets.
+func openRefresher(h *hooks) (refresher, error) {
 	if h.chosen[Substate] != refreshHook {
-		return refresher{}
+		return refresher{}, nil
 	}
-	return refresher{program: h.programs[streamProgMiniRefresh], sockets: h.maps.Maps[streamMapMiniRefs]}
+	m := h.maps.Maps[streamMapMiniRefs]
+	n, page := int(m.MaxEntries()), os.Getpagesize()
+	size := (n*int(unsafe.Sizeof(streamMiniRef{})) + page - 1) / page * page
+	memory, err := unix.Mmap(m.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return refresher{}, fmt.Errorf("map the names of timewait sockets: %w", err)
+	}
+	refs := unsafe.Slice((*streamMiniRef)(unsafe.Pointer(&memory[0])), n)
+	return refresher{program: h.programs[streamProgMiniRefresh], memory: memory, refs: refs}, nil
+}
+
+func (r *refresher) close() error {
+	if r.memory == nil {
+		return nil
+	}
+	return unix.Munmap(r.memory)
 }
 
 // due reports whether the time of the next look has come, and sets the one after. busy
@@ -56,21 +74,15 @@ func (r *refresher) look(t *table.Table) error {
 	if r.program == nil || t.FinWait2() == 0 {
 		return nil
 	}
-	r.refs = r.refs[:0]
-	t.NextFinWait2(int(r.sockets.MaxEntries()), func(sock, cookie uint64) {
-		r.refs = append(r.refs, streamMiniRef{Sk: sock, Cookie: cookie})
+	n := 0
+	t.NextFinWait2(len(r.refs), func(sock, cookie uint64) {
+		r.refs[n] = streamMiniRef{Sk: sock, Cookie: cookie}
+		n++
 	})
-	if len(r.refs) == 0 {
+	if n == 0 {
 		return nil
 	}
-	r.keys = r.keys[:0]
-	for i := range r.refs {
-		r.keys = append(r.keys, uint32(i))
-	}
-	if _, err := r.sockets.BatchUpdate(r.keys, r.refs, nil); err != nil {
-		return fmt.Errorf("name the timewait sockets to look at: %w", err)
-	}
-	args := streamRefreshArgs{Count: uint32(len(r.refs))}
+	args := streamRefreshArgs{Count: uint32(n)}
 	if _, err := r.program.Run(&ebpf.RunOptions{Context: args}); err != nil {
 		return fmt.Errorf("look at timewait sockets: %w", err)
 	}
@@ -82,5 +94,5 @@ func (r *refresher) rounds(t *table.Table) int {
 	if r.program == nil {
 		return 1
 	}
-	return t.FinWait2()/int(r.sockets.MaxEntries()) + 1
+	return t.FinWait2()/len(r.refs) + 1
 }

@@ -55,9 +55,6 @@ func (r *refresher) rehearse() error {
 	if r.program == nil {
 		return nil
 	}
-	if _, err := r.sockets.BatchUpdate([]uint32{0}, make([]streamMiniRef, 1), nil); err != nil {
-		return fmt.Errorf("write into a map: %w", err)
-	}
 	if _, err := r.program.Run(&ebpf.RunOptions{Context: streamRefreshArgs{}}); err != nil {
 		return fmt.Errorf("run a program: %w", err)
 	}

@@ -77,7 +77,8 @@ type socketsSocketEvent struct {
 		Err        uint16
 		Cpu        uint16
 		Device     uint32
-		Pad        uint32
+		Released   uint8
+		Pad        [3]uint8
 		LocalAddr  [16]uint8
 		RemoteAddr [16]uint8
 	}
@@ -272,9 +273,11 @@ const (
 	socketsProgUnixReleaseKprobe         = "unix_release_kprobe"
 	socketsProgUnixRows                  = "unix_rows"
 	socketsVarCanProbe                   = "can_probe"
+	socketsVarConnectReported            = "connect_reported"
 	socketsVarCountAll                   = "count_all"
 	socketsVarHasAddrAtoms               = "has_addr_atoms"
 	socketsVarHasCookie                  = "has_cookie"
+	socketsVarHasNetnsAtoms              = "has_netns_atoms"
 	socketsVarHasPortSets                = "has_port_sets"
 	socketsVarHasTaskBtf                 = "has_task_btf"
 	socketsVarOnlyFamily                 = "only_family"
@@ -461,9 +464,11 @@ type socketsMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type socketsVariableSpecs struct {
 	CanProbe          *ebpf.VariableSpec `ebpf:"can_probe"`
+	ConnectReported   *ebpf.VariableSpec `ebpf:"connect_reported"`
 	CountAll          *ebpf.VariableSpec `ebpf:"count_all"`
 	HasAddrAtoms      *ebpf.VariableSpec `ebpf:"has_addr_atoms"`
 	HasCookie         *ebpf.VariableSpec `ebpf:"has_cookie"`
+	HasNetnsAtoms     *ebpf.VariableSpec `ebpf:"has_netns_atoms"`
 	HasPortSets       *ebpf.VariableSpec `ebpf:"has_port_sets"`
 	HasTaskBtf        *ebpf.VariableSpec `ebpf:"has_task_btf"`
 	OnlyFamily        *ebpf.VariableSpec `ebpf:"only_family"`
@@ -544,9 +549,11 @@ func (m *socketsMaps) Close() error {
 // It can be passed to loadSocketsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type socketsVariables struct {
 	CanProbe          *ebpf.Variable `ebpf:"can_probe"`
+	ConnectReported   *ebpf.Variable `ebpf:"connect_reported"`
 	CountAll          *ebpf.Variable `ebpf:"count_all"`
 	HasAddrAtoms      *ebpf.Variable `ebpf:"has_addr_atoms"`
 	HasCookie         *ebpf.Variable `ebpf:"has_cookie"`
+	HasNetnsAtoms     *ebpf.Variable `ebpf:"has_netns_atoms"`
 	HasPortSets       *ebpf.Variable `ebpf:"has_port_sets"`
 	HasTaskBtf        *ebpf.Variable `ebpf:"has_task_btf"`
 	OnlyFamily        *ebpf.Variable `ebpf:"only_family"`

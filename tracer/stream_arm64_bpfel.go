@@ -59,7 +59,8 @@ type streamEvent struct {
 	Err        uint16
 	Cpu        uint16
 	Device     uint32
-	Pad        uint32
+	Released   uint8
+	Pad        [3]uint8
 	LocalAddr  [16]uint8
 	RemoteAddr [16]uint8
 }
@@ -272,6 +273,7 @@ const (
 	streamProgMiniStateA       = "mini_state_a"
 	streamProgMiniStateB       = "mini_state_b"
 	streamProgMiniStateKprobe  = "mini_state_kprobe"
+	streamProgPortSockops      = "port_sockops"
 	streamProgResetSentA       = "reset_sent_a"
 	streamProgResetSentB       = "reset_sent_b"
 	streamProgStateA           = "state_a"
@@ -282,6 +284,7 @@ const (
 	streamVarCanProbe          = "can_probe"
 	streamVarCloseEventType    = "close_event_type"
 	streamVarCloseFlagType     = "close_flag_type"
+	streamVarConnectReported   = "connect_reported"
 	streamVarCountAll          = "count_all"
 	streamVarCountType         = "count_type"
 	streamVarEventType         = "event_type"
@@ -289,6 +292,7 @@ const (
 	streamVarFileEventType     = "file_event_type"
 	streamVarHasAddrAtoms      = "has_addr_atoms"
 	streamVarHasCookie         = "has_cookie"
+	streamVarHasNetnsAtoms     = "has_netns_atoms"
 	streamVarHasPortSets       = "has_port_sets"
 	streamVarHasTaskBtf        = "has_task_btf"
 	streamVarKindType          = "kind_type"
@@ -306,6 +310,7 @@ const (
 	streamVarRequestEventType  = "request_event_type"
 	streamVarSockopsAttached   = "sockops_attached"
 	streamVarTellsType         = "tells_type"
+	streamVarThreeCopies       = "three_copies"
 	streamVarTwTimerHandler    = "tw_timer_handler"
 	streamVarWakeupAt          = "wakeup_at"
 	streamVarWantedAtomCount   = "wanted_atom_count"
@@ -386,6 +391,7 @@ type streamProgramSpecs struct {
 	MiniStateA      *ebpf.ProgramSpec `ebpf:"mini_state_a"`
 	MiniStateB      *ebpf.ProgramSpec `ebpf:"mini_state_b"`
 	MiniStateKprobe *ebpf.ProgramSpec `ebpf:"mini_state_kprobe"`
+	PortSockops     *ebpf.ProgramSpec `ebpf:"port_sockops"`
 	ResetSentA      *ebpf.ProgramSpec `ebpf:"reset_sent_a"`
 	ResetSentB      *ebpf.ProgramSpec `ebpf:"reset_sent_b"`
 	StateA          *ebpf.ProgramSpec `ebpf:"state_a"`
@@ -418,6 +424,7 @@ type streamVariableSpecs struct {
 	CanProbe          *ebpf.VariableSpec `ebpf:"can_probe"`
 	CloseEventType    *ebpf.VariableSpec `ebpf:"close_event_type"`
 	CloseFlagType     *ebpf.VariableSpec `ebpf:"close_flag_type"`
+	ConnectReported   *ebpf.VariableSpec `ebpf:"connect_reported"`
 	CountAll          *ebpf.VariableSpec `ebpf:"count_all"`
 	CountType         *ebpf.VariableSpec `ebpf:"count_type"`
 	EventType         *ebpf.VariableSpec `ebpf:"event_type"`
@@ -425,6 +432,7 @@ type streamVariableSpecs struct {
 	FileEventType     *ebpf.VariableSpec `ebpf:"file_event_type"`
 	HasAddrAtoms      *ebpf.VariableSpec `ebpf:"has_addr_atoms"`
 	HasCookie         *ebpf.VariableSpec `ebpf:"has_cookie"`
+	HasNetnsAtoms     *ebpf.VariableSpec `ebpf:"has_netns_atoms"`
 	HasPortSets       *ebpf.VariableSpec `ebpf:"has_port_sets"`
 	HasTaskBtf        *ebpf.VariableSpec `ebpf:"has_task_btf"`
 	KindType          *ebpf.VariableSpec `ebpf:"kind_type"`
@@ -442,6 +450,7 @@ type streamVariableSpecs struct {
 	RequestEventType  *ebpf.VariableSpec `ebpf:"request_event_type"`
 	SockopsAttached   *ebpf.VariableSpec `ebpf:"sockops_attached"`
 	TellsType         *ebpf.VariableSpec `ebpf:"tells_type"`
+	ThreeCopies       *ebpf.VariableSpec `ebpf:"three_copies"`
 	TwTimerHandler    *ebpf.VariableSpec `ebpf:"tw_timer_handler"`
 	WakeupAt          *ebpf.VariableSpec `ebpf:"wakeup_at"`
 	WantedAtomCount   *ebpf.VariableSpec `ebpf:"wanted_atom_count"`
@@ -506,6 +515,7 @@ type streamVariables struct {
 	CanProbe          *ebpf.Variable `ebpf:"can_probe"`
 	CloseEventType    *ebpf.Variable `ebpf:"close_event_type"`
 	CloseFlagType     *ebpf.Variable `ebpf:"close_flag_type"`
+	ConnectReported   *ebpf.Variable `ebpf:"connect_reported"`
 	CountAll          *ebpf.Variable `ebpf:"count_all"`
 	CountType         *ebpf.Variable `ebpf:"count_type"`
 	EventType         *ebpf.Variable `ebpf:"event_type"`
@@ -513,6 +523,7 @@ type streamVariables struct {
 	FileEventType     *ebpf.Variable `ebpf:"file_event_type"`
 	HasAddrAtoms      *ebpf.Variable `ebpf:"has_addr_atoms"`
 	HasCookie         *ebpf.Variable `ebpf:"has_cookie"`
+	HasNetnsAtoms     *ebpf.Variable `ebpf:"has_netns_atoms"`
 	HasPortSets       *ebpf.Variable `ebpf:"has_port_sets"`
 	HasTaskBtf        *ebpf.Variable `ebpf:"has_task_btf"`
 	KindType          *ebpf.Variable `ebpf:"kind_type"`
@@ -530,6 +541,7 @@ type streamVariables struct {
 	RequestEventType  *ebpf.Variable `ebpf:"request_event_type"`
 	SockopsAttached   *ebpf.Variable `ebpf:"sockops_attached"`
 	TellsType         *ebpf.Variable `ebpf:"tells_type"`
+	ThreeCopies       *ebpf.Variable `ebpf:"three_copies"`
 	TwTimerHandler    *ebpf.Variable `ebpf:"tw_timer_handler"`
 	WakeupAt          *ebpf.Variable `ebpf:"wakeup_at"`
 	WantedAtomCount   *ebpf.Variable `ebpf:"wanted_atom_count"`
@@ -572,6 +584,7 @@ type streamPrograms struct {
 	MiniStateA      *ebpf.Program `ebpf:"mini_state_a"`
 	MiniStateB      *ebpf.Program `ebpf:"mini_state_b"`
 	MiniStateKprobe *ebpf.Program `ebpf:"mini_state_kprobe"`
+	PortSockops     *ebpf.Program `ebpf:"port_sockops"`
 	ResetSentA      *ebpf.Program `ebpf:"reset_sent_a"`
 	ResetSentB      *ebpf.Program `ebpf:"reset_sent_b"`
 	StateA          *ebpf.Program `ebpf:"state_a"`
@@ -611,6 +624,7 @@ func (p *streamPrograms) Close() error {
 		p.MiniStateA,
 		p.MiniStateB,
 		p.MiniStateKprobe,
+		p.PortSockops,
 		p.ResetSentA,
 		p.ResetSentB,
 		p.StateA,

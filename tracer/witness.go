@@ -22,7 +22,7 @@ type witness struct {
 }
 
 func newWitness(h *hooks) witness {
-	if h.chosen[SourcePort] != sockopsHook {
+	if !h.hasSockops() {
 		return witness{}
 	}
 	return witness{last: h.maps.Maps[streamMapSockopsLast]}

@@ -267,3 +267,35 @@ func (tr *tracing) until(connect func() (uint16, where), all bool) {
 		}
 	}
 }
+
+// TestViewContainers has views tell the container of a listener where owners are read.
+func TestViewContainers(t *testing.T) {
+	tree := newCgroupTree(t)
+	here := place{netns: newNetns(t)}
+	a, id := here.actor(t), testID("a1")
+	tree.move(a.pid, "docker/"+id)
+	a.do(order{Do: "listen", Port: actorPort})
+	for _, tt := range []struct {
+		args string
+		want string // in the output; empty: there is no row
+		not  string
+	}{
+		{"-tlnp --json", `"container_id":"` + id + `"`, ""},
+		{"-tln --json --fields local_port,container_id", `,"container_id":"` + id + `"`, "pid"},
+		{"-tln --json", strconv.Itoa(actorPort), "container_id"},
+		{"-tlnp", strconv.Itoa(actorPort), id},
+		{"-tln --filter container=" + id[:8], strconv.Itoa(actorPort), ""},
+		{"-tln --json --filter k8s_pod=x,y", "", strconv.Itoa(actorPort)},
+		{"-tln --json --filter has~container", strconv.Itoa(actorPort), ""},
+		{"-tln --json --filter not~has~container", "", strconv.Itoa(actorPort)},
+	} {
+		args := strings.Fields(tt.args)
+		for i := range args {
+			args[i] = strings.ReplaceAll(args[i], "~", " ")
+		}
+		out, stderr, status := nettraceIn(t, here.netns, 0, args...)
+		if status != 0 || !strings.Contains(out, tt.want) || tt.not != "" && strings.Contains(out, tt.not) {
+			t.Errorf("%s: status %d, %s%s", tt.args, status, out, stderr)
+		}
+	}
+}

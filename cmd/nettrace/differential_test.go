@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -21,12 +22,15 @@ import (
 // Every view is compared with netstat itself. Both programs run each command line in
 // a scene, that is, in namespaces with chosen sockets or files, and must agree in
 // stdout, stderr and exit status. An environment variable gives the test binary one
-// of three roles beside the test: nettrace; the process that sets up a scene and
-// runs the command lines in it; and a process that holds sockets open.
+// of three roles beside the test: nettrace, where there is no other one; the process
+// that sets up a scene and runs the command lines in it; and a process that holds sockets
+// open.
 const (
 	roleVar  = "NETTRACE_TEST_ROLE"
 	sceneVar = "NETTRACE_TEST_SCENE"
 	selfVar  = "NETTRACE_TEST_SELF" // path of the test binary for all users
+
+	subjectVar = "NETTRACE_TEST_SUBJECT" // path of nettrace for all users
 
 	roleMain    = "main"
 	roleScene   = "scene"
@@ -106,23 +110,32 @@ type verdict struct {
 func TestNetstat(t *testing.T) {
 	needJudge(t)
 	self := copySelf(t)
-	compared, differ := 0, 0
+	subject := buildSubject(t, self)
+	var compared, differ atomic.Int64
+	t.Cleanup(func() { t.Logf("%d compared, %d differ", compared.Load(), differ.Load()) })
 	for _, s := range scenes() {
 		t.Run(s.name, func(t *testing.T) {
-			verdicts := runScene(t, self, s)
-			for _, v := range verdicts {
-				compared++
-				switch diff := cmp.Diff(v.Judge, v.Subject); {
-				case v.Unsteady:
-					t.Errorf("%v: netstat does not agree with itself:\n%s", v.Trial, diff)
-				case diff != "":
-					differ++
-					t.Errorf("%v (-netstat +nettrace):\n%s", v.Trial, diff)
-				}
-			}
+			t.Parallel() // each scene has namespaces of its own
+			verdicts := runScene(t, self, subject, s)
+			compared.Add(int64(len(verdicts)))
+			differ.Add(int64(judgeVerdicts(t, verdicts)))
 		})
 	}
-	t.Logf("%d compared, %d differ", compared, differ)
+}
+
+// judgeVerdicts reports what differs, and returns how many do.
+func judgeVerdicts(t *testing.T, verdicts []verdict) (differ int) {
+	t.Helper()
+	for _, v := range verdicts {
+		switch diff := cmp.Diff(v.Judge, v.Subject); {
+		case v.Unsteady:
+			t.Errorf("%v: netstat does not agree with itself:\n%s", v.Trial, diff)
+		case diff != "":
+			differ++
+			t.Errorf("%v (-netstat +nettrace):\n%s", v.Trial, diff)
+		}
+	}
+	return differ
 }
 
 // needJudge skips a test without net-tools' netstat of the right version, or without
@@ -167,11 +180,31 @@ func copySelf(t *testing.T) string {
 	return path
 }
 
+// buildSubject returns the path of nettrace for all users. It is built beside the test
+// binary, which starts four times as slowly: some thousand times.
+func buildSubject(t *testing.T, self string) string {
+	t.Helper()
+	if inMachine {
+		return "/usr/bin/nettrace"
+	}
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Log("comparing the test binary, as there is nothing to build nettrace with: ", err)
+		return self
+	}
+	path := filepath.Join(filepath.Dir(self), "nettrace")
+	build := exec.Command("go", "build", "-tags", "urfave_cli_no_docs", "-o", path, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as make does
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v: %s", err, out)
+	}
+	return path
+}
+
 // runScene runs the trials of a scene in a process with namespaces of its own.
-func runScene(t *testing.T, self string, s scene) []verdict {
+func runScene(t *testing.T, self, subject string, s scene) []verdict {
 	t.Helper()
 	cmd := exec.Command(self)
-	cmd.Env = append(testEnviron(), roleVar+"="+roleScene, sceneVar+"="+s.name, selfVar+"="+self)
+	cmd.Env = append(testEnviron(), roleVar+"="+roleScene, sceneVar+"="+s.name, selfVar+"="+self, subjectVar+"="+subject)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: s.namespaces}
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -242,14 +275,14 @@ func (s *scene) try(t trial) verdict {
 // repeat take seconds, so there both run at the same time.
 func runBoth(t trial) (judged, subject result) {
 	if t.Sink != sinkRounds {
-		return runAs(judge, t), runAs(os.Getenv(selfVar), t)
+		return runAs(judge, t), runAs(os.Getenv(subjectVar), t)
 	}
 	done := make(chan struct{})
 	go func() {
 		judged = runAs(judge, t)
 		close(done)
 	}()
-	subject = runAs(os.Getenv(selfVar), t)
+	subject = runAs(os.Getenv(subjectVar), t)
 	<-done
 	judged.Stdout, subject.Stdout = common(judged.Stdout, subject.Stdout)
 	judged.Stderr, subject.Stderr = common(judged.Stderr, subject.Stderr)

@@ -25,6 +25,7 @@ type Cache struct {
 	cgroups   generations[uint64]
 	processes generations[*snapshot.Process]
 	now       uint64 // clock.Now at the last Settle
+	last      *entry // of cgroups
 	revisits  revisits
 	legacy    bool // version 1 is in use: ids of version 2 do not tell
 	shelf     shelf
@@ -148,11 +149,15 @@ func (c *Cache) Of(h *snapshot.Head, began uint64) *snapshot.Workload {
 }
 
 func (c *Cache) ofCgroup(id uint64) *answer {
+	if last := c.last; last != nil && last.cgroup == id { // most records are of the one before
+		return c.answer(last, 0)
+	}
 	e := c.cgroups.get(id)
 	if e == nil {
 		e = &entry{cgroup: id}
 		c.cgroups.put(id, e)
 	}
+	c.last = e
 	return c.answer(e, 0)
 }
 

@@ -257,6 +257,37 @@ func TestRemembered(t *testing.T) {
 	}
 }
 
+// TestRememberedOfAnother has a process move: names of where it was are not those of where
+// it is.
+func TestRememberedOfAnother(t *testing.T) {
+	pod := snapshot.Workload{ContainerID: idA, ContainerName: "web", Pod: "web-0", Namespace: "shop", PodContainer: "web", PodUID: uid}
+	found := func(w snapshot.Workload) Found {
+		p := Place{ID: w.ContainerID, Name: w.ContainerName, PodUID: w.PodUID}
+		if w.PodUID != "" {
+			p.PodContainer = w.ContainerID
+		}
+		return Found{Workload: &w, Place: p}
+	}
+	for _, tt := range []struct {
+		name        string
+		before, now snapshot.Workload
+		want        snapshot.Workload
+	}{
+		{"it has ended", pod, snapshot.Workload{ContainerID: idA, PodUID: uid}, pod},
+		{"another container", pod, snapshot.Workload{ContainerID: idB}, snapshot.Workload{ContainerID: idB}},
+		{
+			"another one of the pod", pod, snapshot.Workload{ContainerID: idB, PodUID: uid},
+			snapshot.Workload{ContainerID: idB, PodUID: uid, Pod: "web-0", Namespace: "shop"},
+		},
+		{"from LXC to a service", snapshot.Workload{ContainerName: "box"}, snapshot.Workload{Unit: "a.service"}, snapshot.Workload{Unit: "a.service"}},
+		{"another name", pod, snapshot.Workload{ContainerID: idA, ContainerName: "new"}, snapshot.Workload{ContainerID: idA, ContainerName: "new"}},
+	} {
+		if got := remembered(found(tt.before), found(tt.now)); *got.Workload != tt.want {
+			t.Errorf("%s: %+v, want %+v", tt.name, *got.Workload, tt.want)
+		}
+	}
+}
+
 // TestOwnersByFiles has a socket that systemd made for a service: its cgroup tells nothing
 // of the process.
 func TestOwnersByFiles(t *testing.T) {
@@ -439,5 +470,26 @@ func mkdir(t *testing.T, path string) {
 	t.Helper()
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// BenchmarkOf asks for the cgroups of a machine in turn, as the records of a stream do.
+func BenchmarkOf(b *testing.B) {
+	f := &fakeHost{cgroups: map[uint64]string{}, names: map[string]string{idA: "web"}}
+	c := newCache(f, false)
+	var heads []*snapshot.Head
+	for i := range uint64(100) {
+		f.cgroups[i+1] = "/docker/" + idA
+		heads = append(heads, head(i+1, &snapshot.Process{PID: 1}, snapshot.OwnerSocket))
+		c.Of(heads[i], 0)
+	}
+	c.answerAll()
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		if c.Of(heads[i%len(heads)], 0) == nil {
+			b.Fatal("not known")
+		}
+		i++
 	}
 }

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"sync/atomic"
 	"time"
 
@@ -65,16 +66,15 @@ func remembered(before, now Found) Found {
 		before.Whole = false
 		return before
 	}
-	w := *now.Workload
-	if old := before.Workload; old.ContainerID == w.ContainerID && old.PodUID == w.PodUID {
-		for _, name := range []struct{ now, before *string }{
-			{&w.ContainerName, &old.ContainerName}, {&w.Pod, &old.Pod},
-			{&w.Namespace, &old.Namespace}, {&w.PodContainer, &old.PodContainer},
-		} {
-			if *name.now == "" {
-				*name.now = *name.before
-			}
-		}
+	w, old := *now.Workload, before.Workload
+	if w.ContainerID != "" && w.ContainerID == old.ContainerID {
+		w.ContainerName = cmp.Or(w.ContainerName, old.ContainerName)
+	}
+	if w.PodUID != "" && w.PodUID == old.PodUID {
+		w.Pod, w.Namespace = cmp.Or(w.Pod, old.Pod), cmp.Or(w.Namespace, old.Namespace)
+	}
+	if before.Place.PodContainer != "" && before.Place.PodContainer == now.Place.PodContainer {
+		w.PodContainer = cmp.Or(w.PodContainer, old.PodContainer)
 	}
 	if w == *before.Workload {
 		now.Workload = before.Workload

@@ -20,7 +20,8 @@ type kubernetes struct {
 func newKubernetes(root string) kubernetes {
 	return kubernetes{
 		root + "/var/log/containers", root + "/var/log/pods",
-		kept[map[string]podMember]{}, kept[map[string]podMember]{},
+		kept[map[string]podMember]{},
+		kept[map[string]podMember]{},
 	}
 }
 

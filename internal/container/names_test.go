@@ -66,34 +66,41 @@ func TestNames(t *testing.T) {
 		{"/libpod_parent/libpod-" + removed, snapshot.Workload{ContainerID: removed, ContainerName: "rm"}, true},
 		{
 			"/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-" + idA + ".scope",
-			snapshot.Workload{ContainerID: idA, ContainerName: "anns", Unit: "user@1000.service", Slice: "user-1000.slice"}, true,
+			snapshot.Workload{ContainerID: idA, ContainerName: "anns", Unit: "user@1000.service", Slice: "user-1000.slice"},
+			true,
 		},
 		{
 			"/user.slice/user-1000.slice/user@1000.service/user.slice/docker-" + idB + ".scope",
-			snapshot.Workload{ContainerID: idB, ContainerName: "annsdocker", Unit: "user@1000.service", Slice: "user-1000.slice"}, true,
+			snapshot.Workload{ContainerID: idB, ContainerName: "annsdocker", Unit: "user@1000.service", Slice: "user-1000.slice"},
+			true,
 		},
 		{
 			"/user.slice/user-1001.slice/user@1001.service/user.slice/libpod-" + podman + ".scope",
-			snapshot.Workload{ContainerID: podman, Unit: "user@1001.service", Slice: "user-1001.slice"}, false,
+			snapshot.Workload{ContainerID: podman, Unit: "user@1001.service", Slice: "user-1001.slice"},
+			false,
 		},
 		{
 			pod(inLogs),
-			snapshot.Workload{ContainerID: inLogs, ContainerName: "app", Pod: "web-0", Namespace: "shop", PodContainer: "app", PodUID: uid}, true,
+			snapshot.Workload{ContainerID: inLogs, ContainerName: "app", Pod: "web-0", Namespace: "shop", PodContainer: "app", PodUID: uid},
+			true,
 		},
 		{ // CRI-O says it in the name
 			pod("crio-" + idB),
-			snapshot.Workload{ContainerID: idB, ContainerName: "side", Pod: "api-0", Namespace: "shop", PodContainer: "side", PodUID: uid}, true,
+			snapshot.Workload{ContainerID: idB, ContainerName: "side", Pod: "api-0", Namespace: "shop", PodContainer: "side", PodUID: uid},
+			true,
 		},
 		{ // the container that holds the namespaces of the pod
 			pod(podman), snapshot.Workload{ContainerID: podman, Pod: "web-0", Namespace: "shop", PodUID: uid}, false,
 		},
 		{
 			"/kubepods/pod" + staticUID + "/" + removed,
-			snapshot.Workload{ContainerID: removed, Pod: "etcd-node1", Namespace: "kube-system", PodUID: staticUID}, false,
+			snapshot.Workload{ContainerID: removed, Pod: "etcd-node1", Namespace: "kube-system", PodUID: staticUID},
+			false,
 		},
 		{ // Docker in a pod
 			pod(inLogs) + "/docker/" + idA,
-			snapshot.Workload{ContainerID: idA, ContainerName: "web_1", Pod: "web-0", Namespace: "shop", PodContainer: "app", PodUID: uid}, true,
+			snapshot.Workload{ContainerID: idA, ContainerName: "web_1", Pod: "web-0", Namespace: "shop", PodContainer: "app", PodUID: uid},
+			true,
 		},
 		{"/lxc.payload.box", snapshot.Workload{ContainerName: "box"}, true},
 		{"/system.slice/nginx.service", snapshot.Workload{Unit: "nginx.service", Slice: "system.slice"}, true},

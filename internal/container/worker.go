@@ -37,7 +37,7 @@ func (w *worker) run(news *watch) {
 	news.begin()
 	w.prime(news)
 	close(w.primed)
-	pace := pace(paceMost)
+	pace := paceMost
 	for {
 		idle := time.Now()
 		var work func()

@@ -17,8 +17,9 @@ import (
 // Loader loads tracing programs (iterators, tp_btf, fentry, fexit). It may be used by
 // several goroutines at once.
 type Loader struct {
-	types   *btf.Spec         // the structs that the programs read
-	targets map[string]uint32 // BTF IDs of what the programs attach to, by name
+	types     *btf.Spec         // the structs that the programs read
+	targets   map[string]uint32 // BTF IDs of what the programs attach to, by name
+	preempted bool              // see PreemptsTracepoints
 }
 
 // NewLoader reads what the programs of objects need of the kernel's types.
@@ -32,8 +33,30 @@ func NewLoader(objects ...*ebpf.CollectionSpec) (*Loader, error) {
 	if l.types, l.targets, err = typesFor(raw, objects...); err != nil {
 		return nil, fmt.Errorf("read the kernel's types in %s: %w", vmlinuxTypes, err)
 	}
+	l.preempted = preemptsTracepoints(l.targets)
 	return l, nil
 }
+
+// What tells how tracepoints are guarded. The SRCU that guards them since 7.0 has
+// per-CPU data, and is a fast one, which came with its counters in 6.15. Before 6.13 the
+// same data was there for tracepoints of idle CPUs alone.
+const (
+	tracepointGuard = "tracepoint_srcu_srcu_data"
+	fastCounters    = "srcu_ctr"
+	anyPerCPU       = "runqueues" // in all kernels, if their BTF has per-CPU data
+)
+
+func preemptsTracepoints(found map[string]uint32) bool {
+	_, perCPU := found[anyPerCPU]
+	_, guard := found[tracepointGuard]
+	_, fast := found[fastCounters]
+	return fast && (guard || !perCPU)
+}
+
+// PreemptsTracepoints reports whether a task may be preempted while a program on a
+// tracepoint runs for it. Kernels that call tracepoints with preemption off do not allow
+// that. In doubt it is true.
+func (l *Loader) PreemptsTracepoints() bool { return l.preempted }
 
 // Types returns the structs that the programs read. With it as
 // ebpf.ProgramOptions.KernelTypes package ebpf loads the programs that Load does not.
@@ -42,6 +65,9 @@ func (l *Loader) Types() *btf.Spec { return l.types }
 // typesFor finds in the kernel's BTF what the programs of objects need.
 func typesFor(raw []byte, objects ...*ebpf.CollectionSpec) (*btf.Spec, map[string]uint32, error) {
 	wanted := new(names)
+	wanted.add(kindVar, tracepointGuard)
+	wanted.add(kindVar, anyPerCPU)
+	wanted.add(kindStruct, fastCounters)
 	locals := map[string]*btf.Struct{}
 	for _, o := range objects {
 		for typ, err := range o.Types.All() {
@@ -62,6 +88,10 @@ func typesFor(raw []byte, objects ...*ebpf.CollectionSpec) (*btf.Spec, map[strin
 	k, err := findKernelTypes(raw, wanted)
 	if err != nil {
 		return nil, nil, err
+	}
+	if ids := k.structs[fastCounters]; ids != nil { // no program reads it
+		k.targets[fastCounters] = ids[0]
+		delete(k.structs, fastCounters)
 	}
 	layout, err := k.layout(locals)
 	return layout, k.targets, err

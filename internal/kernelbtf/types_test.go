@@ -218,6 +218,36 @@ func TestKernelTypes(t *testing.T) {
 	}
 }
 
+// The kernels are named by what their BTF has.
+func TestPreemptsTracepoints(t *testing.T) {
+	variable := func(name string) btf.Type {
+		return &btf.Var{Name: name, Type: &btf.Int{Name: "int", Size: 4}, Linkage: btf.StaticVar}
+	}
+	guard, fast, one := variable(tracepointGuard), &btf.Struct{Name: fastCounters, Size: 8}, variable(anyPerCPU)
+	for _, c := range []struct {
+		name  string
+		types []btf.Type
+		want  bool
+	}{
+		{"5.10 to 6.12: that of idle CPUs", []btf.Type{one, guard}, false},
+		{"6.13, 6.14", []btf.Type{one}, false},
+		{"6.15 to 6.19", []btf.Type{one, fast}, false},
+		{"7.0 on", []btf.Type{one, fast, guard}, true},
+		{"new, without variables", []btf.Type{fast}, true},
+		{"old, without variables", nil, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, found, err := typesFor(rawTypes(t, append(sampleTypes(), c.types...)...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := preemptsTracepoints(found); got != c.want {
+				t.Errorf("%t, want %t", got, c.want)
+			}
+		})
+	}
+}
+
 func (k *kernelTypes) headerOf(t *testing.T, id uint32) btfType {
 	t.Helper()
 	typ, _, err := k.body(id)

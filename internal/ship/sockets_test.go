@@ -15,6 +15,7 @@ import (
 // TestSockets has nettrace send the same records to a file and to sockets of each
 // shipper, Unix and TCP, at once. Telegraf gets the closes.
 func TestSockets(t *testing.T) {
+	t.Parallel()
 	netns := newNetns(t)
 	receivers := []receiver{
 		{shipper: asSocket(rsyslog, "rsyslog-socket.conf"), unix: "unix"},

@@ -18,6 +18,7 @@ import (
 
 // TestStores has stores and jq read the files of one run.
 func TestStores(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "all")
 	tr := traceIn(t, newNetns(t), path, path+",rotate-size=48M,rotate-keep=9")
 	tr.connect(connections/3, load.RST)

@@ -76,6 +76,7 @@ func New(source Source, opts Options) *Stream {
 // Open opens the tracer, or a poller where BPF cannot be used. Events queue up
 // from here on.
 func Open(opts Options) (*Stream, error) {
+	tuning.Opening()
 	t, err := tracer.Open(opts.Trace)
 	if err != nil {
 		return openPoller(opts, err)

@@ -11,6 +11,7 @@ import (
 // collection, in percent.
 const (
 	percentManySockets  = 400
+	percentOpening      = 400
 	percentInitialTable = 10
 	percentChanges      = 50
 )
@@ -26,6 +27,13 @@ const readers = 2
 func ManySockets() {
 	debug.SetGCPercent(percentManySockets)
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + readers)
+}
+
+// Opening is for what comes before the stream's initial table. What it allocates is
+// short-lived: a collection finds the kernel's types and the programs alive, and takes
+// time of the start.
+func Opening() {
+	debug.SetGCPercent(percentOpening)
 }
 
 // InitialTable is for the stream's initial table, which is as large as the host

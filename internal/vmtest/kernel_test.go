@@ -62,3 +62,21 @@ func TestSelectKernelsUnknown(t *testing.T) {
 		t.Errorf("got %v, want an error for 2.4", got)
 	}
 }
+
+// TestLongestFirst checks that a machine with one suite does not hold up those with many.
+func TestLongestFirst(t *testing.T) {
+	all, err := selectKernels(kernelNames())
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := options{kernels: all, suites: suites, brief: true}
+	o.longestFirst()
+	for i := range o.kernels[1:] {
+		if a, b := o.kernels[i], o.kernels[i+1]; len(o.suitesOn(a)) < len(o.suitesOn(b)) {
+			t.Errorf("%s with %d suites comes before %s with %d", a.name, len(o.suitesOn(a)), b.name, len(o.suitesOn(b)))
+		}
+	}
+	if last := o.kernels[len(o.kernels)-1]; last.params == "" {
+		t.Errorf("%s, which runs most suites, comes last", last.name)
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -129,6 +130,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		return err
 	}
 
+	o.longestFirst()
 	reports, results := make([]report, len(o.kernels)), make([]error, len(o.kernels))
 	p := &printer{w: out, verbose: o.verbose}
 	slots := make(chan struct{}, o.parallel)
@@ -159,6 +161,19 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	return nil
 }
 
+// suitesOn returns the suites that a kernel runs.
+func (o options) suitesOn(k kernel) []suite {
+	return slices.DeleteFunc(slices.Clone(o.suites), func(s suite) bool { return !s.runsOn(k, o.filtered, o.brief) })
+}
+
+// longestFirst puts the kernels with the most suites first: the last machines, which have
+// the processors for themselves, are then short ones.
+func (o options) longestFirst() {
+	slices.SortStableFunc(o.kernels, func(a, b kernel) int {
+		return cmp.Compare(len(o.suitesOn(b)), len(o.suitesOn(a)))
+	})
+}
+
 // retries is how often a machine is started again after errEmulator, with the
 // suites that had not ended. If it breaks every time, it was not the emulator.
 const retries = 3
@@ -174,7 +189,7 @@ func runKernel(ctx context.Context, o options, b build, k kernel, p *printer) (r
 		p.line(k, "FAIL, not fetched (-skip-missing leaves it out): %v", err)
 		return report{}, err
 	}
-	chosen := slices.DeleteFunc(slices.Clone(o.suites), func(s suite) bool { return !s.runsOn(k, o.filtered, o.brief) })
+	chosen := o.suitesOn(k)
 	k.params += " " + o.params
 	rep, err := b.run(ctx, tree, k, chosen, o.timeout, p)
 	for range retries {

@@ -64,6 +64,14 @@ func (q *queue) count(lines []byte) {
 	q.records.Add(int64(bytes.Count(lines, newline)))
 }
 
+// short reports whether hardly anything waits. Then a chunk may be queued with a part of its
+// memory unused.
+func (q *queue) short() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.chunks) < keptChunks/2
+}
+
 // spare returns a chunk without lines, which is not in the queue.
 func (q *queue) spare() (*chunk, error) {
 	q.mu.Lock()

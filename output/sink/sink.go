@@ -130,8 +130,9 @@ func (s *Sink) Write(lines []byte) (int, error) {
 }
 
 // Swap takes lines as Write does, and returns an empty buffer for the next ones, which its
-// caller may grow. If that is nearly full when it comes back, the Sink keeps its memory and
-// returns another one: nothing is copied. After an error the lines are not taken.
+// caller may grow. If that is nearly full when it comes back, or little waits, the Sink keeps
+// its memory and returns another one: nothing is copied. After an error the lines are not
+// taken.
 func (s *Sink) Swap(lines []byte) (empty []byte, err error) {
 	takes, err := s.takes(lines)
 	switch {
@@ -139,7 +140,7 @@ func (s *Sink) Swap(lines []byte) (empty []byte, err error) {
 		return lines, err
 	case !takes:
 		return lines[:0], nil
-	case len(lines) >= Full && s.lent != nil && &lines[0] == &s.lent.memory[0]:
+	case s.isLent(lines) && (len(lines) >= Full || len(lines) >= worthSwapping && s.queue.short()):
 		s.queue.add(s.lent, lines)
 		s.lent = nil
 		notify(s.wake)
@@ -148,10 +149,17 @@ func (s *Sink) Swap(lines []byte) (empty []byte, err error) {
 	if err := s.put(lines); err != nil {
 		return lines, err
 	}
-	if len(lines) < Full {
+	if s.isLent(lines) || len(lines) < Full {
 		return lines[:0], nil
 	}
 	return s.lend(), nil // it has grown elsewhere
+}
+
+// worthSwapping is from how many bytes on a buffer is exchanged, though it is not full.
+const worthSwapping = 16 << 10
+
+func (s *Sink) isLent(lines []byte) bool {
+	return s.lent != nil && len(lines) > 0 && &lines[0] == &s.lent.memory[0]
 }
 
 // takes reports whether lines are to be queued, once they may be. A Sink that has ended

@@ -16,7 +16,7 @@ const (
 	EventMissed                             // a transition that only sock_ops saw
 	EventPort                               // the local port became known
 	EventAccept                             // accept() returned the socket
-	EventRelease                            // the last file of the socket was closed
+	EventRelease                            // the last file of the socket was closed, without a transition
 	EventMiniBorn                           // the timer of a request or timewait socket was started
 	EventMiniGone                           // that timer was cancelled or fired
 	EventMiniState                          // a timewait socket went FIN_WAIT2 -> TIME_WAIT
@@ -52,6 +52,7 @@ type Event struct {
 	Err      syscall.Errno
 	CgroupID uint64
 	Thread   [16]byte // EventFile: the name of the process
+	Released bool     // of a transition: the last file of the socket is being closed
 
 	RecvQ, SendQ uint32 // EventRow
 

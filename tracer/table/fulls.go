@@ -41,14 +41,26 @@ func (f *fulls) apply(e *Event) {
 		r = f.first(e)
 	}
 	r.setUID(e)
+	if e.Released {
+		r.Inode = 0
+	}
 	if r.State == e.New { // another copy of the program reported it, or the row has it
 		r.last = e.Time
+		f.learnPort(r, e)
 		f.owners.useContext(r, e)
 		return
 	}
 	f.rows.setLocal(r, e)
 	r.setUID(e) // accept changes it
 	f.move(r, e)
+}
+
+// learnPort takes the port of a connect that was reported before it had one.
+func (f *fulls) learnPort(r *row, e *Event) {
+	if e.New == snapshot.SynSent && r.Local.Port() == 0 && e.Local.Port() != 0 {
+		f.rows.setLocal(r, e)
+		f.life.portKnown(r)
+	}
 }
 
 // move takes r from e.Old to e.New.

@@ -4,20 +4,22 @@ import "github.com/nettrace/nettrace/snapshot"
 
 // shared is what many timewait sockets have in common: whose they are, and where.
 type shared struct {
-	owner  snapshot.Owner
-	cgroup uint64
-	uid    uint32
-	hasUID bool
-	netns  uint32
-	device uint32
+	owner    snapshot.Owner
+	workload *snapshot.Workload
+	cgroup   uint64
+	uid      uint32
+	hasUID   bool
+	netns    uint32
+	device   uint32
 }
 
 func sharedOf(r *row) shared {
-	return shared{r.Owner, r.CgroupID, r.UID, r.HasUID, r.Netns, r.Device}
+	return shared{r.Owner, r.Workload, r.CgroupID, r.UID, r.HasUID, r.Netns, r.Device}
 }
 
 func (h *shared) give(r *row) {
-	r.Owner, r.CgroupID, r.UID, r.HasUID, r.Netns, r.Device = h.owner, h.cgroup, h.uid, h.hasUID, h.netns, h.device
+	r.Owner, r.Workload, r.CgroupID = h.owner, h.workload, h.cgroup
+	r.UID, r.HasUID, r.Netns, r.Device = h.uid, h.hasUID, h.netns, h.device
 }
 
 // sharings number what is shared by some. The zero value is empty.

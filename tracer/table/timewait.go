@@ -39,7 +39,7 @@ const (
 // rests reports whether a timewait can stand for r: all else is as after row.
 func (r *row) rests() bool {
 	return r.stage == stageTimewait && r.State == snapshot.TimeWait && r.miniState == snapshot.TimeWait &&
-		r.dying == 0 && r.ending == nil && r.listener == 0 && !r.awaitsPort && r.account != counted &&
+		r.dying == 0 && r.ending == nil && r.listener == 0 && !r.awaitsPort && r.account == uncounted &&
 		r.Cookie != 0 && r.Protocol == 0 && r.Inode == 0 && r.RecvQ == 0 && r.SendQ == 0 &&
 		r.Local.Port() != 0 && samePlainFamily(r.Local.Addr(), r.Remote.Addr())
 }

@@ -2,6 +2,8 @@ package table
 
 import (
 	"net/netip"
+	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -27,6 +29,7 @@ func drawTimewait(t *rapid.T) row {
 	r.UID, r.HasUID = rapid.Uint32().Draw(t, "uid"), rapid.Bool().Draw(t, "has uid")
 	r.Netns, r.Device, r.CgroupID = rapid.Uint32().Draw(t, "netns"), rapid.Uint32().Draw(t, "device"), number.Draw(t, "cgroup")
 	r.Owner = snapshot.Owner{Process: new(snapshot.Process), TID: 7, Thread: [16]byte{'t'}, Source: snapshot.OwnerFiles}
+	r.Workload = new(snapshot.Workload)
 	r.Direction = Direction(rapid.IntRange(0, int(Incoming)).Draw(t, "direction"))
 	r.closedBy = Side(rapid.IntRange(0, int(Remote)).Draw(t, "closed by"))
 	r.StartKnown, r.absent = rapid.Bool().Draw(t, "start known"), rapid.Bool().Draw(t, "absent")
@@ -46,6 +49,25 @@ func drawAddr(t *rapid.T) netip.Addr {
 		return netip.MustParseAddr("::ffff:127.0.0.1")
 	}
 	return a
+}
+
+// TestTimewaitFields fails where a row has a field that it did not have when timewait was
+// written.
+func TestTimewaitFields(t *testing.T) {
+	kept := []string{
+		"ID", "Cookie", "mini", "Start", "Established", "last", "Local", "Remote", "History", "StartKnown", "absent", "Direction", "closedBy",
+		"Owner", "Workload", "CgroupID", "UID", "HasUID", "Netns", "Device",
+		"scan", // the last one at least
+	}
+	alike := []string{ // in all rows that rest, or of no use any more
+		"State", "miniState", "stage", "dying", "ending", "listener", "awaitsPort", "account", "Protocol", "Inode", "RecvQ", "SendQ", "key",
+		"firstSeen", "listed",
+	}
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[row]()) {
+		if !f.Anonymous && !slices.Contains(kept, f.Name) && !slices.Contains(alike, f.Name) {
+			t.Errorf("a row has %s: timewait must keep it, or rests ask for its value", f.Name)
+		}
+	}
 }
 
 // TestTimewaitKeepsAll packs a row and unpacks it.
