@@ -10,10 +10,12 @@
 
 #if defined(__TARGET_ARCH_x86)
 #define kprobe_arg1(ctx) ((ctx)->di)
+#define kprobe_arg2(ctx) ((ctx)->si)
 #define kprobe_arg3(ctx) ((ctx)->dx)
 #define kprobe_ret(ctx) ((ctx)->ax)
 #elif defined(__TARGET_ARCH_arm64)
 #define kprobe_arg1(ctx) ((ctx)->user_regs.regs[0])
+#define kprobe_arg2(ctx) ((ctx)->user_regs.regs[1])
 #define kprobe_arg3(ctx) ((ctx)->user_regs.regs[2])
 #define kprobe_ret(ctx) ((ctx)->user_regs.regs[0])
 #endif

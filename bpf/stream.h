@@ -271,6 +271,27 @@ static __always_inline bool in_process_context(const struct sock *sk)
 	return !is_kernel_thread();
 }
 
+/* Where a struct pid has its number in the pid namespace whose numbers are reported. */
+static __always_inline struct upid *number_at(struct pid *pid)
+{
+	return (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+	       pid_level * bpf_core_type_size(struct upid);
+}
+
+/* number_of for a pointer that the verifier knows nothing of. */
+static __always_inline __u32 probe_number_of(struct pid *pid)
+{
+	struct upid *number = number_at(pid);
+	struct pid_namespace *ns;
+
+	if (!can_probe || !pid || BPF_CORE_READ(pid, level) < pid_level)
+		return 0;
+	ns = BPF_CORE_READ(number, ns);
+	if (BPF_CORE_READ(ns, ns.inum) != pid_inode)
+		return 0;
+	return BPF_CORE_READ(number, nr);
+}
+
 /*
  * Returns the number of a struct pid in the pid namespace whose numbers are reported,
  * as pid_nr_ns (kernel/pid.c) does; 0: it has none there. pid_level is known when the
@@ -281,10 +302,8 @@ static __always_inline bool in_process_context(const struct sock *sk)
 static __always_inline __u32 number_of(struct pid *pid)
 {
 	struct pid_namespace *ns;
-	struct upid *number;
+	struct upid *number = number_at(pid);
 
-	number = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
-		 pid_level * bpf_core_type_size(struct upid);
 	if (has_task_btf && bpf_core_field_size(pid->numbers) == 0) {
 		if (!pid || pid->level < pid_level)
 			return 0;
@@ -293,12 +312,7 @@ static __always_inline __u32 number_of(struct pid *pid)
 			return 0;
 		return number->nr;
 	}
-	if (!can_probe || !pid || BPF_CORE_READ(pid, level) < pid_level)
-		return 0;
-	ns = BPF_CORE_READ(number, ns);
-	if (BPF_CORE_READ(ns, ns.inum) != pid_inode)
-		return 0;
-	return BPF_CORE_READ(number, nr);
+	return probe_number_of(pid);
 }
 
 /* Returns the number of a task there. */

@@ -27,6 +27,10 @@ enum event_kind {
 	EVENT_MINI_EXPIRED, /* a timewait socket's timer fired in FIN_WAIT2: event_head */
 	EVENT_CONNECT_FAILED, /* connect() failed at once, or (new_state SYN_SENT) has an ICMP
 				 error waiting: owner_event, err is the error */
+
+	/* Of an object of their own, bpf/sockets.bpf.c. */
+	EVENT_SOCKET = 32, /* a call changed a UDP or raw socket: socket_event */
+	EVENT_UNIX,	   /* the same of a Unix socket: unix_event */
 };
 
 /* The common start of every record but process_event, which shares time and kind. */
@@ -107,6 +111,75 @@ struct close_event {
 	__u8 flags;	   /* enum close_flag */
 	__u64 bytes_retrans;
 	__u64 bytes_out; /* bytes sent once or more, and the SYN of an active open */
+};
+
+/* What a call did to a UDP, raw or Unix socket. */
+enum socket_change {
+	SOCKET_SEEN = 0, /* nothing that is known: the row as it is now */
+	SOCKET_OPEN,
+	SOCKET_BIND, /* by the caller, or with SOCKET_AUTO by the kernel */
+	SOCKET_CONNECT,
+	SOCKET_DISCONNECT, /* AF_UNSPEC, or an abort */
+	SOCKET_LISTEN,
+	SOCKET_ACCEPT,
+	SOCKET_LOST_PEER, /* Unix: the peer of a datagram socket is gone */
+	SOCKET_FAMILY,	  /* IPV6_ADDRFORM: it is an IPv4 socket from now on */
+	SOCKET_CLOSE,	  /* the row as it was last */
+};
+
+enum socket_flag {
+	SOCKET_SHOWN = 1,   /* the socket has a row in its file of /proc */
+	SOCKET_AUTO = 2,    /* the kernel chose the port, or the name */
+	SOCKET_EXITING = 4, /* the caller exits: PF_EXITING */
+	SOCKET_KERNEL = 8,  /* it is the kernel's own, or a kernel thread made the call */
+	SOCKET_INTENT = 16, /* what a hook before the call was told: the row is not there yet */
+	SOCKET_MORE = 32,   /* the change has another record, of its other end, after this one */
+	SOCKET_OTHER = 64,  /* it is that one: the call was one on the other end */
+	SOCKET_ROW = 128,   /* no call: a row of a pass */
+};
+
+/*
+ * The whole row of a UDP or raw socket after a change, read after its place in the
+ * ring was reserved: the last record of a socket is its row. head.new_state is
+ * sk_state, head.old_state 0.
+ */
+struct socket_event {
+	struct event event;
+	__u64 cgroup; /* cgroup v2 id of the caller; 0: not known */
+	__u8 thread[16];
+	__u8 change;   /* enum socket_change */
+	__u8 flags;    /* enum socket_flag */
+	__u8 protocol; /* IPPROTO_UDP, _UDPLITE; of a raw socket any; Unix: 0 */
+	__u8 type;     /* SOCK_DGRAM, SOCK_RAW, SOCK_STREAM, SOCK_SEQPACKET */
+	__u32 pad;
+};
+
+#define UNIX_NAME_MAX 108 /* sizeof(sun_path) */
+
+enum unix_flag {
+	UNIX_HAS_SOCKET = 1, /* of struct socket: without one, it waits for accept() */
+	UNIX_HAS_NAME = 2,   /* bound, be it to the empty name */
+};
+
+/* The same of a Unix socket. The addresses of its event are 0. */
+struct unix_event {
+	struct socket_event socket;
+	__u64 peer;	  /* cookie, or address, of the peer; 0: it has none */
+	__u64 listener;	  /* the same of the listener; 0: none, or not known */
+	__u32 peer_inode; /* 0: not accepted yet, or not known */
+	__u32 peer_pid;	  /* sk_peer_pid, in the pid namespace that is reported; 0: none there */
+	__u32 backlog;	  /* sk_max_ack_backlog of a listener */
+	__u8 flags;	  /* enum unix_flag */
+	__u8 pad;
+	__u16 name_len; /* without the NUL that ends the name of a file */
+	__u8 name[UNIX_NAME_MAX];
+	__u32 pad2;
+};
+
+/* A UDP or raw socket to look at. */
+struct socket_ref {
+	__u64 sk;
+	__u64 cookie;
 };
 
 /* A timewait socket to look at. */

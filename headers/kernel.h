@@ -41,6 +41,10 @@ struct proto {
 	char name[32];
 };
 
+struct hlist_node {
+	struct hlist_node **pprev;
+};
+
 struct sock_common {
 	__be32 skc_daddr;
 	__be32 skc_rcv_saddr;
@@ -53,6 +57,7 @@ struct sock_common {
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
+	struct hlist_node skc_node; /* in the table that /proc shows; pprev is NULL outside of it */
 	atomic64_t skc_cookie;
 	struct sock *skc_listener; /* of a request socket: rsk_listener */
 	unsigned long skc_flags;   /* sk_flags */
@@ -113,6 +118,7 @@ struct file {
 };
 
 /* include/net/sock.h: enum sock_flags */
+#define SOCK_DEAD 0
 #define SOCK_DONE 1
 
 /* include/uapi/linux/net.h */
@@ -130,6 +136,12 @@ struct socket {
 	struct sock *sk;
 };
 
+/* include/net/sock.h: what a struct socket lies in. */
+struct socket_alloc {
+	struct socket socket;
+	struct inode vfs_inode;
+};
+
 struct kernfs_node {
 	u64 id;
 };
@@ -137,6 +149,8 @@ struct kernfs_node {
 struct cgroup {
 	struct kernfs_node *kn;
 };
+
+struct pid;
 
 struct sock {
 	struct sock_common __sk_common;
@@ -147,6 +161,27 @@ struct sock {
 	int sk_err_soft;
 	u8 sk_shutdown;
 	u16 sk_protocol;
+	u16 sk_type;
+	u32 sk_max_ack_backlog;
+	struct pid *sk_peer_pid;
+	unsigned long sk_ino; /* since 6.18 */
+};
+
+struct sockaddr_un {
+	char sun_path[108];
+};
+
+struct unix_address {
+	int len;
+	struct sockaddr_un name[1]; /* a flexible array */
+};
+
+struct unix_sock {
+	struct sock sk;
+	struct unix_address *addr;
+	struct sock *peer;
+	struct sock
+	    *listener; /* of one that waits for accept(), since 6.10 and where it was put back */
 };
 
 struct inet_sock {
@@ -254,6 +289,11 @@ struct bpf_iter_meta {
 	u64 seq_num;
 };
 
+struct bpf_iter__unix {
+	struct bpf_iter_meta *meta;
+	struct unix_sock *unix_sk;
+};
+
 struct bpf_iter__task {
 	struct bpf_iter_meta *meta;
 	struct task_struct *task;
@@ -269,6 +309,7 @@ struct bpf_iter__task_file {
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
 	unsigned long di;
+	unsigned long si;
 	unsigned long dx;
 	unsigned long ax;
 };

@@ -24,12 +24,23 @@ typedef _Bool bool;
 #define false 0
 #define NULL ((void *)0)
 
+#define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
 #define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define IPPROTO_UDPLITE 136
 #define IPPROTO_MPTCP 262
 
-#define PF_KTHREAD 0x00200000 /* include/linux/sched.h, all kernels */
+#define SOL_IPV6 41
+#define IPV6_ADDRFORM 1
+
+/* include/linux/net.h; MIPS has others */
+#define SOCK_DGRAM 2
+#define SOCK_RAW 3
+
+#define PF_EXITING 0x00000004 /* include/linux/sched.h, all kernels */
+#define PF_KTHREAD 0x00200000
 
 /* include/net/tcp_states.h */
 enum {
@@ -111,6 +122,22 @@ struct bpf_sock {
 	__u32 dst_ip4;
 	__u32 dst_ip6[4];
 	__u32 state;
+};
+
+struct bpf_sock_addr {
+	__u32 user_family;
+	__u32 user_ip4;
+	__u32 user_ip6[4];
+	__u32 user_port;
+	__u32 family;
+	__u32 type;
+	__u32 protocol;
+	__u32 msg_src_ip4;
+	__u32 msg_src_ip6[4];
+	union {
+		struct bpf_sock *sk;
+		__u64 : 64;
+	} __attribute__((aligned(8)));
 };
 
 #endif

@@ -28,7 +28,8 @@ type ColumnText struct {
 	line   columnLine
 	held   bool // a transition waits for its close
 	kept   keptChange
-	cell   []byte // scratch
+	other  table.Conn // of a socket that is none of TCP: what it has in common with one
+	cell   []byte     // scratch
 }
 
 // keptChange is a copy of a change and of what it points to.
@@ -220,11 +221,31 @@ func (t *ColumnText) finish() {
 	}
 }
 
+// Socket appends a line for a change or the close of a UDP, raw or Unix socket. An owner
+// that was found late has no line.
+func (t *ColumnText) Socket(c *table.SocketChange) {
+	if c.Kind == table.SocketSeen {
+		return
+	}
+	t.finish()
+	s := c.Socket
+	t.other = table.Conn{Head: s.Head, ID: s.ID, Start: s.Start, StartKnown: s.StartKnown, HasUID: s.HasUID}
+	t.line.set(c.Time, &t.other, c.Source == table.SocketTold)
+	t.line.socket = c
+	t.cells()
+}
+
 // write appends the line of a change.
 func (t *ColumnText) write(c *table.Change, conn *table.Conn, from, to snapshot.State) {
 	l := &t.line
-	l.when, l.conn, l.close, l.old, l.new, l.known = c.Time, conn, c.Close, from, to, !c.Inferred
-	at := l.wall.At(c.Time)
+	l.set(c.Time, conn, !c.Inferred)
+	l.close, l.old, l.new = c.Close, from, to
+	t.cells()
+}
+
+// cells appends the line that is set.
+func (t *ColumnText) cells() {
+	at := t.line.wall.At(t.line.when)
 	if t.clock.show(at) {
 		t.date()
 	}

@@ -2,7 +2,10 @@ package output
 
 import (
 	"math"
+	"net/netip"
+	"slices"
 	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -38,10 +41,21 @@ type columnLine struct {
 	known bool // an event reported it, and not a comparison
 	conn  *table.Conn
 	close *table.Closed // nil: not ended
+	// socket is the change of a socket that is none of TCP; conn has then what such a
+	// socket has in common with a connection. nil: it is one.
+	socket *table.SocketChange
+}
+
+// set begins a line.
+func (l *columnLine) set(when uint64, conn *table.Conn, known bool) {
+	l.when, l.conn, l.known = when, conn, known
+	l.close, l.old, l.new, l.socket = nil, 0, 0, nil
 }
 
 // columns are all columns but the time, which always comes first.
-var columns = []column{
+var columns = slices.Concat(connColumns, socketColumns)
+
+var connColumns = []column{
 	{name: "mono_ns", title: "MONO NS", width: 19, append: func(l *columnLine, dst []byte) []byte {
 		if !l.known {
 			return dst
@@ -51,25 +65,24 @@ var columns = []column{
 	{name: "conn_id", title: "CONN ID", width: 16, append: func(l *columnLine, dst []byte) []byte { return appendHex64(dst, l.conn.ID) }},
 	{name: "cookie", title: "COOKIE", width: numberColumn, append: func(l *columnLine, dst []byte) []byte { return appendNonzero(dst, l.conn.Cookie) }},
 	{name: "transport", title: "PROTO", width: wideProto, append: func(l *columnLine, dst []byte) []byte {
-		return append(dst, protocolLabel(snapshot.TCP, l.conn.Local.Addr().Is6())...)
+		return append(dst, protocolLabel(l.conn.Protocol, l.conn.Local.Addr().Is6())...)
 	}},
 	{name: "family", title: "FAMILY", width: 6, append: func(l *columnLine, dst []byte) []byte {
+		if !l.conn.Local.IsValid() {
+			return dst
+		}
 		return append(dst, familyName(l.conn.Local.Addr())...)
 	}},
-	{name: "local", title: "LOCAL ADDRESS", width: wideEndpoint, narrow: compactEndpoint, append: func(l *columnLine, dst []byte) []byte {
-		return l.appendPort(append(l.style.appendHost(dst, l.conn.Local.Addr(), &l.conn.Head), ':'), l.conn.Local.Port())
-	}},
-	{name: "remote", title: "FOREIGN ADDRESS", width: wideEndpoint, narrow: compactEndpoint, append: func(l *columnLine, dst []byte) []byte {
-		return l.appendPort(append(l.style.appendHost(dst, l.conn.Remote.Addr(), &l.conn.Head), ':'), l.conn.Remote.Port())
-	}},
+	{name: "local", title: "LOCAL ADDRESS", width: wideEndpoint, narrow: compactEndpoint, append: (*columnLine).appendLocal},
+	{name: "remote", title: "FOREIGN ADDRESS", width: wideEndpoint, narrow: compactEndpoint, append: (*columnLine).appendRemote},
 	{name: "local_addr", title: "LOCAL", width: addrColumn, append: func(l *columnLine, dst []byte) []byte {
-		return l.style.appendHost(dst, l.conn.Local.Addr(), &l.conn.Head)
+		return l.appendAddr(dst, l.conn.Local.Addr())
 	}},
-	{name: "local_port", title: "PORT", width: portColumn, append: func(l *columnLine, dst []byte) []byte { return l.appendPort(dst, l.conn.Local.Port()) }},
+	{name: "local_port", title: "PORT", width: portColumn, append: func(l *columnLine, dst []byte) []byte { return l.appendPort(dst, l.conn.Local) }},
 	{name: "remote_addr", title: "FOREIGN", width: addrColumn, append: func(l *columnLine, dst []byte) []byte {
-		return l.style.appendHost(dst, l.conn.Remote.Addr(), &l.conn.Head)
+		return l.appendAddr(dst, l.conn.Remote.Addr())
 	}},
-	{name: "remote_port", title: "PORT", width: portColumn, append: func(l *columnLine, dst []byte) []byte { return l.appendPort(dst, l.conn.Remote.Port()) }},
+	{name: "remote_port", title: "PORT", width: portColumn, append: func(l *columnLine, dst []byte) []byte { return l.appendPort(dst, l.conn.Remote) }},
 	{name: "iface", title: "IFACE", width: numberColumn, append: func(l *columnLine, dst []byte) []byte {
 		if l.conn.Device == 0 || l.style.Devices == nil {
 			return dst
@@ -86,8 +99,8 @@ var columns = []column{
 		}
 		return append(dst, "inferred"...)
 	}},
-	{name: "old_state", title: "FROM", width: stateColumn, append: func(l *columnLine, dst []byte) []byte { return l.appendState(dst, l.old) }},
-	{name: "new_state", title: "TO", width: stateColumn, append: func(l *columnLine, dst []byte) []byte { return l.appendState(dst, l.new) }},
+	{name: "old_state", title: "FROM", width: stateColumn, append: func(l *columnLine, dst []byte) []byte { return l.appendState(dst, l.old, stateBefore) }},
+	{name: "new_state", title: "TO", width: stateColumn, append: func(l *columnLine, dst []byte) []byte { return l.appendState(dst, l.new, stateAfter) }},
 	{name: "transition", title: "STATE", width: wideState, narrow: compactState, append: (*columnLine).appendTransition},
 	{name: "uid", title: "UID", width: numberColumn, append: func(l *columnLine, dst []byte) []byte {
 		if !l.conn.HasUID {
@@ -95,7 +108,9 @@ var columns = []column{
 		}
 		return strconv.AppendUint(dst, uint64(l.conn.UID), 10)
 	}},
-	{name: "user", title: "USER", width: numberColumn, append: func(l *columnLine, dst []byte) []byte { return appendUserOf(dst, &l.style.Names, l.conn) }},
+	{name: "user", title: "USER", width: numberColumn, append: func(l *columnLine, dst []byte) []byte {
+		return appendUserOf(dst, &l.style.Names, l.conn.UID, l.conn.HasUID)
+	}},
 	{name: "pid", title: "PID", width: 7, append: func(l *columnLine, dst []byte) []byte { return appendNonzero(dst, uint64(l.process().PID)) }},
 	{name: "tid", title: "TID", width: 7, append: func(l *columnLine, dst []byte) []byte { return appendNonzero(dst, uint64(l.conn.Owner.TID)) }},
 	{name: "comm", title: "COMM", width: commColumn, cut: true, append: func(l *columnLine, dst []byte) []byte { return appendVisible(dst, l.process().Comm, l.style.ASCII) }},
@@ -118,20 +133,16 @@ var columns = []column{
 	{name: "unit", title: "UNIT", width: 24, cut: true, append: ofWorkload(func(w *snapshot.Workload) string { return w.Unit })},
 	{name: "slice", title: "SLICE", width: nameColumn, cut: true, append: ofWorkload(func(w *snapshot.Workload) string { return w.Slice })},
 	{name: "inode", title: "INODE", width: numberColumn, append: func(l *columnLine, dst []byte) []byte { return appendNonzero(dst, l.conn.Inode) }},
-	{name: "outcome", title: "OUTCOME", width: outcomeColumn, append: func(l *columnLine, dst []byte) []byte {
-		if l.close == nil {
-			return dst
-		}
-		return append(dst, outcomes[outcomeOf(l.close)].text...)
-	}},
+	{name: "outcome", title: "OUTCOME", width: outcomeColumn, append: (*columnLine).appendOutcome},
 	{name: "errno", title: "ERRNO", width: 13, append: func(l *columnLine, dst []byte) []byte {
-		if l.close == nil || l.close.Errno == 0 {
+		e := l.errno()
+		if e == 0 {
 			return dst
 		}
-		if name := unix.ErrnoName(l.close.Errno); name != "" {
+		if name := unix.ErrnoName(e); name != "" {
 			return append(dst, name...)
 		}
-		return strconv.AppendUint(dst, uint64(l.close.Errno), 10)
+		return strconv.AppendUint(dst, uint64(e), 10)
 	}},
 	{name: "closed_by", title: "ENDED BY", width: 8, append: func(l *columnLine, dst []byte) []byte {
 		if l.close == nil {
@@ -175,7 +186,12 @@ var columns = []column{
 	{name: "owner", title: "PID/PROGRAM", width: ownerWidth, narrow: compactOwnerMax, cut: true, append: func(l *columnLine, dst []byte) []byte {
 		return appendOwner(dst, &l.conn.Owner, l.style.ASCII)
 	}},
-	{name: "history", title: "HISTORY", width: 55, append: func(l *columnLine, dst []byte) []byte { return appendHistory(dst, &l.conn.History) }},
+	{name: "history", title: "HISTORY", width: 55, append: func(l *columnLine, dst []byte) []byte {
+		if l.socket != nil {
+			return appendSocketHistory(dst, &l.socket.Socket.History)
+		}
+		return appendHistory(dst, &l.conn.History)
+	}},
 	{name: "exe", title: "EXE", width: 24, cut: true, append: func(l *columnLine, dst []byte) []byte { return appendVisible(dst, l.process().Exe, l.style.ASCII) }},
 	{name: "cmdline", title: "COMMAND", width: 24, cut: true, append: func(l *columnLine, dst []byte) []byte { return appendCmdline(dst, l.process().Cmdline, l.style.ASCII) }},
 }
@@ -218,19 +234,82 @@ func ofWorkload(name func(*snapshot.Workload) string) func(*columnLine, []byte) 
 	return func(l *columnLine, dst []byte) []byte { return appendVisible(dst, name(l.workload()), l.style.ASCII) }
 }
 
-func (l *columnLine) appendPort(dst []byte, port uint16) []byte {
-	return l.style.Names.AppendPort(dst, snapshot.TCP, port)
+// appendLocal appends the local end.
+func (l *columnLine) appendLocal(dst []byte) []byte {
+	if l.socket != nil {
+		return l.style.appendLocal(dst, l.socket.Socket)
+	}
+	return l.style.appendEndpoint(dst, l.conn.Local, &l.conn.Head)
 }
 
-func (l *columnLine) appendState(dst []byte, s snapshot.State) []byte {
-	if s == 0 {
+// appendRemote appends the other end.
+func (l *columnLine) appendRemote(dst []byte) []byte {
+	if l.socket != nil {
+		return l.style.appendRemote(dst, l.socket.Socket)
+	}
+	return l.style.appendEndpoint(dst, l.conn.Remote, &l.conn.Head)
+}
+
+// appendAddr appends an address; a Unix socket has none.
+func (l *columnLine) appendAddr(dst []byte, a netip.Addr) []byte {
+	if !a.IsValid() {
+		return dst
+	}
+	return l.style.appendHost(dst, a, &l.conn.Head)
+}
+
+func (l *columnLine) appendPort(dst []byte, end netip.AddrPort) []byte {
+	if !end.IsValid() {
+		return dst
+	}
+	return l.style.Names.AppendPort(dst, l.conn.Protocol, end.Port())
+}
+
+// appendState appends a state; that of a socket that is none of TCP has a word of its
+// own.
+func (l *columnLine) appendState(dst []byte, s snapshot.State, word func(*table.SocketChange) string) []byte {
+	switch {
+	case l.socket != nil:
+		return append(dst, word(l.socket)...)
+	case s == 0:
 		return dst
 	}
 	return append(dst, s.String()...)
 }
 
-// appendTransition appends both states, or the only one where a close stands alone.
+// appendOutcome appends how a connection ended, or why another socket is gone.
+func (l *columnLine) appendOutcome(dst []byte) []byte {
+	switch {
+	case l.socket != nil:
+		return append(dst, reasonText(l.socket)...)
+	case l.close == nil:
+		return dst
+	}
+	return append(dst, outcomes[outcomeOf(l.close)].text...)
+}
+
+// errno returns the error that ended a connection, or that came with a change.
+func (l *columnLine) errno() syscall.Errno {
+	switch {
+	case l.socket != nil:
+		return l.socket.Errno
+	case l.close == nil:
+		return 0
+	}
+	return l.close.Errno
+}
+
+// ended reports whether it is the end of the socket.
+func (l *columnLine) ended() bool {
+	return l.close != nil || l.socket != nil && l.socket.Kind == table.SocketClose
+}
+
+// appendTransition appends both states, or the only one where a close stands alone. Of a
+// socket that is none of TCP it is what happened.
 func (l *columnLine) appendTransition(dst []byte) []byte {
+	if l.socket != nil {
+		return appendChangeWord(dst, l.socket, l.short)
+	}
 	name, arrow := snapshot.State.String, " -> "
 	if l.short {
 		name, arrow = shortState, ">"
@@ -256,7 +335,7 @@ func (l *columnLine) appendConnect(dst []byte) []byte {
 // appendLife appends how long an ended connection was there. One that was there
 // before nettrace has lived longer.
 func (l *columnLine) appendLife(dst []byte) []byte {
-	if l.close == nil {
+	if !l.ended() {
 		return dst
 	}
 	if !l.conn.StartKnown {

@@ -103,7 +103,7 @@ func TestColumnTextJoinsTransitionAndClose(t *testing.T) {
 
 // Every column is a field of the records, or a group of such, and is documented.
 func TestColumnsAreFields(t *testing.T) {
-	fields := RecordFields(ChangeRecords)
+	fields := RecordFields(ChangeRecords, SocketChangeRecords)
 	page, err := os.ReadFile("../docs/select.md")
 	if err != nil {
 		t.Fatal(err)

@@ -66,7 +66,7 @@ func (w *ECS) socket(wall int64, c *table.Conn) {
 func (w *ECS) tcpState(c *table.Change) {
 	w.beginChange("tcp_state", ecsTransition(c), c)
 	w.step(c, w.states)
-	k := w.holding(c.Conn)
+	k := w.holding(&c.Conn.Head, c.Conn.HasUID)
 	w.ownerBy(k, w.owner)
 	w.pathsOf(k)
 	w.end()
@@ -83,7 +83,7 @@ func (w *ECS) tcpClose(c *table.Change) {
 		closed = &table.Closed{}
 	}
 	w.beginChange("tcp_close", ecsClose(closed), c)
-	k := w.holding(c.Conn)
+	k := w.holding(&c.Conn.Head, c.Conn.HasUID)
 	w.ownerBy(k, w.owner)
 	w.life(c)
 	w.time(`,"event.end":`, w.wall.At(c.Time))

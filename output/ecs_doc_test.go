@@ -31,7 +31,7 @@ func TestECSPageNamesWhatIsWritten(t *testing.T) {
 	written := map[string][]string{
 		"timestamp": {"@timestamp"}, "v": {"ecs.version"}, "event": {"event.action"}, "seq": {"event.sequence"},
 	}
-	for _, field := range RecordFields(ChangeRecords) {
+	for _, field := range RecordFields(ChangeRecords, SocketChangeRecords) {
 		if names := ECSMembers(field); len(names) > 0 && !slices.Equal(names, []string{"nettrace." + field}) {
 			written[field] = names
 		}

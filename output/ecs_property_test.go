@@ -275,7 +275,7 @@ func TestECSNamesAreTheSchemas(t *testing.T) {
 		t.Fatal(err)
 	}
 	described := map[string]bool{}
-	for _, event := range []string{"socket", "tcp_state", "tcp_close"} {
+	for _, event := range []string{"socket", "tcp_state", "tcp_close", "socket_change", "socket_close"} {
 		for key := range schema.keys[event] {
 			described[key] = true
 		}
@@ -284,7 +284,7 @@ func TestECSNamesAreTheSchemas(t *testing.T) {
 	for _, key := range ecsKept {
 		chosen[key] = true
 	}
-	for _, field := range RecordFields(ChangeRecords) {
+	for _, field := range RecordFields(ChangeRecords, SocketChangeRecords) {
 		for _, key := range ECSMembers(field) {
 			chosen[key] = true
 		}

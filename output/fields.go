@@ -19,6 +19,11 @@ const (
 		" recv_q send_q inode start start_known duration_ns established_ns outcome errno closed_by history" +
 		" bytes_sent bytes_received bytes_retrans segs_out segs_in retrans rtt_us rtt_min_us " + pathFields
 
+	socketChangeFields = envelopeFields + " mono_ns conn_id cookie transport family local_addr local_port remote_addr remote_port" +
+		" iface ip_protocol type path abstract peer_id peer_inode peer_pid listener_id netns source inferred" +
+		" change auto old_family old_remote_addr old_remote_port backlog state old_state " + ownerFields +
+		" recv_q send_q inode errno start start_known duration_ns reason history closed_by_pid " + pathFields
+
 	socketFields = envelopeFields + " transport dest_addr source_addr device user_call dest_call source_call lci neighbour" +
 		" family local_addr local_port remote_addr remote_port iface ip_protocol local_addrs remote_addrs type state" +
 		" vr vs refcnt flag_bits path abstract recv_q send_q timer timer_ms retransmits probes" +
@@ -47,23 +52,25 @@ type RecordKind uint8
 
 // The kinds of output.
 const (
-	ChangeRecords     RecordKind = iota // the stream: socket, tcp_state and tcp_close
-	SocketRecords                       // the rows of the socket view
-	GroupRecords                        // the rows of -g
-	RouteRecords                        // of -r
-	InterfaceRecords                    // of -i
-	StatisticRecords                    // of -s
-	MasqueradeRecords                   // of -M
+	ChangeRecords       RecordKind = iota // the stream of TCP: socket, tcp_state and tcp_close
+	SocketChangeRecords                   // of others: socket, socket_change and socket_close
+	SocketRecords                         // the rows of the socket view
+	GroupRecords                          // the rows of -g
+	RouteRecords                          // of -r
+	InterfaceRecords                      // of -i
+	StatisticRecords                      // of -s
+	MasqueradeRecords                     // of -M
 )
 
 var recordFields = [...]string{
-	ChangeRecords:     changeFields,
-	SocketRecords:     socketFields,
-	GroupRecords:      groupFields,
-	RouteRecords:      routeFields,
-	InterfaceRecords:  interfaceFields,
-	StatisticRecords:  statisticFields,
-	MasqueradeRecords: masqueradeFields,
+	ChangeRecords:       changeFields,
+	SocketChangeRecords: socketChangeFields,
+	SocketRecords:       socketFields,
+	GroupRecords:        groupFields,
+	RouteRecords:        routeFields,
+	InterfaceRecords:    interfaceFields,
+	StatisticRecords:    statisticFields,
+	MasqueradeRecords:   masqueradeFields,
 }
 
 // RecordFields returns the members that records of some kinds may have, in the order

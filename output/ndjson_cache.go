@@ -79,20 +79,20 @@ type holder struct {
 	workload *snapshot.Workload
 }
 
-func holderOf(c *table.Conn) holder {
-	return holder{c.Owner, c.UID, c.HasUID, c.CgroupID, c.Workload}
+func holderOf(h *snapshot.Head, hasUID bool) holder {
+	return holder{h.Owner, h.UID, hasUID, h.CgroupID, h.Workload}
 }
 
-// of reports whether h is holderOf(c).
-func (h *holder) of(c *table.Conn) bool {
-	return h.cgroup == c.CgroupID && h.uid == c.UID && h.hasUID == c.HasUID && h.owner == c.Owner &&
-		h.workload == c.Workload
+// of reports whether h is holderOf(head, hasUID).
+func (h *holder) of(head *snapshot.Head, hasUID bool) bool {
+	return h.cgroup == head.CgroupID && h.uid == head.UID && h.hasUID == hasUID && h.owner == head.Owner &&
+		h.workload == head.Workload
 }
 
-// holderSlot returns where the owner of a connection is in the cache.
-func holderSlot(c *table.Conn) uint64 {
-	n := c.CgroupID + uint64(c.UID)<<32 + uint64(c.Owner.TID)
-	if p := c.Owner.Process; p != nil {
+// holderSlot returns where the owner of a socket is in the cache.
+func holderSlot(head *snapshot.Head) uint64 {
+	n := head.CgroupID + uint64(head.UID)<<32 + uint64(head.Owner.TID)
+	if p := head.Owner.Process; p != nil {
 		n += uint64(p.PID) << 16
 	}
 	const golden = 0x9e3779b97f4a7c15 // 2^64 by the golden ratio: it spreads numbers that are close
@@ -113,11 +113,11 @@ func (w *NDJSON) connBy(c *table.Conn, members func(*identity)) {
 	w.keep(&k.members, func() { members(&k.identity) })
 }
 
-// holding returns the place in the cache of the owner of a connection.
-func (w *NDJSON) holding(c *table.Conn) *holding {
-	k := &w.kept().holders[holderSlot(c)]
-	if !k.holder.of(c) {
-		k.holder, k.owner.valid, k.paths.valid = holderOf(c), false, false
+// holding returns the place in the cache of the owner of a socket.
+func (w *NDJSON) holding(head *snapshot.Head, hasUID bool) *holding {
+	k := &w.kept().holders[holderSlot(head)]
+	if !k.holder.of(head, hasUID) {
+		k.holder, k.owner.valid, k.paths.valid = holderOf(head, hasUID), false, false
 	}
 	return k
 }

@@ -13,8 +13,8 @@ import (
 // another.
 func TestCacheCompares(t *testing.T) {
 	var c table.Conn
-	id, h := identityOf(&c, device{}), holderOf(&c)
-	if !id.of(&c, device{}) || !h.of(&c) {
+	id, h := identityOf(&c, device{}), holderOf(&c.Head, c.HasUID)
+	if !id.of(&c, device{}) || !h.of(&c.Head, c.HasUID) {
 		t.Fatal("what is made from a connection is not the connection's")
 	}
 	eachLeaf(reflect.ValueOf(&id).Elem(), "identity", func(name string) {
@@ -23,7 +23,7 @@ func TestCacheCompares(t *testing.T) {
 		}
 	})
 	eachLeaf(reflect.ValueOf(&h).Elem(), "holder", func(name string) {
-		if h.of(&c) {
+		if h.of(&c.Head, c.HasUID) {
 			t.Errorf("%s is not compared", name)
 		}
 	})

@@ -5,8 +5,6 @@ import (
 	"math"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/nettrace/nettrace/snapshot"
 	"github.com/nettrace/nettrace/tracer/table"
 )
@@ -53,7 +51,7 @@ func (w *NDJSON) socketBy(c *table.Conn, conn func(*identity), owner func(*holde
 	w.connBy(c, conn)
 	w.source()
 	w.state(`,"state":`, c.State)
-	k := w.holding(c)
+	k := w.holding(&c.Head, c.HasUID)
 	w.ownerBy(k, owner)
 	w.row(c)
 	w.pathsOf(k)
@@ -70,7 +68,7 @@ func (w *NDJSON) row(c *table.Conn) {
 func (w *NDJSON) tcpState(c *table.Change) {
 	w.beginChange("tcp_state", c)
 	w.step(c, w.states)
-	k := w.holding(c.Conn)
+	k := w.holding(&c.Conn.Head, c.Conn.HasUID)
 	w.ownerBy(k, w.owner)
 	w.pathsOf(k)
 	w.end()
@@ -83,7 +81,7 @@ func (w *NDJSON) states(c *table.Change) {
 
 func (w *NDJSON) tcpClose(c *table.Change) {
 	w.beginChange("tcp_close", c)
-	k := w.holding(c.Conn)
+	k := w.holding(&c.Conn.Head, c.Conn.HasUID)
 	w.ownerBy(k, w.owner)
 	w.life(c)
 	closed := c.Close
@@ -130,11 +128,8 @@ func (w *NDJSON) identity(id *identity) {
 	w.place(id)
 }
 
-func (w *NDJSON) connID(id *identity) {
-	w.key(`,"conn_id":`)
-	w.buf = append(w.buf, '"')
-	w.buf = appendHex64(w.buf, id.id)
-	w.buf = append(w.buf, '"')
+func (w *line) connID(id *identity) {
+	w.hex(`,"conn_id":`, id.id)
 	if id.cookie != 0 {
 		w.id(`,"cookie":`, id.cookie)
 	}
@@ -176,7 +171,7 @@ func (w *NDJSON) process(h *holder) {
 	}
 }
 
-func (w *NDJSON) thread(name *[16]byte) {
+func (w *line) thread(name *[16]byte) {
 	w.str(`,"thread":`, string(untilNUL(name)), nameMax)
 }
 
@@ -227,13 +222,7 @@ func since(start, end uint64) uint64 {
 // ending adds how a connection ended.
 func (w *NDJSON) ending(c *table.Closed) {
 	w.word(`,"outcome":`, outcomes[outcomeOf(c)].word)
-	if c.Errno != 0 {
-		if name := unix.ErrnoName(c.Errno); name != "" {
-			w.word(`,"errno":`, name)
-		} else { // the kernel has numbers of its own (include/linux/errno.h)
-			w.id(`,"errno":`, uint64(c.Errno))
-		}
-	}
+	w.errno(c.Errno)
 	w.name(`,"closed_by":`, sides[:], uint8(c.ClosedBy))
 }
 

@@ -45,9 +45,11 @@ func (w *line) queue(key string, v uint64) {
 
 // inode adds the inode of a socket, which is a 32-bit number (fs/inode.c,
 // get_next_ino, 6.12). 0 says that there is none, and a larger one is none.
-func (w *line) inode(v uint64) {
+func (w *line) inode(v uint64) { w.inodeOf(`,"inode":`, v) }
+
+func (w *line) inodeOf(key string, v uint64) {
 	if v != 0 && v <= exactMax {
-		w.uint(`,"inode":`, v)
+		w.uint(key, v)
 	}
 }
 
@@ -57,6 +59,14 @@ func (w *line) id(key string, v uint64) {
 	w.key(key)
 	w.buf = append(w.buf, '"')
 	w.buf = strconv.AppendUint(w.buf, v, 10)
+	w.buf = append(w.buf, '"')
+}
+
+// hex adds a 64-bit identifier as 16 hexadecimal digits.
+func (w *line) hex(key string, v uint64) {
+	w.key(key)
+	w.buf = append(w.buf, '"')
+	w.buf = appendHex64(w.buf, v)
 	w.buf = append(w.buf, '"')
 }
 

@@ -19,6 +19,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/nettrace/nettrace/snapshot"
+	"github.com/nettrace/nettrace/tracer/table"
 )
 
 // TestSchemaBoundsNumbers checks the rule for numbers: the schema gives each its
@@ -85,7 +86,10 @@ func checkBounds(t *testing.T, path string, node map[string]any, most string) {
 }
 
 // words are the strings that stand for something.
-var words = map[string]string{"Stage": "ringbuf", "Mode": "bpf", "Reason": "start", "Protocol": "tcp"}
+var words = map[string]string{
+	"Transports": "udp",
+	"Stage":      "ringbuf", "Mode": "bpf", "Reason": "start", "Protocol": "tcp",
+}
 
 // extremes are where numbers wrap, or are no longer exact.
 var extremes = []uint64{
@@ -113,6 +117,12 @@ func fill(t *rapid.T, name string, v reflect.Value, numbers map[string]bool) {
 		return
 	case syscall.Errno:
 		v.Set(reflect.ValueOf(unix.ECONNRESET))
+		return
+	case table.SocketChangeKind:
+		v.SetUint(rapid.Uint64Range(0, uint64(table.SocketChangeKinds)-1).Draw(t, name))
+		return
+	case table.SocketReason:
+		v.SetUint(rapid.Uint64Range(0, uint64(table.ReasonKernel)).Draw(t, name))
 		return
 	}
 	if name == "PID" {
@@ -158,6 +168,9 @@ func fill(t *rapid.T, name string, v reflect.Value, numbers map[string]bool) {
 			if v.Type().Field(i).IsExported() {
 				fill(t, v.Type().Field(i).Name, v.Field(i), numbers)
 			}
+		}
+		if s, is := v.Addr().Interface().(*table.Socket); is {
+			settleSocket(t, s)
 		}
 	default:
 		t.Fatalf("%s: no values for a %v", name, v.Type())

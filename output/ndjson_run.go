@@ -9,10 +9,11 @@ import (
 
 // Start is what the first record of a file says of the run behind it.
 type Start struct {
-	Version, Commit string // of the program
-	Kernel, Arch    string // release and machine, as uname has them
-	BootID          string // /proc/sys/kernel/random/boot_id
-	Mode            string // "bpf" or "poll": where the changes come from
+	Version, Commit string   // of the program
+	Kernel, Arch    string   // release and machine, as uname has them
+	BootID          string   // /proc/sys/kernel/random/boot_id
+	Mode            string   // "bpf" or "poll": where the changes come from
+	Transports      []string // whose sockets are told, in the words of records; empty: nothing is said
 	Hooks           []string
 	Inexact         []string // what is not exact with these hooks
 	Filter          string   // as it was given; empty: none
@@ -38,12 +39,27 @@ type Totals struct {
 	Closed uint64 // connections that ended
 	Failed uint64 // those of them that were never ESTABLISHED
 
-	RingBytes   uint64 // waiting in the kernel's ring buffer
-	MemoryBytes uint64 // in use by the program, queues not counted
+	Held
 
 	SampledOut uint64 // changes of connections that are not in the sample
 
 	Queue QueueTotals // of all outputs
+
+	Sockets SocketTotals // UDP, raw and Unix sockets
+}
+
+// Held is what a run holds now.
+type Held struct {
+	RingBytes   uint64 // waiting in the kernel's ring buffer
+	MemoryBytes uint64 // in use by the program, queues not counted
+}
+
+// SocketTotals counts UDP, raw and Unix sockets: Before + Opened = Closed + Open.
+type SocketTotals struct {
+	Open   uint64 // that are there now
+	Before uint64 // that were there when the run began
+	Opened uint64 // that began
+	Closed uint64 // that ended
 }
 
 // QueueTotals is what waits for the outputs of a run, and what they have taken.
@@ -80,6 +96,7 @@ func (w *NDJSON) Start(at time.Time, s *Start) {
 	w.str(`,"boot_id":`, s.BootID, nameMax)
 	w.word(`,"clock":`, "CLOCK_MONOTONIC")
 	w.str(`,"mode":`, s.Mode, nameMax)
+	w.list(`,"transports":`, s.Transports, nameMax)
 	w.str(`,"reason":`, s.Reason, nameMax)
 	w.uint(`,"file_seq":`, s.FileSeq)
 	w.list(`,"hooks":`, s.Hooks, pathMax)
@@ -164,6 +181,12 @@ func (w *NDJSON) totals(t *Totals) {
 	w.uint(`,"opened":`, t.Opened)
 	w.uint(`,"closed":`, t.Closed)
 	w.uint(`,"failed":`, t.Failed)
+	if t.Sockets != (SocketTotals{}) {
+		w.uint(`,"sockets_open":`, t.Sockets.Open)
+		w.uint(`,"sockets_open_before":`, t.Sockets.Before)
+		w.uint(`,"sockets_opened":`, t.Sockets.Opened)
+		w.uint(`,"sockets_closed":`, t.Sockets.Closed)
+	}
 	w.uint(`,"ring_bytes":`, t.RingBytes)
 	w.uint(`,"queue_bytes":`, t.Queue.Bytes)
 	w.uint(`,"queue_oldest_ns":`, t.Queue.Oldest)

@@ -316,7 +316,7 @@ func TestNDJSONLines(t *testing.T) {
 			"stats",
 			NDJSONOptions{},
 			func(w *NDJSON) {
-				w.Stats(noon, &Totals{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, QueueTotals{15, 16, 17, 18, 19, 20, 21}})
+				w.Stats(noon, &Totals{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, Held{12, 13}, 14, QueueTotals{15, 16, 17, 18, 19, 20, 21}, SocketTotals{}})
 			},
 			envelope("000000", "stats") + `,"events_in":1,"events_out":2,"filtered":3,"lost_ringbuf":4,"lost_queue":5,` +
 				`"lost_output":6,"open":7,"open_before":8,"opened":9,"closed":10,"failed":11,"ring_bytes":12,` +

@@ -5,6 +5,9 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/nettrace/nettrace/snapshot"
 )
@@ -42,6 +45,15 @@ func (w *encoder) addresses(local, remote netip.AddrPort, d device) {
 	w.addrOn(`,"remote_addr":`, remote.Addr(), d)
 	w.port(`,"remote_port":`, remote.Port())
 	w.str(`,"iface":`, d.name, nameMax)
+}
+
+// addrZoned adds an address of a socket that may be bound to an interface.
+func (w *encoder) addrZoned(key string, a netip.Addr, d device) {
+	if d.index == 0 {
+		w.addr(key, a)
+		return
+	}
+	w.addrOn(key, a, d)
 }
 
 // addrOn adds an address of a socket that is bound to an interface. One that means
@@ -110,6 +122,19 @@ func (w *line) port(key string, port uint16) {
 func (w *line) state(key string, s snapshot.State) {
 	if s >= snapshot.Established && s <= snapshot.Closing {
 		w.word(key, s.String())
+	}
+}
+
+// errno adds an error, unless there is none. The kernel has numbers without names
+// (include/linux/errno.h).
+func (w *line) errno(e syscall.Errno) {
+	if e == 0 {
+		return
+	}
+	if name := unix.ErrnoName(e); name != "" {
+		w.word(`,"errno":`, name)
+	} else {
+		w.id(`,"errno":`, uint64(e))
 	}
 }
 

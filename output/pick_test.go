@@ -60,6 +60,7 @@ func TestRecordFieldsAreTheSchemas(t *testing.T) {
 		events []string
 	}{
 		{ChangeRecords, []string{"tcp_state", "tcp_close"}},
+		{SocketChangeRecords, []string{"socket_change", "socket_close"}},
 		{GroupRecords, []string{"group"}},
 		{RouteRecords, []string{"route"}},
 		{InterfaceRecords, []string{"interface"}},
@@ -78,12 +79,15 @@ func TestRecordFieldsAreTheSchemas(t *testing.T) {
 			delete(want, name)
 			delete(got, name)
 		}
+		if tt.kind == SocketChangeRecords { // the schema has what identifies TCP connections too
+			delete(want, "direction")
+		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%v (-schema +list):\n%s", tt.events, diff)
 		}
 	}
 	// The socket records of views and stream together have all that the schema says.
-	got := RecordFields(SocketRecords, ChangeRecords)
+	got := RecordFields(SocketRecords, ChangeRecords, SocketChangeRecords)
 	for name := range schema.keys["socket"] {
 		if !slices.Contains(got, name) {
 			t.Errorf("%q is in the schema and in no list", name)

@@ -132,6 +132,8 @@ func (t *SocketText) appendColumns(dst []byte, s *snapshot.Socket) []byte {
 // protocolLabel names the protocol of a row as its first column does.
 func protocolLabel(p snapshot.Protocol, ipv6 bool) string {
 	switch {
+	case p == snapshot.Unix:
+		return "unix"
 	case p == snapshot.TCP && ipv6:
 		return "tcp6"
 	case p == snapshot.TCP:

@@ -39,6 +39,12 @@ func (s *StreamStyle) appendHost(dst []byte, a netip.Addr, h *snapshot.Head) []b
 	return s.appendZone(append(dst, '%'), h)
 }
 
+// appendEndpoint appends an address and a port of a socket, or what names they have.
+func (s *StreamStyle) appendEndpoint(dst []byte, a netip.AddrPort, h *snapshot.Head) []byte {
+	dst = append(s.appendHost(dst, a.Addr(), h), ':')
+	return s.Names.AppendPort(dst, h.Protocol, a.Port())
+}
+
 // appendZone appends the interface that a link-local address is on, or its number if
 // it has no name any more.
 func (s *StreamStyle) appendZone(dst []byte, h *snapshot.Head) []byte {
@@ -166,42 +172,49 @@ func (t *StreamText) Change(c *table.Change) {
 
 // begin appends the columns of a change.
 func (t *StreamText) begin(c *table.Change, from, to snapshot.State) {
-	t.finish()
-	at := t.wall.At(c.Time)
-	if t.clock.show(at) {
-		t.date()
-	}
-	t.open, t.opened = true, c.Conn.ID
+	t.when(c.Time, protocolLabel(snapshot.TCP, c.Conn.Local.Addr().Is6()))
+	t.opened = c.Conn.ID
 	l, r := &t.layout, &t.rows
-	r.buf = t.clock.appendTime(r.buf, at, l.micros)
-	if !l.compact {
-		r.to(l.proto, l.step)
-		r.buf = append(r.buf, protocolLabel(snapshot.TCP, c.Conn.Local.Addr().Is6())...)
-	}
 	r.to(l.local, l.step)
 	t.endpoint(c.Conn.Local, &c.Conn.Head)
 	r.to(l.remote, l.step)
 	t.endpoint(c.Conn.Remote, &c.Conn.Head)
 	r.to(l.state, l.step)
 	r.buf = l.appendTransition(r.buf, from, to)
-	t.numbers(c.Conn)
+	t.numbers(&c.Conn.Head, c.Conn.HasUID)
 	t.owner(&c.Conn.Owner)
 }
 
+// when begins a line, with the time and the protocol.
+func (t *StreamText) when(mono uint64, protocol string) {
+	t.finish()
+	at := t.wall.At(mono)
+	if t.clock.show(at) {
+		t.date()
+	}
+	t.open = true
+	l, r := &t.layout, &t.rows
+	r.buf = t.clock.appendTime(r.buf, at, l.micros)
+	if !l.compact {
+		r.to(l.proto, l.step)
+		r.buf = append(r.buf, protocol...)
+	}
+}
+
 // numbers appends the columns that options add.
-func (t *StreamText) numbers(c *table.Conn) {
+func (t *StreamText) numbers(h *snapshot.Head, hasUID bool) {
 	l, r := &t.layout, &t.rows
 	if t.style.Extend {
 		r.to(l.user, l.step)
 		start := len(r.buf)
-		r.buf = appendUserOf(r.buf, &t.style.Names, c)
+		r.buf = appendUserOf(r.buf, &t.style.Names, h.UID, hasUID)
 		r.counted(start)
 		r.to(l.inode, l.step)
-		r.buf = strconv.AppendUint(r.buf, c.Inode, 10)
+		r.buf = strconv.AppendUint(r.buf, h.Inode, 10)
 	}
 	if t.style.Netns {
 		r.to(l.netns, l.step)
-		r.buf = strconv.AppendUint(r.buf, uint64(c.Netns), 10)
+		r.buf = strconv.AppendUint(r.buf, uint64(h.Netns), 10)
 	}
 }
 
@@ -209,9 +222,7 @@ func (t *StreamText) numbers(c *table.Conn) {
 func (t *StreamText) endpoint(a netip.AddrPort, h *snapshot.Head) {
 	r := &t.rows
 	start := len(r.buf)
-	r.buf = t.style.appendHost(r.buf, a.Addr(), h)
-	r.buf = append(r.buf, ':')
-	r.buf = t.style.Names.AppendPort(r.buf, snapshot.TCP, a.Port())
+	r.buf = t.style.appendEndpoint(r.buf, a, h)
 	r.counted(start)
 }
 

@@ -61,19 +61,24 @@ func (t *StreamTable) AppendConn(dst []byte, c *table.Conn, timer *snapshot.Sock
 	if timer != nil {
 		s.Timer, s.Expires, s.Retrans, s.Timeout = timer.Timer, timer.Expires, timer.Retrans, timer.Timeout
 	}
+	return t.appendRow(dst, &s, c.HasUID)
+}
+
+// appendRow appends the row of an Internet socket.
+func (t *StreamTable) appendRow(dst []byte, s *snapshot.Socket, hasUID bool) []byte {
 	start := len(dst)
 	if t.narrow() {
-		dst = t.appendNarrow(dst, &s)
+		dst = t.appendNarrow(dst, s)
 	} else {
-		dst = t.text.appendColumns(dst, &s)
+		dst = t.text.appendColumns(dst, s)
 	}
-	dst = t.appendFile(dst, c)
+	dst = t.appendFile(dst, &s.Head, hasUID)
 	dst = append(dst, ' ')
 	column := len(dst)
-	dst = append(dst, t.owner(&c.Owner, column-start)...)
+	dst = append(dst, t.owner(&s.Owner, column-start)...)
 	dst = padTo(dst, column+ownerWidth)
-	dst = t.text.appendTimers(dst, &s)
-	if p := c.Owner.Process; t.style.Cmdline && p != nil {
+	dst = t.text.appendTimers(dst, s)
+	if p := s.Owner.Process; t.style.Cmdline && p != nil {
 		dst = append(dst, ' ')
 		dst = append(dst, t.cmdline(p.Cmdline, len(dst)-start)...)
 	}
@@ -81,15 +86,15 @@ func (t *StreamTable) AppendConn(dst []byte, c *table.Conn, timer *snapshot.Sock
 }
 
 // appendFile appends the columns of -e.
-func (t *StreamTable) appendFile(dst []byte, c *table.Conn) []byte {
+func (t *StreamTable) appendFile(dst []byte, h *snapshot.Head, hasUID bool) []byte {
 	if !t.style.Extend {
 		return dst
 	}
 	dst = append(dst, ' ')
 	start := len(dst)
-	dst = append(padTo(appendUserOf(dst, &t.style.Names, c), start+numberColumn), ' ')
+	dst = append(padTo(appendUserOf(dst, &t.style.Names, h.UID, hasUID), start+numberColumn), ' ')
 	start = len(dst)
-	return padTo(strconv.AppendUint(dst, c.Inode, 10), start+numberColumn)
+	return padTo(strconv.AppendUint(dst, h.Inode, 10), start+numberColumn)
 }
 
 // appendNarrow appends the columns up to the state without the queues.

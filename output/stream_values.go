@@ -7,7 +7,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/nettrace/nettrace/snapshot"
-	"github.com/nettrace/nettrace/tracer/table"
 )
 
 // appendPlain appends a name with what a terminal would obey, and what is not
@@ -71,12 +70,12 @@ func appendOwner(dst []byte, o *snapshot.Owner, ascii bool) []byte {
 	return append(dst, ')')
 }
 
-// appendUserOf appends the user of a connection, or - where it is not known.
-func appendUserOf(dst []byte, names *Names, c *table.Conn) []byte {
-	if !c.HasUID {
+// appendUserOf appends the user of a socket, or - where it is not known.
+func appendUserOf(dst []byte, names *Names, uid uint32, hasUID bool) []byte {
+	if !hasUID {
 		return append(dst, '-')
 	}
-	return names.AppendUser(dst, c.UID)
+	return names.AppendUser(dst, uid)
 }
 
 // processName returns the name that a stream has for a process: the program as

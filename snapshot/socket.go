@@ -1,15 +1,16 @@
 package snapshot
 
-// Protocol names the transport of an Internet socket.
+// Protocol names the transport of a socket.
 type Protocol uint8
 
 // The protocols of the Internet socket views that have one file per family
-// under /proc/net and one line layout.
+// under /proc/net and one line layout, and Unix sockets.
 const (
 	TCP Protocol = iota
 	UDP
 	UDPLite
 	Raw
+	Unix
 )
 
 // String returns the name of the protocol's file under /proc/net, which is also
@@ -22,6 +23,8 @@ func (p Protocol) String() string {
 		return "udp"
 	case UDPLite:
 		return "udplite"
+	case Unix:
+		return "unix"
 	default:
 		return "raw"
 	}

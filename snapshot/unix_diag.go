@@ -21,8 +21,10 @@ type UnixNames map[uint64]string
 const (
 	unixDiagShowName = 1 << 0 // UDIAG_SHOW_NAME
 	unixDiagShowPeer = 1 << 2 // UDIAG_SHOW_PEER
+	unixDiagShowUID  = 1 << 6 // UDIAG_SHOW_UID
 	unixDiagName     = 0      // UNIX_DIAG_NAME
 	unixDiagPeer     = 2      // UNIX_DIAG_PEER
+	unixDiagUID      = 7      // UNIX_DIAG_UID
 	unixDiagFixed    = 16     // size of struct unix_diag_msg
 )
 
@@ -86,11 +88,13 @@ func (n UnixNames) add(message []byte) {
 
 // unixName returns a name without the NUL that ends the name of a file. The NULs
 // of an abstract name are its own.
-func unixName(b []byte) string {
+func unixName(b []byte) string { return string(unixNameBytes(b)) }
+
+func unixNameBytes(b []byte) []byte {
 	if len(b) > 0 && b[0] != 0 {
-		b = cString(b)
+		return cString(b)
 	}
-	return string(b)
+	return b
 }
 
 // inProc returns a name as /proc/net/unix shows it, where "@" also stands for

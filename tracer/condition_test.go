@@ -110,7 +110,7 @@ func TestConditionInKernel(t *testing.T) {
 	case os.Getenv("NETTRACE_KERNEL") == "5.10":
 		t.Skip("needs programs that a system call runs (Linux 5.14)")
 	}
-	h, err := newHooks(settings{ringBytes: os.Getpagesize(), cookie: true, taskBTF: true, probe: true})
+	h, err := newHooks(settings{ringBytes: os.Getpagesize(), helpers: helpers{cookie: true, taskBTF: true, probe: true}})
 	if err != nil {
 		t.Fatal(err)
 	}

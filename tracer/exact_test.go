@@ -176,6 +176,10 @@ func (w *watch) Inexact(what string) error {
 	return nil
 }
 
+func (*watch) Sockets(iter.Seq[*table.Socket]) error { return nil }
+
+func (*watch) Socket(*table.SocketChange) error { return nil }
+
 func (w *watch) Resync(r table.Resync) error {
 	if r.Found() {
 		w.mended = append(w.mended, r)

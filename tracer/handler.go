@@ -14,6 +14,13 @@ type Handler interface {
 	// order. It may iterate over the rows more than once during the call; each row
 	// is valid until the next one.
 	Snapshot(rows iter.Seq[*table.Conn], took time.Duration) error
+	// Sockets receives the initial rows of UDP, raw and Unix sockets, in the kernel's
+	// order, right before Snapshot; it is not called where none of these is traced. The
+	// handler may iterate over them, more than once, until Snapshot returns; each row is
+	// valid until the next one.
+	Sockets(rows iter.Seq[*table.Socket]) error
+	// Socket receives a change or the close of such a socket, valid during the call.
+	Socket(*table.SocketChange) error
 	// Change receives a transition or a close, valid during the call.
 	Change(*table.Change) error
 	// Lost receives an interval in which events were lost.
@@ -35,6 +42,7 @@ type delivery struct {
 	started uint64
 	ready   bool // the initial table was handed over
 	held    []heldChange
+	sockets []heldSocket
 	err     error // the first one, of the handler or of the tracer; it ends the run
 }
 
@@ -65,10 +73,19 @@ func (d *delivery) change(c *table.Change) {
 	d.held = append(d.held, held)
 }
 
-func (d *delivery) snapshot(t *table.Table) {
+// snapshot hands the initial table over, and what was held. others is nil where TCP
+// alone is traced.
+func (d *delivery) snapshot(t *table.Table, others *table.Sockets) {
 	took := time.Duration(monotonic() - d.started)
+	if others != nil {
+		others.CompleteInitial()
+		d.keep(d.handler.Sockets(others.InitialRows))
+	}
 	d.keep(d.handler.Snapshot(t.InitialRows, took))
 	t.EndInitial()
+	if others != nil {
+		others.EndInitial()
+	}
 	d.ready = true
 	for i := range d.held {
 		h := &d.held[i]
@@ -79,6 +96,7 @@ func (d *delivery) snapshot(t *table.Table) {
 		d.keep(d.handler.Change(&h.change))
 	}
 	d.held = nil
+	d.releaseSockets()
 }
 
 func (d *delivery) idle() {

@@ -1,6 +1,7 @@
 package tracer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -38,12 +39,22 @@ type Hook struct {
 	Err        error  // why it is not chosen; nil where a better one was
 }
 
-// KnownHooks returns every hook that there is. None of them is chosen.
-func KnownHooks() []Hook {
+// KnownHooks returns every hook that there is for some protocols; 0: for TCP. None of
+// them is chosen.
+func KnownHooks(traced Protocols) []Hook {
+	traced = cmp.Or(traced, TCP)
 	var known []Hook
-	for _, l := range ladders {
-		for _, c := range l.hooks {
-			known = append(known, Hook{Capability: l.capability, Name: c.name})
+	for _, of := range []struct {
+		some    Protocols
+		ladders []ladder
+	}{{TCP, tcpLadders}, {inet, inetLadders}, {Unix, unixLadders}} {
+		if !traced.Has(of.some) {
+			continue
+		}
+		for _, l := range of.ladders {
+			for _, c := range l.hooks {
+				known = append(known, Hook{Capability: l.capability, Name: c.name})
+			}
 		}
 	}
 	return known
@@ -186,7 +197,7 @@ func (h *hooks) try(c candidate) error {
 		return err
 	}
 	for _, name := range names {
-		l, err := c.attach(h.programs[name])
+		l, err := c.attachOne(name, h.programs[name])
 		if err != nil {
 			h.drop(names)
 			return fmt.Errorf("attach %s: %w", c.name, err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,17 +32,48 @@ var needed = []struct {
 		TimewaitEnd: "fexit/tcp_timewait_state_process",
 		Connects:    "fexit/tcp_v4_connect",
 		Rows:        "sock_diag/tcp",
+		SocketOpen:  "fexit/inet_create",
+		SocketBind:  "fexit/udp_lib_get_port",
+		SocketPeer:  "fexit/__ip4_datagram_connect",
+		SocketClose: "fentry/sk_common_release",
+		RawBind:     "fexit/raw_bind",
+
+		UnixOpen:     "f",           // the function takes other arguments before 5.15
+		UnixName:     "fexit/unix_", // and this one before 5.17
+		UnixListen:   "fexit/unix_listen",
+		UnixConnect:  "fexit/unix_stream_connect",
+		UnixLostPeer: "fentry/unix_dgram_disconnected",
 	}, ""},
 	{"tp_btf,kprobe,kretprobe,cgroup,iter", map[Capability]string{
 		SourcePort: "kprobe/tcp_connect",
 		Substate:   "kprobe/__inet_twsk_schedule",
 		Acceptor:   "kretprobe/inet_csk_accept",
+
+		SocketOpen:   "kretprobe/inet_create",
+		SocketBind:   "kretprobe/udp_lib_get_port",
+		SocketPeer:   "kretprobe/__ip4_datagram_connect",
+		SocketClose:  "kprobe/sk_common_release",
+		SocketFamily: "kretprobe/ipv6_setsockopt",
+		RawBind:      "kretprobe/raw_bind",
+
+		UnixOpen:     "kretprobe/unix_create1",
+		UnixName:     "kretprobe/unix_bind",
+		UnixListen:   "kretprobe/unix_listen",
+		UnixConnect:  "kretprobe/unix_stream_connect",
+		UnixLostPeer: "kprobe/unix_dgram_disconnected",
 	}, ""},
 	{"tp_btf,sockops,cgroup,syscall,iter", map[Capability]string{
 		SourcePort: "sockops/", // tcp_connect, or port
 		Substate:   "syscall/refresh",
 		Closer:     "cgroup/sock_release",
 		Files:      "iter/task_file",
+
+		SocketOpen:  "cgroup/sock_create",
+		SocketBind:  "cgroup/post_bind4",
+		SocketPeer:  "cgroup/connect4",
+		SocketClose: "cgroup/sock_release",
+		SocketFiles: "iter/task_file",
+		UnixRows:    "iter/unix",
 	}, "6.1"},
 }
 
@@ -69,7 +101,7 @@ func loadHooks(t *testing.T, c *snapshot.Condition) {
 				if !machine && n.since == "" {
 					t.Skip("needs fentry and kprobes, which the kernels of make test-kernels have")
 				}
-				tr, err := Open(Options{Hooks: strings.Split(n.kinds, ","), Logs: logs, Condition: c})
+				tr, err := Open(Options{Hooks: strings.Split(n.kinds, ","), Logs: logs, Condition: c, Protocols: TCP | inet | Unix})
 				if err != nil {
 					if !machine {
 						t.Skip("this machine cannot trace: ", err)
@@ -174,7 +206,7 @@ func TestMountCgroup(t *testing.T) {
 // the rows come from" in ARCHITECTURE.md.
 func TestNoIteratorOfSockets(t *testing.T) {
 	iterators := 0
-	for _, read := range objects {
+	for _, read := range objects(TCP | inet | Unix) {
 		spec, err := read()
 		if err != nil {
 			t.Fatal(err)
@@ -183,7 +215,8 @@ func TestNoIteratorOfSockets(t *testing.T) {
 			if !strings.HasPrefix(p.SectionName, "iter") {
 				continue
 			}
-			if iterators++; p.SectionName != "iter/task_file" && p.SectionName != "iter/task" {
+			iterators++
+			if !slices.Contains([]string{"iter/task_file", "iter/task", "iter/unix"}, p.SectionName) {
 				t.Errorf("program %s is in section %s", name, p.SectionName)
 			}
 		}

@@ -18,6 +18,15 @@ type candidate struct {
 	name     string
 	programs []copies // attached in this order; none: attach is called once, without one
 	attach   func(*ebpf.Program) (io.Closer, error)
+	attachAs func(program string, p *ebpf.Program) (io.Closer, error) // instead, where programs differ
+}
+
+// attachOne attaches one of the programs.
+func (c *candidate) attachOne(name string, p *ebpf.Program) (io.Closer, error) {
+	if c.attachAs != nil {
+		return c.attachAs(name, p)
+	}
+	return c.attach(p)
 }
 
 // copies are programs that do the same, so that one sees what the kernel skips the
@@ -44,58 +53,60 @@ type ladder struct {
 	hooks      []candidate
 }
 
-var ladders = []ladder{
+var ladders = slices.Concat(tcpLadders, inetLadders, unixLadders)
+
+var tcpLadders = []ladder{
 	{Transitions, "no stream: the table is polled", []candidate{
 		{"tp_btf/inet_sock_set_state", []copies{
 			{streamProgStateA, streamProgStateB, streamProgStateC}, // they must run in this order
-		}, attachTracing},
+		}, attachTracing, nil},
 	}},
 	{SourcePort, "SYN_SENT has no local port until the next event", []candidate{
 		{"fentry/tcp_connect", []copies{
 			{streamProgConnectFentryA, streamProgConnectFentryB},
 			{streamProgListenFexitA, streamProgListenFexitB},
-		}, attachTracing},
-		{"kprobe/tcp_connect", one(streamProgConnectKprobe), attachKprobe("tcp_connect")},
-		{sockopsHook, one(streamProgConnectSockops), attachCgroup(ebpf.AttachCGroupSockOps)},
-		{sockopsPortHook, one(streamProgPortSockops), attachCgroup(ebpf.AttachCGroupSockOps)},
+		}, attachTracing, nil},
+		{"kprobe/tcp_connect", one(streamProgConnectKprobe), attachKprobe("tcp_connect"), nil},
+		{sockopsHook, one(streamProgConnectSockops), attachCgroup(ebpf.AttachCGroupSockOps), nil},
+		{sockopsPortHook, one(streamProgPortSockops), attachCgroup(ebpf.AttachCGroupSockOps), nil},
 	}},
 	{MiniSockets, "TIME_WAIT and SYN_RECV are known from reconciliation only", []candidate{
 		{"tp_btf/timer_start", []copies{
 			{streamProgMiniBorn}, {streamProgMiniGone}, {streamProgMiniExpired},
-		}, attachTracing},
+		}, attachTracing, nil},
 	}},
 	{Substate, "FIN_WAIT2 -> TIME_WAIT of a closed socket is known from reconciliation only", []candidate{
-		{"fentry/__inet_twsk_schedule", []copies{{streamProgMiniStateA, streamProgMiniStateB}}, attachTracing},
-		{refreshHook, one(streamProgMiniRefresh), attachNothing},
+		{"fentry/__inet_twsk_schedule", []copies{{streamProgMiniStateA, streamProgMiniStateB}}, attachTracing, nil},
+		{refreshHook, one(streamProgMiniRefresh), attachNothing, nil},
 		// Last: the kernel skips a kprobe that interrupts the program of another one.
-		{"kprobe/__inet_twsk_schedule", one(streamProgMiniStateKprobe), attachKprobe("__inet_twsk_schedule")},
+		{"kprobe/__inet_twsk_schedule", one(streamProgMiniStateKprobe), attachKprobe("__inet_twsk_schedule"), nil},
 	}},
 	{Acceptor, "an accepted connection is attributed to its listener's process until its own uses it", []candidate{
-		{"fexit/__inet_accept", []copies{{streamProgAcceptFexitA, streamProgAcceptFexitB}}, attachTracing},
-		{"fexit/inet_accept", []copies{{streamProgAcceptFexitOldA, streamProgAcceptFexitOldB}}, attachTracing},
-		{"kretprobe/inet_csk_accept", one(streamProgAcceptKretprobe), attachKretprobe("inet_csk_accept")},
+		{"fexit/__inet_accept", []copies{{streamProgAcceptFexitA, streamProgAcceptFexitB}}, attachTracing, nil},
+		{"fexit/inet_accept", []copies{{streamProgAcceptFexitOldA, streamProgAcceptFexitOldB}}, attachTracing, nil},
+		{"kretprobe/inet_csk_accept", one(streamProgAcceptKretprobe), attachKretprobe("inet_csk_accept"), nil},
 	}},
 	{Closer, "the inode of a closed socket is late", []candidate{
-		{"fentry/tcp_close", []copies{{streamProgCloseFentryA, streamProgCloseFentryB}}, attachTracing},
-		{"cgroup/sock_release", one(streamProgCloseCgroup), attachCgroup(ebpf.AttachCgroupInetSockRelease)},
+		{"fentry/tcp_close", []copies{{streamProgCloseFentryA, streamProgCloseFentryB}}, attachTracing, nil},
+		{"cgroup/sock_release", one(streamProgCloseCgroup), attachCgroup(ebpf.AttachCgroupInetSockRelease), nil},
 	}},
 	{Resets, "the outcome of a connection that this side resets after its FIN is unknown", []candidate{
-		{"tp_btf/tcp_send_reset", []copies{{streamProgResetSentA, streamProgResetSentB}}, attachTracing},
+		{"tp_btf/tcp_send_reset", []copies{{streamProgResetSentA, streamProgResetSentB}}, attachTracing, nil},
 	}},
 	{TimewaitEnd, "the outcome of a closed connection that ends in FIN_WAIT2 is unknown, unless by timeout", []candidate{
-		{"fexit/tcp_timewait_state_process", one(streamProgTimewaitFexit), attachTracing},
+		{"fexit/tcp_timewait_state_process", one(streamProgTimewaitFexit), attachTracing, nil},
 	}},
 	{Connects, "a connect that fails before SYN_SENT (no route) is not reported, one without a local port has no errno", []candidate{
 		{"fexit/tcp_v4_connect", []copies{
 			{streamProgConnect4FexitA, streamProgConnect4FexitB},
 			{streamProgConnect6FexitA, streamProgConnect6FexitB},
-		}, attachTracing},
+		}, attachTracing, nil},
 	}},
 	{Rows, "the kernel's table is read from /proc: what was in TIME_WAIT or SYN_RECV before is shown and not followed", []candidate{
-		{"sock_diag/tcp", nil, attachDiag},
+		{"sock_diag/tcp", nil, attachDiag, nil},
 	}},
 	{Files, "owners of sockets opened earlier are searched in /proc", []candidate{
-		{"iter/task_file", one(streamProgFiles), attachIter},
+		{"iter/task_file", one(streamProgFiles), attachIter, nil},
 	}},
 }
 

@@ -13,27 +13,45 @@ import (
 	"github.com/nettrace/nettrace/internal/kernelbtf"
 )
 
-// objects read the compiled BPF objects. The programs of all of them write into the
-// same maps.
-var objects = []func() (*ebpf.CollectionSpec, error){loadStream}
+// objects read the compiled BPF objects that some protocols need. The programs of all of
+// them write into the same maps.
+func objects(protocols Protocols) []func() (*ebpf.CollectionSpec, error) {
+	read := []func() (*ebpf.CollectionSpec, error){loadStream}
+	if protocols.others() != 0 {
+		read = append(read, loadSockets)
+	}
+	return read
+}
+
+// extent says which sockets are traced.
+type extent struct {
+	netns       uint32
+	netnsCookie uint64 // SO_NETNS_COOKIE of the namespace; 0: not known
+	family      uint16 // 0: both
+	protocols   Protocols
+}
 
 // settings are the constants of the BPF programs, and how to load them.
 type settings struct {
-	netns       uint32
-	netnsCookie uint64  // SO_NETNS_COOKIE of the namespace; 0: not known
-	family      uint16  // of the sockets to trace; 0: both
-	wanted      *wanted // of these; nil: all
-	pids        pidspace
-	wakeupAt    uint64
-	cookie      bool     // 5.12: tracing programs may ask for the cookie
-	taskBTF     bool     // 5.11: bpf_get_current_task_btf
-	probe       bool     // lockdown allows bpf_probe_read_kernel
+	extent
+	wanted   *wanted // of these; nil: all
+	pids     pidspace
+	wakeupAt uint64
+	helpers
 	countAll    bool     // count the records that are sent
 	threeCopies bool     // two copies of a program that runs in tasks and softirqs do not suffice
 	ringBytes   int      // size of the ring buffer
 	kinds       []string // hooks to try by kind ("fentry", "kprobe", …); empty: all
 	verifyLogs  bool     // keep the verifier's log in errors
 	noOwners    bool     // open files are not looked at
+}
+
+// helpers are what programs may ask of this kernel.
+type helpers struct {
+	cookie     bool // 5.12: tracing programs may ask for the cookie
+	taskBTF    bool // 5.11: bpf_get_current_task_btf
+	unixDirect bool // 5.16: bpf_skc_to_unix_sock
+	probe      bool // lockdown allows bpf_probe_read_kernel
 }
 
 // newHooks makes the maps; no program is loaded yet.
@@ -45,7 +63,7 @@ func newHooks(set settings) (*hooks, error) {
 		programs: make(map[string]*ebpf.Program),
 		links:    make(map[string]io.Closer),
 	}
-	for _, read := range objects {
+	for _, read := range objects(set.protocols) {
 		if err := h.addObject(read); err != nil {
 			h.close()
 			return nil, err

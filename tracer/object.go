@@ -125,6 +125,11 @@ func (s *settings) write(contents []byte, variables map[string]*ebpf.VariableSpe
 		streamVarWantedAtomCount: w.atomCount,
 		streamVarWantedTerms:     w.terms,
 		streamVarWantedTermCount: w.termCount,
+		socketsVarTraceUdp:       s.protocols.Has(UDP),
+		socketsVarTraceUdplite:   s.protocols.Has(UDPLite),
+		socketsVarTraceRaw:       s.protocols.Has(Raw),
+		socketsVarTraceUnix:      s.protocols.Has(Unix),
+		socketsVarUnixDirect:     s.unixDirect,
 	} {
 		if variables[name] == nil {
 			continue // none of its programs reads this one

@@ -27,6 +27,7 @@ const (
 type Options struct {
 	NetnsPath string              // file of another network namespace, such as /run/netns/NAME
 	AllNetns  bool                // trace every network namespace
+	Protocols Protocols           // whose sockets to trace; 0: TCP's
 	Family    uint16              // AF_INET or AF_INET6: trace its sockets alone; 0: both
 	Condition *snapshot.Condition // sockets that do not fulfil it are not traced; nil: all are
 	RingBytes int                 // size of the ring buffer, a power of two; 0: DefaultRingBytes
@@ -54,6 +55,7 @@ func Open(opts Options) (*Tracer, error) {
 	t.opts.RingBytes = cmp.Or(opts.RingBytes, DefaultRingBytes)
 	t.opts.Reconcile = cmp.Or(opts.Reconcile, DefaultReconcile)
 	t.opts.Proc = cmp.Or(opts.Proc, "/proc")
+	t.opts.Protocols = cmp.Or(opts.Protocols, TCP)
 	t.scan = newScan(t.opts.Reconcile)
 	var err error
 	if t.scope, err = newScope(&t.opts); err != nil {
@@ -67,12 +69,14 @@ func Open(opts Options) (*Tracer, error) {
 		t.hooks.close()
 		return nil, errors.Join(fmt.Errorf("open the ring buffer: %w", err), t.scope.close())
 	}
-	t.procs = table.NewProcesses(processLimit, t.processReader(), func(task uint32) {
+	t.procs = table.NewProcesses(processLimit, t.hooks.processReader(t.opts.Proc), func(task uint32) {
 		// One that is not there needs no deleting.
 		_ = t.hooks.maps.Maps[streamMapProcesses].Delete(task)
 	})
 	t.table = table.New(t.tableConfig(), t.procs, t.out.change)
 	t.scan.rows = newRowReader(&t.scope, opts.Family, t.hooks.chosen[Rows] != "")
+	t.sockets = newSockets(t.hooks, t.procs, &t.out)
+	t.scan.rows.unixIter = t.hooks.unixIter()
 	t.losses, t.witness = newLosses(t.hooks), newWitness(t.hooks)
 	return t, nil
 }
@@ -93,11 +97,11 @@ func (t *Tracer) openRing() (err error) {
 }
 
 // processReader returns what reads the rest of a process that is known by an open file.
-func (t *Tracer) processReader() func(*snapshot.Process, uint64) {
-	if t.opts.NoOwners {
+func (h *hooks) processReader(proc string) func(*snapshot.Process, uint64) {
+	if h.set.noOwners {
 		return func(*snapshot.Process, uint64) {}
 	}
-	return t.hooks.set.pids.reader(t.opts.Proc)
+	return h.set.pids.reader(proc)
 }
 
 // tableConfig says what the chosen hooks report.
@@ -130,12 +134,15 @@ func (t *Tracer) openHooks() error {
 	if err != nil {
 		return err
 	}
-	timers := findTimers(h, cmp.Or(t.opts.kallsyms, t.opts.Proc+"/kallsyms"))
+	var found <-chan timers // nil: not needed
+	if t.opts.Protocols.Has(TCP) {
+		found = findTimers(h, cmp.Or(t.opts.kallsyms, t.opts.Proc+"/kallsyms"))
+	}
 	if h.set.pids, err = findPidspace(h, t.opts.Proc); err != nil {
 		h.close()
 		return fmt.Errorf("pid namespace: %w", err)
 	}
-	if err := chooseHooks(h, timers); err != nil {
+	if err := chooseHooks(h, found); err != nil {
 		h.close()
 		return err
 	}
@@ -147,24 +154,41 @@ func (t *Tracer) openHooks() error {
 // settings are those for a kernel that has the newer helpers.
 func (t *Tracer) settings() settings {
 	return settings{
-		netns:       t.scope.inode,
-		netnsCookie: t.scope.cookie(),
-		family:      t.opts.Family,
-		wakeupAt:    uint64(t.opts.RingBytes) / 4,
-		cookie:      true,
-		taskBTF:     true,
-		probe:       true,
-		countAll:    t.opts.countAll,
-		ringBytes:   t.opts.RingBytes,
-		kinds:       t.opts.Hooks,
-		verifyLogs:  t.opts.Logs,
-		noOwners:    t.opts.NoOwners,
+		extent: extent{
+			netns:       t.scope.inode,
+			netnsCookie: t.scope.cookie(),
+			family:      t.opts.Family,
+			protocols:   t.opts.Protocols,
+		},
+		wakeupAt:   uint64(t.opts.RingBytes) / 4,
+		helpers:    helpers{cookie: true, taskBTF: true, probe: true},
+		countAll:   t.opts.countAll,
+		ringBytes:  t.opts.RingBytes,
+		kinds:      t.opts.Hooks,
+		verifyLogs: t.opts.Logs,
+		noOwners:   t.opts.NoOwners,
 	}
 }
 
-// chooseHooks chooses the hooks in an order in which each finds what it needs: the
-// programs for mini-sockets need the timer functions, for one.
+// chooseHooks chooses the hooks of what is traced.
 func chooseHooks(h *hooks, timers <-chan timers) error {
+	if !h.set.protocols.Has(TCP) {
+		if err := findAbilities(h); err != nil {
+			return err
+		}
+		chooseSockets(h)
+		return nil
+	}
+	if err := chooseTCP(h, timers); err != nil {
+		return err
+	}
+	chooseSockets(h)
+	return nil
+}
+
+// chooseTCP chooses the hooks of TCP, in an order in which each finds what it needs: the
+// programs for mini-sockets need the timer functions, for one.
+func chooseTCP(h *hooks, timers <-chan timers) error {
 	if err := chooseTransitions(h); err != nil {
 		return err
 	}
@@ -197,16 +221,39 @@ func chooseHooks(h *hooks, timers <-chan timers) error {
 	return nil
 }
 
+// lesser are the settings that are tried where the kernel takes no program with the best
+// ones: without probe reads, as under lockdown, and then without the newer helpers.
+var lesser = []func(*settings){
+	func(s *settings) { s.probe = false },
+	func(s *settings) { s.probe, s.cookie, s.taskBTF = true, false, false },
+}
+
+// findAbilities finds the settings that the kernel takes, where no hook of TCP does: it
+// loads a program, and keeps nothing of it.
+func findAbilities(h *hooks) error {
+	program := []string{streamProgStateA}
+	first := h.load(program)
+	err := first
+	for _, without := range lesser {
+		if err == nil {
+			break
+		}
+		without(&h.set)
+		err = h.load(program)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNoStream, first)
+	}
+	h.drop(program)
+	return nil
+}
+
 // chooseTransitions chooses the hook for transitions. Where it does not load, it is
-// tried without probe reads, as under lockdown, and then without the newer helpers; if
-// that fails too, the first error is returned.
+// tried with lesser settings; if that fails too, the first error is returned.
 func chooseTransitions(h *hooks) error {
 	h.choose(Transitions)
 	first := h.tried[0].Err
-	for _, without := range []func(*settings){
-		func(s *settings) { s.probe = false },
-		func(s *settings) { s.probe, s.cookie, s.taskBTF = true, false, false },
-	} {
+	for _, without := range lesser {
 		if h.chosen[Transitions] != "" || errors.Is(first, errLeftOut) {
 			break
 		}

@@ -28,7 +28,7 @@ func TestPidspaceLoads(t *testing.T) {
 			for _, logs := range []bool{false, true} {
 				t.Run(fmt.Sprintf("level=%d,probe=%t,logs=%t", level, probe, logs), func(t *testing.T) {
 					h, err := newHooks(settings{
-						wakeupAt: 1 << 20, cookie: !old, taskBTF: !old, probe: probe, ringBytes: 4 << 20,
+						wakeupAt: 1 << 20, helpers: helpers{cookie: !old, taskBTF: !old, probe: probe}, ringBytes: 4 << 20,
 						pids: pidspace{level: level, inode: 7}, verifyLogs: logs,
 					})
 					if err != nil {

@@ -51,8 +51,24 @@ func procSockets(proc string, ipv6 bool) (iter.Seq2[snapshot.Socket, error], err
 	return rows, err
 }
 
+// filler has owners of sockets: both tables are.
+type filler interface {
+	FillOwners(find func(inode uint64) *snapshot.Process)
+}
+
+// nameAll finds the owners of all sockets that have none. others is nil where TCP alone is
+// traced.
+func nameAll(others *table.Sockets, t *table.Table, proc string) error {
+	if others != nil {
+		if err := nameOwners(others, proc); err != nil {
+			return err
+		}
+	}
+	return nameOwners(t, proc)
+}
+
 // nameOwners finds the owners of sockets that have none by their open files.
-func nameOwners(t *table.Table, proc string) error {
+func nameOwners(t filler, proc string) error {
 	var owners *snapshot.Owners
 	var failed error
 	known := make(map[int]*snapshot.Process)
@@ -86,9 +102,12 @@ type Poller struct {
 	Proc     string // root of the proc file system; empty: /proc
 	Family   uint16 // as in Options
 	NoOwners bool   // whose a socket is is not told
+	// Protocols are those whose sockets are followed; 0: TCP's.
+	Protocols Protocols
 
-	every time.Duration // instead of PollInterval, for tests
-	table *table.Table  // nil before Run
+	every   time.Duration  // instead of PollInterval, for tests
+	table   *table.Table   // nil before Run
+	sockets *table.Sockets // nil before Run, and where TCP alone is followed
 }
 
 // Stats returns the counters. It may be called by the handler, and when Run does
@@ -97,7 +116,11 @@ func (p *Poller) Stats() Stats {
 	if p.table == nil {
 		return Stats{}
 	}
-	return Stats{Table: p.table.Stats()}
+	s := Stats{Table: p.table.Stats()}
+	if p.sockets != nil {
+		s.Sockets = p.sockets.Stats()
+	}
+	return s
 }
 
 // Table returns the table, or nil before Run. While Run runs, only its handler may use it.
@@ -108,43 +131,62 @@ func (p *Poller) Resync() {}
 
 // Run polls until ctx is done. An error of the handler ends it too.
 func (p *Poller) Run(ctx context.Context, h Handler) error {
-	var failed error // of the handler
-	ready := false
-	proc := cmp.Or(p.Proc, "/proc")
-	procs := table.NewProcesses(processLimit, startReader(proc), func(uint32) {})
-	p.table = table.New(table.Config{ScansOnly: true}, procs, func(c *table.Change) {
-		if ready && failed == nil {
-			failed = h.Change(c)
-		}
-	})
+	out := delivery{handler: h}
+	p.open(&out)
 	tick := time.NewTicker(cmp.Or(p.every, PollInterval))
 	defer tick.Stop()
-	for failed == nil {
-		start := monotonic()
-		if err := p.poll(proc, start, !ready); err != nil {
+	for out.err == nil {
+		out.started = monotonic()
+		if err := p.poll(cmp.Or(p.Proc, "/proc"), out.started, !out.ready); err != nil {
 			return fmt.Errorf("poll: %w", err)
 		}
-		if !ready {
-			ready = true
-			failed = h.Snapshot(p.table.InitialRows, time.Duration(monotonic()-start))
-			p.table.EndInitial()
+		if !out.ready {
+			out.snapshot(p.table, p.sockets)
 		}
-		if failed == nil {
-			failed = h.Idle()
+		if out.err == nil {
+			out.idle()
 		}
 		select {
 		case <-ctx.Done():
-			return failed
+			return out.err
 		case <-tick.C:
 		}
 	}
-	return failed
+	return out.err
 }
 
-// poll compares the table with the kernel's, as of now.
+// open makes the tables. What changes before the initial one was handed over it has.
+func (p *Poller) open(out *delivery) {
+	p.Protocols = cmp.Or(p.Protocols, TCP)
+	procs := table.NewProcesses(processLimit, startReader(cmp.Or(p.Proc, "/proc")), func(uint32) {})
+	p.table = table.New(table.Config{ScansOnly: true}, procs, func(c *table.Change) {
+		if out.ready && out.err == nil {
+			out.change(c)
+		}
+	})
+	if p.Protocols.others() == 0 {
+		return
+	}
+	p.sockets = table.NewSockets(table.SocketConfig{
+		Closes: func(snapshot.Protocol) bool { return false },
+		Polled: func(snapshot.Protocol) bool { return true },
+		Family: p.Family,
+	}, procs, func(c *table.SocketChange) {
+		if out.ready && out.err == nil {
+			out.socket(c)
+		}
+	})
+}
+
+// poll compares the tables with the kernel's, as of now.
 func (p *Poller) poll(proc string, now uint64, initial bool) error {
 	p.table.BeginScan(now, initial)
-	if err := readProc(p.table, proc, p.Family); err != nil {
+	if p.Protocols.Has(TCP) {
+		if err := readProc(p.table, proc, p.Family); err != nil {
+			return err
+		}
+	}
+	if err := p.pollSockets(proc, now, initial); err != nil {
 		return err
 	}
 	if !p.NoOwners {
@@ -153,5 +195,43 @@ func (p *Poller) poll(proc string, now uint64, initial bool) error {
 		}
 	}
 	p.table.EndScan(monotonic())
+	return nil
+}
+
+// pollSockets does the same for UDP, raw and Unix sockets.
+func (p *Poller) pollSockets(proc string, now uint64, initial bool) error {
+	if p.sockets == nil {
+		return nil
+	}
+	p.sockets.BeginPass(now, p.Protocols.Covers, initial, false)
+	for of := snapshot.UDP; of <= snapshot.Raw; of++ {
+		for _, ipv6 := range []bool{false, true} {
+			if !p.Protocols.Covers(of) || p.Family != 0 && (p.Family == unix.AF_INET6) != ipv6 {
+				continue
+			}
+			rows, err := readSocketFile(proc, 0, of, ipv6)
+			if err != nil {
+				return err
+			}
+			for i := range rows {
+				p.sockets.Apply(&rows[i])
+			}
+		}
+	}
+	if p.Protocols.Has(Unix) {
+		rows, err := readUnixEnds(proc, 0)
+		if err != nil {
+			return err
+		}
+		for i := range rows {
+			p.sockets.Apply(&rows[i])
+		}
+	}
+	if !p.NoOwners {
+		if err := nameOwners(p.sockets, proc); err != nil {
+			return err
+		}
+	}
+	p.sockets.EndPass(monotonic(), func(uint32) bool { return true })
 	return nil
 }

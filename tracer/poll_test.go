@@ -123,6 +123,22 @@ func (s *script) Inexact(what string) error {
 	return nil
 }
 
+func (s *script) Sockets(rows iter.Seq[*table.Socket]) error {
+	for row := range rows {
+		s.note("row %v %v %v %d", row.Protocol, row.Local, row.Remote, row.State)
+	}
+	return nil
+}
+
+func (s *script) Socket(c *table.SocketChange) error {
+	owner := "nobody"
+	if p := c.Socket.Owner.Process; p != nil {
+		owner = fmt.Sprintf("%d %s", p.PID, p.Comm)
+	}
+	s.note("%v %v %v %v %v, %s", c.Socket.Protocol, c.Socket.Local, c.Socket.Remote, c.Kind, c.Source, owner)
+	return nil
+}
+
 func (s *script) Resync(r table.Resync) error {
 	s.note("resync %+v", r)
 	return nil
@@ -216,5 +232,47 @@ func TestPollSharedListeners(t *testing.T) {
 	want := []string{row, row, row, "127.0.0.1:8080 0.0.0.0:0 LISTEN -> CLOSE inferred true, nobody"}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
+	}
+}
+
+// TestPollSockets follows UDP and raw sockets without BPF.
+func TestPollSockets(t *testing.T) {
+	const (
+		header  = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n"
+		bound   = "  100: 00000000:1F90 00000000:0000 07 00000000:00000000 00:00000000 00000000  1000        0 51 2 0000000000000000 0\n"
+		peer    = "  100: 0100007F:1F90 0100007F:0035 01 00000000:00000000 00:00000000 00000000  1000        0 51 2 0000000000000000 0\n"
+		another = "  101: 0100007F:1F91 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 52 2 0000000000000000 0\n"
+		raw     = "    1: 00000000:0001 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 53 2 0000000000000000 0\n"
+	)
+	tree := newProcTree(t)
+	tree.write("net/udp", header+bound)
+	tree.write("net/raw", header)
+	tree.process(200, 52, "dig")
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	s := &script{cancel: cancel, steps: []func(){
+		func() { tree.write("net/udp", header+peer+another) },
+		func() { tree.write("net/udp", header+another); tree.write("net/raw", header+raw) },
+		func() {}, // what two polls do not see is gone
+		func() {},
+	}}
+	p := &Poller{Proc: tree.root, Protocols: UDP | Raw, every: time.Millisecond}
+	if err := p.Run(ctx, s); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"row udp 0.0.0.0:8080 0.0.0.0:0 7",
+		"udp 127.0.0.1:8080 127.0.0.1:53 connect poll, nobody",
+		"udp 127.0.0.1:8081 0.0.0.0:0 bind poll, nobody",
+		"raw 0.0.0.0:1 0.0.0.0:0 bind poll, nobody",
+		"udp 127.0.0.1:8080 127.0.0.1:53 close poll, nobody",
+	}
+	if diff := cmp.Diff(want, s.got); diff != "" {
+		t.Errorf("(-want +told):\n%s", diff)
+	}
+	for socket := range p.sockets.All {
+		if owner := socket.Owner.Process; socket.Inode == 52 && (owner == nil || owner.Comm != "dig") {
+			t.Errorf("the owner of %v is %v", socket.Local, owner)
+		}
 	}
 }

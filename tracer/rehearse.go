@@ -37,6 +37,9 @@ func (t *Tracer) Rehearse() error {
 		}
 		r.Close()
 	}
+	if err := t.sockets.looks.rehearse(); err != nil {
+		return err
+	}
 	return t.refresher.rehearse()
 }
 

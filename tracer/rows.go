@@ -33,9 +33,12 @@ const (
 // one of its functions runs at a time.
 type rowReader struct {
 	scope  *scope
-	family uint16 // AF_INET or AF_INET6; 0: both
-	diag   bool   // sock_diag serves
-	dial   func() (*snapshot.Diag, error)
+	family uint16                  // AF_INET or AF_INET6; 0: both
+	diag   bool                    // sock_diag serves
+	noDiag [snapshot.Unix + 1]bool // of other protocols than TCP it does not
+
+	unixIter func() (whole bool, err error) // reads Unix sockets into the ring buffer; nil: sock_diag does
+	dial     func() (*snapshot.Diag, error)
 
 	kept  *snapshot.Diag // of the one namespace that is traced; nil: not opened yet, or there are more
 	free  chan []byte    // buffers of datagrams; nil ones were not made yet
@@ -49,6 +52,8 @@ type rowPart struct {
 	batch   snapshot.DiagBatch
 	rows    []table.Event
 	answers []answered
+	of      snapshot.Protocol // of the batch
+	sockets []table.SocketEvent
 }
 
 // answered is the answer to a question.
@@ -103,35 +108,52 @@ func (r *rowReader) release(d *snapshot.Diag, failed bool) {
 	_ = d.Close() // nothing is written
 }
 
-// readAll reads all sockets of all namespaces that are traced.
-func (r *rowReader) readAll() scanResult {
+// readAll reads all sockets of some protocols in all namespaces that are traced.
+func (r *rowReader) readAll(protocols Protocols) scanResult {
 	second := make(map[uint32]error)
 	c, err := r.scope.each(func(inode uint32) error {
-		why := r.dump(inode)
-		if why == nil {
-			return nil
+		if protocols.Has(TCP) {
+			if err := r.readTCP(inode, second); err != nil {
+				return err
+			}
 		}
-		if r.diag {
-			second[inode] = why
-		}
-		if err := r.readProc(inode); err != nil {
-			return fmt.Errorf("%w; sock_diag: %w", err, why)
-		}
-		return nil
+		return r.readOthers(inode, protocols.others())
 	})
 	c.second = second
 	return scanResult{c, err}
 }
 
+// readTCP reads the TCP sockets of the calling thread's namespace; second gets why that
+// was not from sock_diag.
+func (r *rowReader) readTCP(inode uint32, second map[uint32]error) error {
+	why := r.dump(inode)
+	if why == nil {
+		return nil
+	}
+	if r.diag {
+		second[inode] = why
+	}
+	if err := r.readProc(inode); err != nil {
+		return fmt.Errorf("%w; sock_diag: %w", err, why)
+	}
+	return nil
+}
+
 var errNoDiag = errors.New("sock_diag does not serve")
 
-// dump reads the sockets of the calling thread's namespace from sock_diag. Where the
-// kernel breaks a dump off, it is read again from the start: rows that came twice are the
-// same sockets.
+// dump reads the TCP sockets of the calling thread's namespace from sock_diag.
 func (r *rowReader) dump(inode uint32) error {
-	err := errNoDiag
-	for tries := 0; r.diag && tries < dumpTries; tries++ {
-		if err = r.dumpOnce(inode); err == nil || !brokenOff(err) {
+	if !r.diag {
+		return errNoDiag
+	}
+	return r.dumpAll(inode, snapshot.DiagQuery{Protocol: snapshot.TCP, Family: uint8(r.family)})
+}
+
+// dumpAll reads all sockets of a query. Where the kernel breaks a dump off, it is read
+// again from the start: rows that came twice are the same sockets.
+func (r *rowReader) dumpAll(inode uint32, q snapshot.DiagQuery) (err error) {
+	for range dumpTries {
+		if err = r.dumpOnce(inode, q); err == nil || !brokenOff(err) {
 			return err
 		}
 	}
@@ -143,7 +165,7 @@ func brokenOff(err error) bool {
 	return errors.Is(err, snapshot.ErrDumpInterrupted) || errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.EINTR)
 }
 
-func (r *rowReader) dumpOnce(inode uint32) (err error) {
+func (r *rowReader) dumpOnce(inode uint32, q snapshot.DiagQuery) (err error) {
 	d, err := r.open()
 	if err != nil {
 		return err
@@ -154,10 +176,9 @@ func (r *rowReader) dumpOnce(inode uint32) (err error) {
 		unused = r.buffer()
 		return unused
 	}
-	q := snapshot.DiagQuery{Protocol: snapshot.TCP, Family: uint8(r.family)}
 	err = d.DumpInto(q, buffer, func(b snapshot.DiagBatch) error {
 		unused = nil
-		r.parts <- rowPart{netns: inode, before: b.Before, batch: b}
+		r.parts <- rowPart{netns: inode, before: b.Before, batch: b, of: q.Protocol}
 		return nil
 	})
 	if unused != nil {

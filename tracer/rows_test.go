@@ -123,19 +123,21 @@ func TestDiagRefusedLater(t *testing.T) {
 	}
 }
 
+var tcpQuery = snapshot.DiagQuery{Protocol: snapshot.TCP}
+
 // TestRowBuffers has dumps fail and be merged in turn: no buffer is lost on the way.
 func TestRowBuffers(t *testing.T) {
 	r := newRowReader(&scope{inode: 1}, 0, true)
 	r.dial = func() (*snapshot.Diag, error) { return nil, errors.New("refused") }
 	for range 2 * rowBuffers {
-		if err := r.dumpOnce(1); err == nil {
+		if err := r.dumpOnce(1, tcpQuery); err == nil {
 			t.Fatal("a dump without sock_diag")
 		}
 	}
 	r.dial = snapshot.OpenDiag
 	for range 2 * rowBuffers {
 		done := make(chan error, 1)
-		go func() { done <- r.dumpOnce(1) }()
+		go func() { done <- r.dumpOnce(1, tcpQuery) }()
 		for ended := false; !ended; {
 			select {
 			case part := <-r.parts:

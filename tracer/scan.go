@@ -1,14 +1,9 @@
 package tracer
 
 import (
-	"errors"
-	"fmt"
-	"io"
-	"syscall"
 	"time"
 
-	"github.com/cilium/ebpf/link"
-
+	"github.com/nettrace/nettrace/snapshot"
 	"github.com/nettrace/nettrace/tracer/table"
 )
 
@@ -34,6 +29,7 @@ const (
 	scanInitial scanKind = iota // the first one: the initial table
 	scanResync                  // the table is compared with the kernel's
 	scanOwners                  // the same, and the owners of accepted connections are looked for
+	scanPoll                    // sockets are read that no hook tells all of; none of TCP
 )
 
 // scanState is how far a phase of a scan is.
@@ -81,6 +77,7 @@ type scan struct {
 type schedule struct {
 	wanted    bool          // as soon as none is under way
 	files     bool          // it has to look for owners too: who accepted may have been missed
+	lost      bool          // events were, and what that did to the other sockets is not mended yet
 	wish      bool          // somebody wants its result
 	retry     uint64        // when one is due because the last one failed; 0: it did not
 	every     uint64        // the period; 0: only for a reason
@@ -143,6 +140,7 @@ func (s *scan) want(reason bool) { s.wanted = s.wanted || reason }
 func (s *scan) mend(lost bool) {
 	s.want(lost)
 	s.files = s.files || lost
+	s.lost = s.lost || lost
 }
 
 // ask is want for a scan whose result is reported in any case.
@@ -183,42 +181,27 @@ func (t *Tracer) scanIfDue(now uint64) {
 	s.mend(lost)
 	s.want(s.periodic(now))
 	s.want(now >= s.nextOwn && (s.unsettled || t.table.TakeScanRequest()))
-	if s.wanted && s.state == scanIdle && t.out.ready {
+	if s.state != scanIdle || !t.out.ready {
+		return
+	}
+	if s.wanted {
 		t.startScan(scanResync)
+	} else if now >= t.sockets.nextPoll() {
+		t.startScan(scanPoll)
 	}
 }
 
 // startScan starts a scan.
 func (t *Tracer) startScan(kind scanKind) {
 	now := monotonic()
-	t.table.BeginScan(now, kind == scanInitial)
 	s := &t.scan
-	s.owners, s.files = kind != scanResync || s.files, false
-	s.begin(kind, now, t.scan.rows.readAll)
-}
-
-func (t *Tracer) runIter(program string) error {
-	iter, ok := t.hooks.links[program].(*link.Iter)
-	if !ok {
-		return fmt.Errorf("iterator %s is not attached", program)
+	read := t.sockets.begin(kind, now, s.lost)
+	if kind != scanPoll {
+		t.table.BeginScan(now, kind == scanInitial)
+		s.owners, s.files = kind != scanResync || s.files, false
+		read |= t.opts.Protocols & TCP
 	}
-	r, err := iter.Open()
-	if err != nil {
-		return fmt.Errorf("open iterator %s: %w", program, err)
-	}
-	defer r.Close()
-	buf := make([]byte, 4096)
-	for {
-		_, err := r.Read(buf)
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case errors.Is(err, syscall.EAGAIN):
-			time.Sleep(time.Millisecond) // the ring is full: let it be read
-		case err != nil:
-			return fmt.Errorf("read iterator %s: %w", program, err)
-		}
-	}
+	s.begin(kind, now, func() scanResult { return s.rows.readAll(read) })
 }
 
 // mergeRows merges what was read of the kernel's table, once all events up to then are.
@@ -238,6 +221,10 @@ func (t *Tracer) mergeRows() {
 }
 
 func (t *Tracer) mergePart(p *rowPart) {
+	if p.of != snapshot.TCP || p.sockets != nil {
+		t.sockets.merge(p)
+		return
+	}
 	for row := range p.batch.Rows {
 		diagRow(&t.event, row, p.netns, p.batch.After, p.batch.Before)
 		t.table.Apply(&t.event)
@@ -255,9 +242,15 @@ func (t *Tracer) mergePart(p *rowPart) {
 func (t *Tracer) endPhase() {
 	s := &t.scan
 	if err := s.result.err; err != nil {
-		s.end(monotonic())
+		now := monotonic()
+		s.end(now)
 		t.table.AbandonScan()
+		t.sockets.abandon(now)
 		t.scanFailed(err)
+		return
+	}
+	if s.kind == scanPoll {
+		endPoll(t)
 		return
 	}
 	if s.phase == phaseRows {
@@ -273,12 +266,31 @@ func (t *Tracer) endPhase() {
 		s.next(phaseAsks, func() scanResult { return s.rows.ask(doubts, pause) })
 		return
 	}
-	if s.owners && t.hooks.chosen[Files] != "" { // of all sockets that are known by now
+	if s.owners && t.hooks.filesIters() != nil { // of all sockets that are known by now
 		s.owners = false
-		s.next(phaseFiles, func() scanResult { return scanResult{err: t.runIter(streamProgFiles)} })
+		s.next(phaseFiles, func() scanResult { return scanResult{err: t.hooks.readFiles()} })
 		return
 	}
 	t.endScan()
+}
+
+// endPoll ends a phase of a poll. What it has found has no owner: open files show whose
+// that is.
+func endPoll(t *Tracer) {
+	s, files := &t.scan, &t.sockets.files
+	now := monotonic()
+	if s.phase == phaseRows {
+		s.coverage = s.result.coverage
+		if t.hooks.chosen[SocketFiles] != "" && files.start(&t.sockets, now) {
+			s.next(phaseFiles, func() scanResult { return scanResult{err: t.hooks.runIter(socketsProgSocketFiles)} })
+			return
+		}
+	} else {
+		t.sockets.began += now - files.began // they have a rest of their own
+		files.end(now)
+	}
+	s.state = scanIdle
+	t.sockets.end(scanPoll, &s.coverage, now)
 }
 
 // endScan is called when there is no doubt left.
@@ -286,11 +298,14 @@ func (t *Tracer) endScan() {
 	s := &t.scan
 	s.end(monotonic())
 	s.failure, s.retry = "", 0
-	if s.kind == scanInitial && t.hooks.chosen[Files] == "" && t.hooks.set.pids.readable && !t.opts.NoOwners {
-		t.out.keep(nameOwners(t.table, t.opts.Proc))
+	if s.kind == scanInitial && t.hooks.filesIters() == nil && t.hooks.set.pids.readable && !t.opts.NoOwners {
+		t.out.keep(nameAll(t.sockets.table, t.table, t.opts.Proc))
 	}
 	r, again := t.table.EndScan(monotonic())
-	s.unsettled = again
+	found, more := t.sockets.end(s.kind, &s.coverage, monotonic())
+	s.lost = s.lost && more
+	r.Added, r.Removed, r.Changed = r.Added+found.Added, r.Removed+found.Removed, r.Changed+found.Changed
+	s.unsettled = again || more
 	c := &s.coverage
 	c.unread(t.table.Namespaces)
 	r.Unread = len(c.failed)
@@ -305,7 +320,7 @@ func (t *Tracer) endScan() {
 func (t *Tracer) reportScan(r table.Resync) {
 	switch s := &t.scan; {
 	case s.kind == scanInitial:
-		t.out.snapshot(t.table)
+		t.out.snapshot(t.table, t.sockets.table)
 	case s.answers || r.Found():
 		t.stats.Resyncs++
 		t.out.keep(t.out.handler.Resync(r))

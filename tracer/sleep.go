@@ -167,7 +167,7 @@ func (t *Tracer) nextDue() uint64 {
 	if t.refresher.program != nil && t.table.FinWait2() > 0 {
 		due = min(due, t.refresher.next)
 	}
-	return min(due, t.scanDue())
+	return min(due, t.sockets.nextDue(), t.scanDue())
 }
 
 // scanDue is when the next scan is due.

@@ -97,6 +97,8 @@ const (
 	streamEventKindEVENT_RESET_CAME     streamEventKind = 13
 	streamEventKindEVENT_MINI_EXPIRED   streamEventKind = 14
 	streamEventKindEVENT_CONNECT_FAILED streamEventKind = 15
+	streamEventKindEVENT_SOCKET         streamEventKind = 32
+	streamEventKindEVENT_UNIX           streamEventKind = 33
 )
 
 type streamExeEvent struct {

@@ -33,13 +33,19 @@ type Tracer struct {
 	scope scope
 	out   delivery
 
-	scan      scan
+	scan    scan
+	sockets sockets
+	checks
+	pace     pace
+	shutdown shutdown
+	stats    Stats
+}
+
+// checks are what is looked at between two drains.
+type checks struct {
 	losses    losses
 	witness   witness
 	refresher refresher
-	pace      pace
-	shutdown  shutdown
-	stats     Stats
 }
 
 // shutdown is how far the end of a run is; see beforeEnd.
@@ -72,6 +78,7 @@ type Stats struct {
 	Queued    int    // bytes in the ring that were not read yet
 	Resyncs   uint64
 	Table     table.Stats
+	Sockets   table.SocketStats // of UDP, raw and Unix
 }
 
 // Hooks returns every hook that was tried and what came of it.
@@ -91,6 +98,9 @@ func (t *Tracer) Stats() Stats {
 		s.Queued = t.ring.queued()
 	}
 	s.Table = t.table.Stats()
+	if t.sockets.table != nil {
+		s.Sockets = t.sockets.table.Stats()
+	}
 	return s
 }
 
@@ -162,12 +172,21 @@ func (t *Tracer) handle(raw []byte) {
 	if t.opts.onRecord != nil {
 		t.opts.onRecord(raw)
 	}
+	if ofSocket(raw) {
+		if t.sockets.handle(raw, t.scope.inode) != nil {
+			t.stats.Undecoded++
+		}
+		return
+	}
 	ev := &t.event
 	if err := decode(raw, ev); err != nil {
 		t.stats.Undecoded++
 		return
 	}
 	if ev.Kind == table.EventMissed && t.witness.took(ev.Time) {
+		return
+	}
+	if ev.Kind == table.EventFile && t.sockets.table != nil && t.sockets.table.UseFile(ev) {
 		return
 	}
 	t.table.Apply(ev)
@@ -231,6 +250,7 @@ func (t *Tracer) housekeep(now uint64) {
 		t.scan.mend(t.losses.missed())
 		t.collectWitness(now)
 		t.procs.Trim()
+		t.sockets.trim(now)
 		t.reportRenaming()
 		if t.out.ready && t.scan.state == scanIdle && now >= t.scan.nextOwn && t.table.OwnersDue(now) {
 			t.startScan(scanOwners)
@@ -239,6 +259,7 @@ func (t *Tracer) housekeep(now uint64) {
 	if t.refresher.due(now, t.pace.unchecked != 0) {
 		t.out.keep(t.refresher.look(t.table))
 	}
+	t.out.keep(t.sockets.look(now))
 	t.scanIfDue(now)
 }
 

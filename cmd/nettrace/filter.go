@@ -14,6 +14,7 @@ import (
 	"github.com/nettrace/nettrace/internal/option"
 	"github.com/nettrace/nettrace/internal/stream"
 	"github.com/nettrace/nettrace/internal/view"
+	"github.com/nettrace/nettrace/tracer"
 )
 
 // filterOptions say which sockets and records are told.
@@ -70,9 +71,14 @@ func (o *options) filterRun(streams bool) filter.Run {
 	caps, err := capability.Effective()
 	run := filter.Run{In: field.View, AllNetns: o.stream.Trace.AllNetns, Marks: err == nil && caps.Has(unix.CAP_NET_ADMIN)}
 	if streams {
-		run.In = field.Stream
+		run.In, run.Of = field.Stream, filterOf(o.streamed())
 	}
 	return run
+}
+
+// filterOf says whose sockets a stream has.
+func filterOf(traced tracer.Protocols) filter.Protocols {
+	return filter.Protocols{NoTCP: !traced.Has(tracer.TCP), Others: traced&^tracer.TCP != 0, Unix: traced.Has(tracer.Unix)}
 }
 
 // bindFilter looks the names of a filter up. The interfaces are those of a network
@@ -89,10 +95,10 @@ func explainFilter(e *env, p *filter.Program) error {
 
 // binder has the stream use a filter that is bound. Where it has to poll, a filter
 // that asks for what polling does not know is an error.
-func binder(f *filter.Filter, p *filter.Program) stream.Binder {
+func binder(f *filter.Filter, p *filter.Program, run filter.Run) stream.Binder {
 	canonical := p.Canonical()
 	return func(in field.Where) (stream.Matcher, string, error) {
-		if err := f.Check(filter.Run{In: in}); err != nil {
+		if err := f.Check(filter.Run{In: in, Of: run.Of}); err != nil {
 			return nil, "", err
 		}
 		return p, canonical, nil

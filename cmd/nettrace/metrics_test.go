@@ -363,7 +363,7 @@ func TestMetricsRefused(t *testing.T) {
 	}{
 		{[]string{"-c", "--metrics", l.Addr().String()}, 1, "nettrace: --metrics " + l.Addr().String() + ": address already in use (another process listens there; name another port or path)\n"},
 		{[]string{"-c", "--metrics", ":x"}, 3, "option '--metrics': 'x' is no port: it takes 1 to 65535\n"},
-		{[]string{"-tan", "--metrics", ":9100"}, 3, "option '--metrics' needs -c and TCP sockets\n"},
+		{[]string{"-tan", "--metrics", ":9100"}, 3, "option '--metrics' needs -c and TCP, UDP, raw or Unix sockets\n"},
 	} {
 		cmd := nettraceCommand(t, tt.args...)
 		var out, diag strings.Builder

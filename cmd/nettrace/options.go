@@ -11,6 +11,7 @@ import (
 	"github.com/nettrace/nettrace/internal/outputs"
 	"github.com/nettrace/nettrace/internal/stream"
 	"github.com/nettrace/nettrace/internal/view"
+	"github.com/nettrace/nettrace/tracer"
 )
 
 // options is a command line, read. Tests compare it; nothing is started by
@@ -46,17 +47,42 @@ func (o *options) chosenView() (view.Kind, error) {
 	return kind, nil
 }
 
-// streams reports whether -c means the stream of TCP changes: TCP sockets are
-// among what is shown.
-func (o *options) streams() bool {
+// streamed returns whose changes -c streams: the sockets that are named, and TCP's where
+// nothing is or a family alone; none: there is no stream.
+func (o *options) streamed() (p tracer.Protocols) {
 	kind, err := o.chosenView()
-	return err == nil && kind == view.Sockets && o.Continuous && o.Select().TCP
+	if err != nil || kind != view.Sockets || !o.Continuous {
+		return 0
+	}
+	sel := o.Select()
+	if !sel.Explicit || sel.Implied {
+		p = tracer.TCP
+	}
+	named := sel.Explicit && !sel.Implied
+	for _, part := range []struct {
+		asked bool
+		is    tracer.Protocols
+	}{
+		{named && sel.TCP, tracer.TCP},
+		{named && sel.UDP, tracer.UDP},
+		{named && sel.UDPLite, tracer.UDPLite},
+		{named && sel.Raw, tracer.Raw},
+		{sel.Explicit && sel.Unix, tracer.Unix},
+	} {
+		if part.asked {
+			p |= part.is
+		}
+	}
+	return p
 }
+
+// streams reports whether -c means the stream.
+func (o *options) streams() bool { return o.streamed() != 0 }
 
 // streamOptions returns all that the options say of the stream.
 func (o *options) streamOptions() (stream.Options, error) {
 	opts := o.stream
-	opts.Trace.Family = o.streamFamily()
+	opts.Trace.Family, opts.Trace.Protocols = o.streamFamily(), o.streamed()
 	opts.ProcRoot = o.procRoot
 	opts.Listening = o.Shown()
 	opts.Count, opts.Duration = o.Rounds, o.Duration
@@ -81,15 +107,11 @@ func (o *options) streamFamily() uint16 {
 	return 0
 }
 
-// leftOut names what the options ask for beside TCP sockets, by name, and what no
-// stream has yet.
+// leftOut names what the options ask for by name, and what no stream has yet.
 func (o *options) leftOut() []string {
-	var names []string
-	for _, name := range o.Select().Named() {
-		if name != "TCP sockets" {
-			names = append(names, name)
-		}
-	}
+	sel := o.Select()
+	sel.TCP, sel.UDP, sel.UDPLite, sel.Raw, sel.Unix = false, false, false, false, false
+	names := sel.Named()
 	if o.Context {
 		names = append(names, "SELinux contexts")
 	}

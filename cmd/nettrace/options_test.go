@@ -112,7 +112,7 @@ func TestParseErrors(t *testing.T) {
 		{[]string{"--numeric=1"}, usage, "./nettrace: option '--numeric' doesn't allow an argument\n"},
 		{[]string{"-nA"}, usage, "./nettrace: option requires an argument -- 'A'\n"},
 		{[]string{"--prot"}, usage, "./nettrace: option '--protocol' requires an argument\n"},
-		{[]string{"--all-netns", "-rn"}, usage, "./nettrace: option '--all-netns' needs -c and TCP sockets; --netns shows the views of one namespace\n"},
+		{[]string{"--all-netns", "-rn"}, usage, "./nettrace: option '--all-netns' needs -c and TCP, UDP, raw or Unix sockets; --netns shows the views of one namespace\n"},
 		{[]string{"--count", "0"}, usage, "./nettrace: option '--count' needs a value above zero\n"},
 		{[]string{"--color=red"}, usage, "./nettrace: option '--color' takes auto, always or never, not 'red'\n"},
 		{[]string{"--ring-size=1T"}, usage, "./nettrace: option '--ring-size' needs a size from 1 to 1G, such as 16M, not '1T'\n"},
@@ -212,6 +212,39 @@ func TestSelectSockets(t *testing.T) {
 	}
 }
 
+// TestStreamed checks whose sockets -c streams: those that are named, else TCP's.
+func TestStreamed(t *testing.T) {
+	for args, want := range map[string]tracer.Protocols{
+		"-c":           tracer.TCP,
+		"-ac":          tracer.TCP,
+		"-c4":          tracer.TCP,
+		"-cAinet6":     tracer.TCP,
+		"-ct":          tracer.TCP,
+		"-cu":          tracer.UDP,
+		"-cu6":         tracer.UDP,
+		"-ctuUw":       tracer.TCP | tracer.UDP | tracer.UDPLite | tracer.Raw,
+		"-cx":          tracer.Unix,
+		"-cux":         tracer.UDP | tracer.Unix,
+		"-c4x":         tracer.TCP | tracer.Unix,
+		"-cAinet,unix": tracer.TCP | tracer.Unix,
+		"-cS":          0,
+		"-cg":          0,
+		"-c2":          0,
+		"-u":           0,
+		"-cr":          0,
+		"-cAipx":       0,
+	} {
+		e, _, _ := testEnv("nettrace")
+		o, err := parse(e, []string{"nettrace", args})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := o.streamed(); got != want {
+			t.Errorf("%s: %b, want %b", args, got, want)
+		}
+	}
+}
+
 // FuzzParse parses any command line. The result must be options, a text, or an error
 // with a status.
 func FuzzParse(f *testing.F) {
@@ -236,10 +269,10 @@ func TestLeftOut(t *testing.T) {
 		"-c":               nil,
 		"-ctap":            nil,
 		"-c4":              nil,
-		"-ctu":             {"UDP sockets"},
-		"-ctuwSUg":         {"SCTP sockets", "UDP sockets", "UDP-Lite sockets", "raw sockets", "multicast groups"},
-		"-ctx":             {"Unix domain sockets"},
-		"-cAinet,unix,ipx": {"Unix domain sockets", "IPX sockets"},
+		"-ctu":             nil,
+		"-cuwSUg":          {"SCTP sockets", "multicast groups"},
+		"-cx":              nil,
+		"-cAinet,unix,ipx": {"IPX sockets"},
 		"-ct2":             {"Bluetooth sockets"},
 	} {
 		e, _, _ := testEnv("nettrace")

@@ -118,8 +118,8 @@ func TestOutputErrors(t *testing.T) {
 		{[]string{"-c", "--output", dir + "/file,evnts=close"}, 3, "no key 'evnts', near: events"},
 		{[]string{"-c", "--queue-bytes", "1"}, 3, "option '--queue-bytes' needs a size"},
 		{[]string{"-c", "--on-stall", "wait"}, 3, "option '--on-stall' takes drop or block"},
-		{[]string{"-tan", "--output", dir + "/file"}, 3, "need -c and TCP sockets"},
-		{[]string{"-rc", "--output", dir + "/file"}, 3, "need -c and TCP sockets"},
+		{[]string{"-tan", "--output", dir + "/file"}, 3, "need -c and TCP, UDP, raw or Unix sockets"},
+		{[]string{"-rc", "--output", dir + "/file"}, 3, "need -c and TCP, UDP, raw or Unix sockets"},
 		{[]string{"-c", "--summary", "--output", dir + "/file,events=close"}, 3, "exclude each other"},
 	} {
 		_, stderr, status := nettraceIn(t, newNetns(t), 0, c.args...)

@@ -7,6 +7,7 @@ import (
 	"github.com/nettrace/nettrace/internal/filter"
 	"github.com/nettrace/nettrace/internal/netns"
 	"github.com/nettrace/nettrace/internal/privilege"
+	"github.com/nettrace/nettrace/internal/stream"
 	"github.com/nettrace/nettrace/internal/view"
 )
 
@@ -67,7 +68,7 @@ func show(e *env, o *options) error {
 		return runStream(e, o, f)
 	}
 	if o.stream.Trace.AllNetns {
-		return &usageError{"option '--all-netns' needs -c and TCP sockets; --netns shows the views of one namespace"}
+		return &usageError{"option '--all-netns' needs -c and " + stream.Kinds + "; --netns shows the views of one namespace"}
 	}
 	if err := enterNetns(o.netns); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"github.com/nettrace/nettrace/internal/option"
 	"github.com/nettrace/nettrace/internal/stream"
 	"github.com/nettrace/nettrace/output"
+	"github.com/nettrace/nettrace/tracer"
 )
 
 // selectOptions say which records there are, and what stands in them.
@@ -64,14 +65,18 @@ func (o *options) checkSelection(streams bool) error {
 	if err := o.checkNeeds(streams); err != nil {
 		return err
 	}
-	if err := o.out.Choose(streams, o.stream.Events, o.fields); err != nil {
+	kinds := o.recordKinds(streams)
+	if err := o.out.Choose(kinds, o.stream.Events, o.fields); err != nil {
 		return err
+	}
+	if streams && o.out.Read.Fails() && !o.streamed().Has(tracer.TCP) {
+		return &usageError{"option '--events' with failed tells of TCP connections: add -t"}
 	}
 	if o.out.Read.Closes() && o.Shown() == output.OnlyServers {
 		return &usageError{"option '--events' with close or failed tells of connections, and -l shows none"}
 	}
 	if o.fields != "" {
-		if err := o.chooseFields(streams); err != nil {
+		if err := o.chooseFields(kinds); err != nil {
 			return err
 		}
 	}
@@ -81,39 +86,49 @@ func (o *options) checkSelection(streams bool) error {
 // checkNeeds checks that options which are about the stream, or about summaries, are
 // given with it.
 func (o *options) checkNeeds(streams bool) error {
-	const stream, sums = "-c and TCP sockets", "--summary"
+	const needsStream, sums = "-c and " + stream.Kinds, "--summary"
 	for _, option := range []struct {
 		name  string
 		given bool
 		needs string
 	}{
-		{"events", o.stream.Events.Closes(), stream},
-		{"no-snapshot", o.stream.NoSnapshot, stream},
-		{"run-as", o.runAs != "", stream},
-		{"no-owner", o.stream.Trace.NoOwners && !o.doctor, stream},
-		{"sample", o.stream.Sample > 0, stream},
-		{"metrics", o.metrics.Given(), stream},
-		{"every", o.every > 0, stream},
+		{"events", o.stream.Events.Closes(), needsStream},
+		{"no-snapshot", o.stream.NoSnapshot, needsStream},
+		{"run-as", o.runAs != "", needsStream},
+		{"no-owner", o.stream.Trace.NoOwners && !o.doctor, needsStream},
+		{"sample", o.stream.Sample > 0, needsStream},
+		{"metrics", o.metrics.Given(), needsStream},
+		{"every", o.every > 0, needsStream},
 		{"every", o.every > 0, sums},
 		{"sort", o.summary.Sort != "", sums},
 		{"top", o.summary.Top > 0, sums},
 		{"summary-groups", o.summary.Groups > 0, sums},
 	} {
-		if option.given && (option.needs == stream && !streams || option.needs == sums && !o.summarize) {
+		if option.given && (option.needs == needsStream && !streams || option.needs == sums && !o.summarize) {
 			return &usageError{fmt.Sprintf("option '--%s' needs %s", option.name, option.needs)}
 		}
 	}
 	return nil
 }
 
-// chooseFields reads the list of fields for what is shown.
-func (o *options) chooseFields(streams bool) error {
+// recordKinds returns the kinds of records that the stream has; none: there is no stream.
+func (o *options) recordKinds(streams bool) []output.RecordKind {
+	if !streams {
+		return nil
+	}
+	return stream.RecordKinds(o.streamed())
+}
+
+// chooseFields reads the list of fields for what is shown, or for the kinds of records
+// of the stream.
+func (o *options) chooseFields(kinds []output.RecordKind) error {
+	streams := len(kinds) > 0
 	if !o.JSON && !streams {
-		return &usageError{"option '--fields' needs --json, or -c and TCP sockets"}
+		return &usageError{"option '--fields' needs --json, or -c and " + stream.Kinds}
 	}
 	v := fieldlist.Columns(nil)
 	if o.JSON && streams {
-		v = fieldlist.Records(output.ChangeRecords)
+		v = fieldlist.Records(kinds...)
 	} else if o.JSON {
 		v = fieldlist.Records(o.RecordKinds()...)
 	}

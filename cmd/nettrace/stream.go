@@ -20,9 +20,10 @@ import (
 	"github.com/nettrace/nettrace/internal/stream"
 	"github.com/nettrace/nettrace/internal/view"
 	"github.com/nettrace/nettrace/output"
+	"github.com/nettrace/nettrace/tracer"
 )
 
-// runStream streams the changes of TCP sockets until a signal or an option ends
+// runStream streams the changes of sockets until a signal or an option ends
 // it. SIGUSR1 asks for a comparison with the kernel's table, SIGHUP to open files anew.
 func runStream(e *env, o *options, f *filter.Filter) error {
 	signal.Ignore(syscall.SIGHUP, syscall.SIGUSR1) // a run that is still beginning is not ended by them
@@ -41,8 +42,8 @@ func runStream(e *env, o *options, f *filter.Filter) error {
 		if o.filter.explain {
 			return explainFilter(e, p)
 		}
-		opts.Bind = binder(f, p)
-		if !o.filter.inUserSpace {
+		opts.Bind = binder(f, p, o.filterRun(true))
+		if !o.filter.inUserSpace && opts.Trace.Protocols.Has(tracer.TCP) { // it is about TCP
 			opts.Trace.Condition = p.Necessary()
 		}
 	}
@@ -87,6 +88,7 @@ func runDoctor(e *env, o *options) error {
 	if err := netns.Check(opts.Trace.NetnsPath); err != nil {
 		return err
 	}
+	opts.Trace.Protocols = tracer.AllProtocols
 	traces, err := doctor.Report(e.stdout, opts.Trace)
 	if err == nil && !traces {
 		err = &view.Error{Status: view.StatusFailed}
@@ -135,12 +137,20 @@ func (o *options) textOptions(e *env, s *stream.Stream) stream.TextOptions {
 		Users:      !o.NumericUsers,
 		Namespaces: s.EachNamespace,
 		Closes:     o.stream.Events.Closes(),
-		NoTable:    o.stream.NoSnapshot,
+		Tables:     o.tables(),
 		Fields:     fieldlist.Chosen(o.fields),
 		Width:      e.terminal.Width(),
 		Color:      e.terminal.Colored(o.color),
 		ASCII:      !e.terminal.UTF8(),
 	}
+}
+
+// tables returns the tables that the text begins with.
+func (o *options) tables() stream.Tables {
+	if o.stream.NoSnapshot {
+		return stream.NoTable
+	}
+	return stream.TablesOf(o.streamed())
 }
 
 // recordOptions says what stands in each record of a stream.

@@ -9,6 +9,7 @@ import (
 	"github.com/nettrace/nettrace/internal/stream"
 	"github.com/nettrace/nettrace/internal/summary"
 	"github.com/nettrace/nettrace/internal/view"
+	"github.com/nettrace/nettrace/tracer"
 )
 
 // selection says what stands in records, and what they are summed up to.
@@ -50,7 +51,7 @@ func (o *options) chooseSummary(streams bool) error {
 	}
 	o.summary.In = field.View
 	if streams {
-		o.summary.In = field.Stream
+		o.summary.In = summaryIn(o.streamed())
 		if o.summary.Top == 0 && !o.JSON {
 			o.summary.Top = topOfText
 		}
@@ -64,6 +65,18 @@ func (o *options) chooseSummary(streams bool) error {
 		o.Programs = o.Programs || !streams && f.Need&field.Owners != 0
 	}
 	return nil
+}
+
+// summaryIn says what a summary of the stream is about.
+func summaryIn(traced tracer.Protocols) field.Where {
+	in := field.Stream
+	if traced.Has(tracer.TCP) {
+		in |= field.Conns
+	}
+	if traced&^tracer.TCP != 0 {
+		in |= field.Others
+	}
+	return in
 }
 
 // checkSummed refuses a filter that would show only some of the records of connections

@@ -178,7 +178,7 @@ func TestSummaryErrors(t *testing.T) {
 		{"-tan --top 3", "option '--top' needs --summary"},
 		{"-tan --summary --top 0", "option '--top' needs a value above zero"},
 		{"-tan --summary-groups 5", "option '--summary-groups' needs --summary"},
-		{"-tan --summary --every 1s", "option '--every' needs -c and TCP sockets"},
+		{"-tan --summary --every 1s", "option '--every' needs -c and TCP, UDP, raw or Unix sockets"},
 		{"-c --every 1s", "option '--every' needs --summary"},
 		{"-c --summary --count 3", "option '--count' is about the tables of a summary, and needs --every"},
 		{"-c --summary --events=close", "options '--summary' and '--events' exclude each other: --filter chooses what is summed up"},

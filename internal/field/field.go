@@ -34,12 +34,14 @@ const (
 type Where uint8
 
 // The records. A field of End is known in the last transition of a connection and its
-// close; one of Row in rows, also in those of the stream's first table.
+// close, or in the close of another socket. Conns and Others narrow what else it is in.
 const (
 	View   Where = 1 << iota // rows of the socket views
 	Stream                   // records of the stream
 	End                      // the end of a connection, in the stream
 	Poll                     // records of the stream where it polls
+	Conns                    // in the stream of TCP connections alone
+	Others                   // in the stream of other sockets alone
 )
 
 // Need says what must be read for a field, beside rows and events.

@@ -56,7 +56,7 @@ func portOf(get func(*Subject) (uint16, bool)) func(*Subject) (uint64, Known) {
 func queueOf(get func(*snapshot.Head) uint64) func(*Subject) (uint64, Known) {
 	return func(s *Subject) (uint64, Known) {
 		n := get(s.Head)
-		if s.Conn != nil && s.Time != 0 || s.Transport == Unix || int32(n) < 0 {
+		if s.Time != 0 || s.Transport == Unix || int32(n) < 0 {
 			return 0, Absent
 		}
 		return n, Exact
@@ -91,7 +91,7 @@ func deviceOf(s *Subject) (uint64, Known) {
 	switch {
 	case s.Attr != nil:
 		return uint64(s.Attr.Device), Exact
-	case s.Conn != nil:
+	case s.Conn != nil || s.Socket != nil:
 		return uint64(s.Head.Device), Exact
 	}
 	return 0, Absent
@@ -229,15 +229,16 @@ func latencyOf(s *Subject) (uint64, Known) {
 	return span(c.Start, c.Established), Exact
 }
 
-// durationOf reads how long a connection lived, at its end.
+// durationOf reads how long a connection or another socket lived, at its end.
 func durationOf(s *Subject) (uint64, Known) {
-	switch {
-	case s.Closed == nil || s.Conn == nil:
+	switch start, seen, ended := s.lifeOf(); {
+	case !ended:
 		return 0, Absent
-	case !s.Conn.StartKnown:
-		return span(s.Conn.Start, s.Time), AtLeast
+	case !seen:
+		return span(start, s.Time), AtLeast
+	default:
+		return span(start, s.Time), Exact
 	}
-	return span(s.Conn.Start, s.Time), Exact
 }
 
 // span returns the time between two events, or 0 where the clocks of two CPUs have the

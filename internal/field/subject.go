@@ -38,9 +38,16 @@ type Subject struct {
 	HasPeer   bool                // a Unix socket has a peer whose name is known
 	Others    []*snapshot.Process // further processes that hold the socket
 	Attr      *Attributes         // of sock_diag; nil: not read
-	Conn      *table.Conn         // nil: a row of a view
+	Conn      *table.Conn         // of TCP, in the stream; else nil
 	Closed    *table.Closed       // nil: the record is not the end of a connection
+	Other                         // any other, in the stream
 	Time      uint64              // of the record, CLOCK_MONOTONIC, ns; 0: a row
+}
+
+// Other is a UDP, raw or Unix socket of the stream.
+type Other struct {
+	Socket *table.Socket       // nil: it is none
+	Change *table.SocketChange // nil: a row
 }
 
 // Attributes are what sock_diag knows of a socket and /proc does not.

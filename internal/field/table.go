@@ -8,18 +8,19 @@ import (
 const (
 	always = View | Stream | Poll
 	traced = View | Stream // polling knows no owners
+	ended  = Stream | End | Conns
 )
 
 // fields is the table.
 var fields = []Field{
-	{Key: "conn_id", Word: "conn_id", Type: ID, In: Stream | Poll, number: ofConn(func(c *table.Conn) (uint64, bool) { return c.ID, true })},
+	{Key: "conn_id", Word: "conn_id", Type: ID, In: Stream | Poll, number: idOf},
 	{Key: "transport", Word: "transport", Aliases: []string{"proto", "protocol"}, Type: Enum, In: always, InBPF: true, Words: transports, number: transportOf},
 	{Key: "family", Word: "family", Type: Enum, In: always, InBPF: true, Words: families, number: familyOf},
 	{Key: "local_addr", Word: "src", Aliases: []string{"laddr"}, Type: Addr, In: always, InBPF: true, addr: (*Subject).local},
 	{Key: "local_port", Word: "sport", Aliases: []string{"lport"}, Type: Port, In: always, InBPF: true, number: portOf((*Subject).localPort)},
 	{Key: "remote_addr", Word: "dst", Aliases: []string{"raddr"}, Type: Addr, In: always, InBPF: true, addr: (*Subject).remote},
 	{Key: "remote_port", Word: "dport", Aliases: []string{"rport"}, Type: Port, In: always, InBPF: true, number: portOf((*Subject).remotePort)},
-	{Key: "direction", Word: "direction", Type: Enum, In: Stream, Words: directions, number: ofConn(func(c *table.Conn) (uint64, bool) { return uint64(c.Direction), c.Direction != 0 })},
+	{Key: "direction", Word: "direction", Type: Enum, In: Stream | Conns, Words: directions, number: ofConn(func(c *table.Conn) (uint64, bool) { return uint64(c.Direction), c.Direction != 0 })},
 	{Key: "state", Word: "state", Aliases: []string{"new_state"}, Type: State, In: always, number: stateOf},
 	{Key: "old_state", Word: "old_state", Type: State, In: Stream | Poll, number: func(s *Subject) (uint64, Known) { return uint64(s.Old), known(s.Old != 0) }},
 	{Key: "inferred", Word: "inferred", Type: Enum, In: Stream, Words: truths, number: inferredOf},
@@ -29,6 +30,13 @@ var fields = []Field{
 	{Word: "fwmark", Aliases: []string{"mark"}, Type: Mark, In: View, Need: Attributed | Marks, number: markOf},
 	{Key: "cgroup_id", Word: "cgroup", Type: Cgroup, In: View, Need: Attributed, number: cgroupOf},
 	{Word: "autobound", Type: Enum, In: View, Need: Attributed | Autobound, Words: truths, number: autoboundOf},
+
+	{Key: "change", Word: "change", Type: Enum, In: Stream | Poll | Others, Words: changes, number: ofChange(changeOf)},
+	{Key: "reason", Word: "reason", Type: Enum, In: Stream | Poll | End | Others, Words: reasons, number: ofChange(reasonOf)},
+	{Key: "type", Word: "type", Type: Enum, In: Stream | Poll | Others, Words: socketTypes, number: typeOf},
+	{Key: "path", Word: "path", Type: String, In: Stream | Poll | Others, text: pathOf},
+	{Key: "peer_inode", Word: "peer_inode", Type: ID, In: Stream | Poll | Others, number: ofUnix(func(u *table.UnixEnd) uint64 { return u.PeerInode })},
+	{Key: "peer_pid", Word: "peer_pid", Type: Number, In: Stream | Poll | Others, number: ofUnix(func(u *table.UnixEnd) uint64 { return uint64(u.PeerPID) })},
 
 	{Key: "pid", Word: "pid", Type: Number, In: traced, Need: Owners, ofProcess: pidOf},
 	{Key: "tid", Word: "tid", Type: Number, In: Stream, number: tidOf},
@@ -51,21 +59,21 @@ var fields = []Field{
 	{Key: "recv_q", Word: "recv_q", Type: Size, In: always, number: queueOf(func(h *snapshot.Head) uint64 { return h.RecvQ })},
 	{Key: "send_q", Word: "send_q", Type: Size, In: always, number: queueOf(func(h *snapshot.Head) uint64 { return h.SendQ })},
 
-	{Key: "established_ns", Word: "latency", Type: Duration, In: Stream, number: latencyOf},
+	{Key: "established_ns", Word: "latency", Type: Duration, In: Stream | Conns, number: latencyOf},
 	{Key: "duration_ns", Word: "duration", Type: Duration, In: Stream | End, number: durationOf},
-	{Key: "outcome", Word: "outcome", Type: Enum, In: Stream | End, Words: outcomes, number: ofEnd(func(c *table.Closed) (uint64, bool) { return uint64(c.Outcome), true })},
-	{Key: "errno", Word: "errno", Type: Errno, In: Stream | End, number: ofEnd(func(c *table.Closed) (uint64, bool) { return uint64(c.Errno), c.Errno != 0 })},
-	{Key: "closed_by", Word: "closed_by", Type: Enum, In: Stream | End, Words: sides, number: ofEnd(func(c *table.Closed) (uint64, bool) { return uint64(c.ClosedBy), c.ClosedBy != 0 })},
-	{Word: "bytes", Type: Size, In: Stream | End, number: ofEnd(func(c *table.Closed) (uint64, bool) { return c.BytesSent + c.BytesReceived, c.HasStats })},
-	{Key: "bytes_sent", Word: "sent", Type: Size, In: Stream | End, number: ofEnd(func(c *table.Closed) (uint64, bool) { return c.BytesSent, c.HasStats })},
-	{Key: "bytes_received", Word: "received", Type: Size, In: Stream | End, number: ofEnd(func(c *table.Closed) (uint64, bool) { return c.BytesReceived, c.HasStats })},
-	{Key: "bytes_retrans", Word: "bytes_retrans", Type: Size, In: Stream | End, number: ofEnd(func(c *table.Closed) (uint64, bool) { return c.BytesRetrans, c.HasStats })},
-	{Word: "segs", Type: Number, In: Stream | End, number: ofEnd(func(c *table.Closed) (uint64, bool) { return uint64(c.SegsOut) + uint64(c.SegsIn), c.HasStats })},
-	{Key: "segs_out", Word: "segs_out", Type: Number, In: Stream | End, number: ofEnd(func(c *table.Closed) (uint64, bool) { return uint64(c.SegsOut), c.HasStats })},
-	{Key: "segs_in", Word: "segs_in", Type: Number, In: Stream | End, number: ofEnd(func(c *table.Closed) (uint64, bool) { return uint64(c.SegsIn), c.HasStats })},
-	{Key: "retrans", Word: "retrans", Type: Number, In: Stream | End, number: ofEnd(func(c *table.Closed) (uint64, bool) { return uint64(c.Retrans), c.HasStats })},
-	{Key: "rtt_us", Word: "rtt", Type: Duration, In: Stream | End, number: ofEnd(func(c *table.Closed) (uint64, bool) { return uint64(c.RTT) * microsecond, c.HasStats && c.RTT != 0 })},
-	{Key: "rtt_min_us", Word: "rtt_min", Type: Duration, In: Stream | End, number: ofEnd(func(c *table.Closed) (uint64, bool) {
+	{Key: "outcome", Word: "outcome", Type: Enum, In: ended, Words: outcomes, number: ofEnd(func(c *table.Closed) (uint64, bool) { return uint64(c.Outcome), true })},
+	{Key: "errno", Word: "errno", Type: Errno, In: Stream | End, number: errnoOf},
+	{Key: "closed_by", Word: "closed_by", Type: Enum, In: ended, Words: sides, number: ofEnd(func(c *table.Closed) (uint64, bool) { return uint64(c.ClosedBy), c.ClosedBy != 0 })},
+	{Word: "bytes", Type: Size, In: ended, number: ofEnd(func(c *table.Closed) (uint64, bool) { return c.BytesSent + c.BytesReceived, c.HasStats })},
+	{Key: "bytes_sent", Word: "sent", Type: Size, In: ended, number: ofEnd(func(c *table.Closed) (uint64, bool) { return c.BytesSent, c.HasStats })},
+	{Key: "bytes_received", Word: "received", Type: Size, In: ended, number: ofEnd(func(c *table.Closed) (uint64, bool) { return c.BytesReceived, c.HasStats })},
+	{Key: "bytes_retrans", Word: "bytes_retrans", Type: Size, In: ended, number: ofEnd(func(c *table.Closed) (uint64, bool) { return c.BytesRetrans, c.HasStats })},
+	{Word: "segs", Type: Number, In: ended, number: ofEnd(func(c *table.Closed) (uint64, bool) { return uint64(c.SegsOut) + uint64(c.SegsIn), c.HasStats })},
+	{Key: "segs_out", Word: "segs_out", Type: Number, In: ended, number: ofEnd(func(c *table.Closed) (uint64, bool) { return uint64(c.SegsOut), c.HasStats })},
+	{Key: "segs_in", Word: "segs_in", Type: Number, In: ended, number: ofEnd(func(c *table.Closed) (uint64, bool) { return uint64(c.SegsIn), c.HasStats })},
+	{Key: "retrans", Word: "retrans", Type: Number, In: ended, number: ofEnd(func(c *table.Closed) (uint64, bool) { return uint64(c.Retrans), c.HasStats })},
+	{Key: "rtt_us", Word: "rtt", Type: Duration, In: ended, number: ofEnd(func(c *table.Closed) (uint64, bool) { return uint64(c.RTT) * microsecond, c.HasStats && c.RTT != 0 })},
+	{Key: "rtt_min_us", Word: "rtt_min", Type: Duration, In: ended, number: ofEnd(func(c *table.Closed) (uint64, bool) {
 		return uint64(c.MinRTT) * microsecond, c.HasStats && c.MinRTT != ^uint32(0)
 	})},
 }

@@ -10,7 +10,7 @@ import (
 // the columns of the stream's text, and the names that stand for several fields.
 func Names() []string {
 	kinds := []output.RecordKind{
-		output.ChangeRecords, output.SocketRecords, output.RouteRecords, output.InterfaceRecords,
+		output.ChangeRecords, output.SocketChangeRecords, output.SocketRecords, output.RouteRecords, output.InterfaceRecords,
 		output.StatisticRecords, output.MasqueradeRecords, output.GroupRecords,
 	}
 	names := slices.Concat(output.ColumnNames(), output.FieldGroups(), output.RecordFields(kinds...))

@@ -33,6 +33,14 @@ type Run struct {
 	In       field.Where // field.View, field.Stream or field.Poll
 	AllNetns bool        // sockets of several network namespaces are shown
 	Marks    bool        // the process has CAP_NET_ADMIN
+	Of       Protocols   // whose sockets a stream has
+}
+
+// Protocols say whose sockets a stream has: the zero value is that of TCP alone.
+type Protocols struct {
+	NoTCP  bool
+	Others bool // UDP, raw or Unix sockets
+	Unix   bool
 }
 
 // Bind looks up the names in a filter and makes a program for a run. An error is an
@@ -119,6 +127,10 @@ func checkPred(q *pred, run Run) *Error {
 		what, hint = fmt.Sprintf("'%s' is not known where /proc is polled", q.typed()), "it needs the privilege for BPF: see nettrace --doctor"
 	case f.In&run.In == 0:
 		what, hint = fmt.Sprintf("'%s' is not known in the stream", q.typed()), "leave -c out: it is known in the views"
+	case f.In&field.Others != 0 && !run.Of.Others:
+		what, hint = fmt.Sprintf("'%s' is known of UDP, raw and Unix sockets", q.typed()), "add -u, -w or -x"
+	case f.In&field.Conns != 0 && run.Of.NoTCP:
+		what, hint = fmt.Sprintf("'%s' is known of TCP connections", q.typed()), "add -t"
 	case f.Need&field.Marks != 0 && !run.Marks:
 		what, hint = fmt.Sprintf("'%s' cannot be read", q.typed()), "the kernel tells marks to CAP_NET_ADMIN only"
 	case f.Type == field.Device && run.AllNetns:
@@ -129,14 +141,17 @@ func checkPred(q *pred, run Run) *Error {
 	return &Error{What: what, Hint: hint, at: q.word}
 }
 
-// checkUnix says that no record has the name of a Unix socket.
+// checkUnix says that no record has the name of a Unix socket, or that of its peer.
 func checkUnix(q *pred, run Run) *Error {
-	if q.field.Type != field.Addr {
+	if q.field.Type != field.Addr || run.In == field.View {
 		return nil
 	}
 	for i := range q.values {
-		if v := &q.values[i]; v.addr.unix && run.In != field.View {
-			return &Error{What: "the stream has no Unix sockets", Hint: "leave -c out", at: v.at}
+		switch v := &q.values[i]; {
+		case v.addr.unix && !run.Of.Unix:
+			return &Error{What: "the stream has no Unix sockets", Hint: "add -x, or leave -c out", at: v.at}
+		case v.addr.unix && q.field.Word == "dst":
+			return &Error{What: "the stream does not know the name of a peer", Hint: "`src` is the socket's own; leave -c out for the peer's", at: v.at}
 		}
 	}
 	return nil

@@ -20,14 +20,7 @@ func (p *Program) Explain() string {
 		form = "(all)"
 	}
 	line("filter", form)
-	switch c := &p.necessary; {
-	case p.run.In != field.Stream:
-		line("in kernel", "nothing: rows are read as a whole")
-	case c.Always():
-		line("in kernel", "nothing: it cannot decide any of this for sure")
-	default:
-		line("in kernel", describe(c))
-	}
+	line("in kernel", p.inKernel())
 	line("in program", "all of it, on each record")
 	line("read", p.reads())
 	if p.states && p.run.In == field.View {
@@ -40,6 +33,22 @@ func (p *Program) Explain() string {
 		line("looked up", l)
 	}
 	return b.String()
+}
+
+// inKernel says what the kernel's side decides.
+func (p *Program) inKernel() string {
+	switch c := &p.necessary; {
+	case p.run.In != field.Stream:
+		return "nothing: rows are read as a whole"
+	case p.run.Of.NoTCP:
+		return "nothing: it decides of TCP alone"
+	case c.Always():
+		return "nothing: it cannot decide any of this for sure"
+	case p.run.Of.Others:
+		return "of TCP: " + describe(c)
+	default:
+		return describe(c)
+	}
 }
 
 // reads says what is read for the filter beside rows and events.

@@ -77,6 +77,8 @@ func (fakeNames) Known(t field.Type) []string {
 var (
 	inView   = filter.Run{In: field.View, Marks: true}
 	inStream = filter.Run{In: field.Stream}
+
+	inSockets = filter.Run{In: field.Stream, Of: filter.Protocols{NoTCP: true, Others: true, Unix: true}}
 )
 
 // compile makes a program of an expression that has no error.

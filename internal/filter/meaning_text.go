@@ -23,7 +23,7 @@ func (b *binder) marks(q *pred, f *field.Field) *formula {
 	return anyOf(list...)
 }
 
-// texts asks for a text of a process.
+// texts asks for a text of a process, or for the name of a Unix socket.
 func (b *binder) texts(q *pred, f *field.Field) *formula {
 	is := func(text string) bool {
 		return slices.ContainsFunc(q.values, func(v value) bool { return v.text == text })
@@ -50,6 +50,11 @@ func (b *binder) texts(q *pred, f *field.Field) *formula {
 		return ofProcess(cached(func(p *snapshot.Process) bool {
 			return p.Cmdline != "" && is(strings.ReplaceAll(strings.TrimRight(p.Cmdline, "\x00"), "\x00", " "))
 		}))
+	case "path":
+		return asked(func(s *field.Subject) bool {
+			path, ok := f.Value(s)
+			return ok && is(path.Text)
+		}, nil)
 	case "exe":
 		return ofProcess(cached(func(p *snapshot.Process) bool { return p.Exe != "" && is(p.Exe) }))
 	}

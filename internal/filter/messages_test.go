@@ -87,7 +87,12 @@ var messages = []struct{ typed, what, hint string }{
 	{"dport = 1 and «failed»", "'failed' is known when a connection ends", "add -c"},
 	{"«latency» > 1s", "'latency' is known in the stream alone", "add -c"},
 	{"-c «cgroup» /web", "'cgroup' is not known in the stream", "leave -c out: it is known in the views"},
-	{"-c src «unix:/run/x»", "the stream has no Unix sockets", "leave -c out"},
+	{"-c src «unix:/run/x»", "the stream has no Unix sockets", "add -x, or leave -c out"},
+	{"-cx dst «unix:/run/x»", "the stream does not know the name of a peer", "`src` is the socket's own; leave -c out for the peer's"},
+	{"-c «change» = bind", "'change' is known of UDP, raw and Unix sockets", "add -u, -w or -x"},
+	{"«reason» = exit", "'reason' is known when a connection ends", "add -c"},
+	{"-cx «outcome» = refused", "'outcome' is known of TCP connections", "add -t"},
+	{"-cx change = «binds»", "no change 'binds'", "it is one of open, bind, connect, disconnect, listen, accept, lost_peer, family, close, changed; near: bind"},
 	{"container «>» web", "no order among names", "= != ~ in"},
 	{"user «nobdy»", "no user 'nobdy' in /etc/passwd", "near: nobody"},
 	{"dev «eth7»", "no interface 'eth7' in this network namespace", "near: eth0"},
@@ -108,6 +113,9 @@ func TestMessages(t *testing.T) {
 		typed, run := tt.typed, inView
 		if rest, ok := strings.CutPrefix(typed, "-c "); ok {
 			typed, run = rest, inStream
+		}
+		if rest, ok := strings.CutPrefix(typed, "-cx "); ok {
+			typed, run = rest, inSockets
 		}
 		text := strings.NewReplacer("«", "", "»", "").Replace(typed)
 		err := errorOf(text, run)

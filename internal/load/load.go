@@ -187,13 +187,21 @@ func play(words []string) error {
 		return asClient(playStory)
 	case "hold":
 		return hold()
-	case "churn", "workers", "worker":
+	case "queries":
+		return playQueries(words[1], words[2])
+	case "unixserver":
+		count, err := strconv.Atoi(words[1])
+		if err != nil {
+			return err
+		}
+		return serveUnix(count, words[3])
+	case "churn", "datagrams", "unix", "unixclients", "workers", "worker":
 		number, err1 := strconv.ParseUint(words[1], 10, 64)
 		d, err2 := strconv.ParseInt(words[2], 10, 64)
 		if err := errors.Join(err1, err2); err != nil {
 			return err
 		}
-		return asClient(func() error { return playFor(words[0], number, time.Duration(d)) })
+		return asClient(func() error { return playFor(words, number, time.Duration(d)) })
 	}
 	first, err1 := strconv.Atoi(words[1])
 	count, err2 := strconv.Atoi(words[2])
@@ -211,12 +219,18 @@ func play(words []string) error {
 }
 
 // playFor plays a role that ends after d.
-func playFor(role string, number uint64, d time.Duration) error {
-	switch role {
+func playFor(words []string, number uint64, d time.Duration) error {
+	switch words[0] {
+	case "unix":
+		return playUnix(number, d, words[3])
+	case "unixclients":
+		return connectUnixClients(int(number))
 	case "workers":
 		return playWorkers(int(number), d)
 	case "worker":
 		return playWorker(number, d)
+	case "datagrams":
+		return playDatagrams(number, d)
 	}
 	return playChurn(number, d)
 }

@@ -56,7 +56,7 @@ func (s *script) Resync() {}
 func (s *script) EachNamespace(func(string, uint32) error) error { return nil }
 
 func (s *script) Hooks() []tracer.Hook {
-	known := tracer.KnownHooks()
+	known := tracer.KnownHooks(tracer.TCP)
 	known[0].Chosen = true
 	return known
 }

@@ -101,7 +101,7 @@ func showOptions(o *view.Options) []option.Option {
 		{Name: "listening", Letter: "l", Place: 28, Heading: headShow, Usage: "only listening sockets", Into: &o.Listening},
 		{Name: "numeric", Letter: "n", Place: 37, Heading: headShow, Usage: "no names of hosts, ports and users", Then: numeric},
 		{Name: "programs", Letter: "p", Place: 33, Heading: headShow, Usage: "process that holds each socket", Into: &o.Programs},
-		{Name: "continuous", Letter: "c", Place: 31, Heading: headShow, Usage: "go on: stream every change of TCP sockets, repeat other views each second", Into: &o.Continuous},
+		{Name: "continuous", Letter: "c", Place: 31, Heading: headShow, Usage: "go on: stream every change of sockets (TCP's where none are named), repeat other views each second", Into: &o.Continuous},
 		{Name: "extend", Letter: "e", Place: 32, Heading: headShow, Usage: "more columns; may be repeated", Into: option.Counted{N: &o.Extend}},
 		{Name: "timers", Letter: "o", Place: 30, Heading: headShow, Usage: "timers of sockets", Into: &o.Timers},
 		{Name: "wide", Letter: "W", Place: 36, Heading: headShow, Usage: "do not cut addresses", Into: &o.Wide},

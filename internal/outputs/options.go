@@ -77,8 +77,8 @@ type Choice struct {
 }
 
 // Choose reads what is asked for, as Plan does.
-func (c *Choice) Choose(streams bool, events stream.Events, fields string) (err error) {
-	c.Read, err = c.Plan(streams, events, fields)
+func (c *Choice) Choose(kinds []output.RecordKind, events stream.Events, fields string) (err error) {
+	c.Read, err = c.Plan(kinds, events, fields)
 	return err
 }
 
@@ -129,13 +129,14 @@ type place struct {
 	fields []string // of its records; nil: all
 }
 
-// Plan reads what is asked for; nil: nothing is streamed. events and fields are what the places have that say
-// nothing of them. Errors are of type *option.Error.
-func (o *Options) Plan(streams bool, events stream.Events, fields string) (*Plan, error) {
-	if o.given() && !streams {
-		return nil, option.Errorf("options about outputs (--output, --queue-bytes, --on-stall, --rotate-..., --schema) need -c and TCP sockets")
+// Plan reads what is asked for, for a stream of kinds of records; it returns nil where
+// there is no kind, as nothing is streamed. events and fields are what the places have
+// that say nothing of them. Errors are of type *option.Error.
+func (o *Options) Plan(kinds []output.RecordKind, events stream.Events, fields string) (*Plan, error) {
+	if o.given() && len(kinds) == 0 {
+		return nil, option.Errorf("options about outputs (--output, --queue-bytes, --on-stall, --rotate-..., --schema) need -c and %s", stream.Kinds)
 	}
-	if !streams {
+	if len(kinds) == 0 {
 		return nil, nil
 	}
 	standard := sink.Spec{Kind: sink.ToStdout, Events: events.String(), Schema: o.Schema, Fields: fields, Rotate: o.Rotate}
@@ -156,7 +157,7 @@ func (o *Options) Plan(streams bool, events stream.Events, fields string) (*Plan
 	if err := o.checkRotation(specs); err != nil {
 		return nil, err
 	}
-	return o.plan(specs)
+	return o.plan(specs, kinds)
 }
 
 // checkRotation checks that what is said of rotation is about one of the outputs.
@@ -180,7 +181,7 @@ func (o *Options) checkRotation(specs []sink.Spec) error {
 	return nil
 }
 
-func (o *Options) plan(specs []sink.Spec) (*Plan, error) {
+func (o *Options) plan(specs []sink.Spec, kinds []output.RecordKind) (*Plan, error) {
 	p := &Plan{opts: *o}
 	var events []stream.Events
 	for _, spec := range specs {
@@ -188,7 +189,7 @@ func (o *Options) plan(specs []sink.Spec) (*Plan, error) {
 		place.events, _ = stream.ParseEvents(spec.Events) // the spec was checked
 		events = append(events, place.events)
 		if spec.Fields != "" && o.Named() {
-			v := fieldlist.Records(output.ChangeRecords)
+			v := fieldlist.Records(kinds...)
 			fields, err := v.Parse(spec.Fields)
 			if err != nil {
 				return nil, option.Errorf("option '--output': key 'fields' (or --fields): %v", err)
@@ -207,6 +208,11 @@ func (p *Plan) Events() stream.Events { return p.events }
 // Closes reports whether one of the outputs, if there are any, has closes alone.
 func (p *Plan) Closes() bool {
 	return p != nil && slices.ContainsFunc(p.places, func(o place) bool { return o.events.Closes() })
+}
+
+// Fails reports whether one of the outputs has failures alone.
+func (p *Plan) Fails() bool {
+	return slices.ContainsFunc(p.places, func(o place) bool { return o.events == stream.EventsFailed })
 }
 
 // needsCmdline reports whether command lines are among the chosen fields.

@@ -28,6 +28,9 @@ import (
 	"github.com/nettrace/nettrace/tracer/table"
 )
 
+// ofTCP are the records of a stream of TCP.
+var ofTCP = []output.RecordKind{output.ChangeRecords}
+
 func TestPlan(t *testing.T) {
 	type want struct {
 		places []string
@@ -80,7 +83,7 @@ func TestPlan(t *testing.T) {
 		},
 		{"one place twice", Options{Places: []string{"/a", "/a,events=close"}}, 0, none, want{err: "option '--output': /a stands twice"}},
 	} {
-		p, err := c.options.Plan(true, c.events, c.fields)
+		p, err := c.options.Plan(ofTCP, c.events, c.fields)
 		got := want{}
 		if err != nil {
 			got.err = err.Error()
@@ -104,11 +107,11 @@ func TestPlan(t *testing.T) {
 // TestPlanOfAView refuses what is about outputs where nothing is streamed.
 func TestPlanOfAView(t *testing.T) {
 	for _, o := range []Options{{Places: []string{"/a"}}, {Queue: 1 << 20}, {Block: true}, {Rotate: sink.Rotation{Size: 1}}, {Schema: "native"}} {
-		if p, err := o.Plan(false, stream.EventsAll, ""); p != nil || err == nil || !strings.Contains(err.Error(), "need -c") {
+		if p, err := o.Plan(nil, stream.EventsAll, ""); p != nil || err == nil || !strings.Contains(err.Error(), "need -c") {
 			t.Errorf("%+v: %v, %v", o, p, err)
 		}
 	}
-	if p, err := new(Options).Plan(false, stream.EventsAll, ""); p != nil || err != nil || p.Closes() {
+	if p, err := new(Options).Plan(nil, stream.EventsAll, ""); p != nil || err != nil || p.Closes() {
 		t.Errorf("%v, %v", p, err)
 	}
 }
@@ -182,7 +185,7 @@ func (*script) EachNamespace(func(proc string, inode uint32) error) error { retu
 // something.
 func runGroup(t *testing.T, o *Options, stdout io.Writer, changes int, meanwhile func(*Group)) (stderr string, err error) {
 	t.Helper()
-	plan, err := o.Plan(true, stream.EventsAll, "")
+	plan, err := o.Plan(ofTCP, stream.EventsAll, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -312,7 +315,7 @@ func (failing) Write([]byte) (int, error) { return 0, unix.EPIPE }
 // TestOpenFails names the file before anything is traced, and waits for no peer.
 func TestOpenFails(t *testing.T) {
 	dir := t.TempDir()
-	plan, err := (&Options{Places: []string{dir + "/a", "unix:" + dir + "/nobody", dir + "/none/b"}}).Plan(true, stream.EventsAll, "")
+	plan, err := (&Options{Places: []string{dir + "/a", "unix:" + dir + "/nobody", dir + "/none/b"}}).Plan(ofTCP, stream.EventsAll, "")
 	if err != nil {
 		t.Fatal(err)
 	}

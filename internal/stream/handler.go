@@ -56,6 +56,12 @@ func (Nop) Start(*output.Start) error { return nil }
 // Snapshot does nothing.
 func (Nop) Snapshot(iter.Seq[*table.Conn], time.Duration) error { return nil }
 
+// Sockets does nothing.
+func (Nop) Sockets(iter.Seq[*table.Socket]) error { return nil }
+
+// Socket does nothing.
+func (Nop) Socket(*table.SocketChange) error { return nil }
+
 // Change does nothing.
 func (Nop) Change(*table.Change) error { return nil }
 
@@ -91,7 +97,21 @@ func (f fanOut) Snapshot(rows iter.Seq[*table.Conn], took time.Duration) error {
 	return f.each(func(h Handler) error { return h.Snapshot(rows, took) })
 }
 
-// Change is called for every event: it is the only method written out, as a
+func (f fanOut) Sockets(rows iter.Seq[*table.Socket]) error {
+	return f.each(func(h Handler) error { return h.Sockets(rows) })
+}
+
+// Socket is written out as Change is.
+func (f fanOut) Socket(c *table.SocketChange) error {
+	for _, h := range f {
+		if err := h.Socket(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Change is called for every event, as Socket: only they are written out, as a
 // closure would be allocated.
 func (f fanOut) Change(c *table.Change) error {
 	for _, h := range f {

@@ -73,12 +73,13 @@ func (s *Stream) wake() {
 	}
 }
 
-// Hooks returns every hook and what came of it. Of a run that polls none is chosen.
+// Hooks returns every hook for what is traced, and what came of it. Of a run that polls
+// none is chosen.
 func (s *Stream) Hooks() []tracer.Hook {
 	if t, ok := s.source.(interface{ Hooks() []tracer.Hook }); ok {
 		return t.Hooks()
 	}
-	return tracer.KnownHooks()
+	return tracer.KnownHooks(s.opts.Trace.Protocols)
 }
 
 // observed returns a stage that goes before another one, so that the observer gets what

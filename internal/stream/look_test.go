@@ -152,8 +152,13 @@ func TestKnownHooks(t *testing.T) {
 			t.Errorf("%+v is chosen", h)
 		}
 	}
-	if !has[tracer.Transitions] || !has[tracer.Files] || len(has) < 11 {
+	if !has[tracer.Transitions] || !has[tracer.Files] || len(has) < 11 || has[tracer.SocketOpen] {
 		t.Errorf("only %v", has)
+	}
+	for _, h := range tracer.KnownHooks(tracer.UDP) {
+		if has[h.Capability] {
+			t.Errorf("%s is of TCP", h.Capability)
+		}
 	}
 }
 

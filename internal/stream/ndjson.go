@@ -17,8 +17,10 @@ import (
 type Records interface {
 	Start(at time.Time, s *output.Start)
 	Conn(at time.Time, c *table.Conn)
+	SocketRow(at time.Time, s *table.Socket)
 	SnapshotEnd(at time.Time, rows int, took time.Duration)
 	Change(c *table.Change)
+	SocketChange(c *table.SocketChange)
 	Lost(at time.Time, l *tracer.Lost)
 	Dropped(at time.Time, d *output.Dropped)
 	Resync(at time.Time, r table.Resync)
@@ -53,6 +55,9 @@ type NDJSON struct {
 	wall    output.Clock
 	records Records // from Start on
 	written uint64  // rows and changes
+
+	snapshot time.Time // when the initial rows were told; zero: none was yet
+	rows     int       // that were told
 }
 
 // NewNDJSON returns a writer of records to out. Each Write has whole lines. The
@@ -79,21 +84,28 @@ func (j *NDJSON) Start(s *output.Start) error {
 // Snapshot writes a record for each row of the initial table, and one for its
 // end.
 func (j *NDJSON) Snapshot(rows iter.Seq[*table.Conn], took time.Duration) error {
-	now := time.Now()
-	n := 0
+	now := j.now()
 	for row := range rows {
 		if !j.queue.admit(sink.Row) {
 			continue
 		}
-		n++
+		j.rows++
 		j.written++
 		j.records.Conn(now, row)
 		if err := j.flushIfFull(); err != nil {
 			return err
 		}
 	}
-	j.records.SnapshotEnd(now, n, took)
+	j.records.SnapshotEnd(now, j.rows, took)
 	return j.records.Flush()
+}
+
+// now is the time of all initial rows.
+func (j *NDJSON) now() time.Time {
+	if j.snapshot.IsZero() {
+		j.snapshot = time.Now()
+	}
+	return j.snapshot
 }
 
 // Change writes the record of a transition or a close.

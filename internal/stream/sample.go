@@ -17,10 +17,13 @@ type sample struct {
 	dropped uint64 // changes that were not passed on
 }
 
-// wants reports whether a connection is in the sample. It looks at the high bits of
-// the id: the low ones choose a place in the cache of output.NDJSON.
-func (s *sample) wants(c *table.Conn) bool {
-	high, _ := bits.Mul64(c.ID, s.n)
+// wants reports whether a connection is in the sample.
+func (s *sample) wants(c *table.Conn) bool { return s.has(c.ID) }
+
+// has reports whether an id is in the sample. It looks at the high bits: the low ones
+// choose a place in the cache of output.NDJSON.
+func (s *sample) has(id uint64) bool {
+	high, _ := bits.Mul64(id, s.n)
 	return high == 0
 }
 

@@ -53,7 +53,9 @@ func openPoller(opts Options, why error) (*Stream, error) {
 	if opts.Trace.NetnsPath != "" || opts.Trace.AllNetns {
 		return nil, fmt.Errorf("%w; polling sees the current network namespace only", why)
 	}
-	s := New(&tracer.Poller{Proc: opts.ProcRoot, Family: opts.Trace.Family, NoOwners: opts.Trace.NoOwners}, opts)
+	s := New(&tracer.Poller{
+		Proc: opts.ProcRoot, Family: opts.Trace.Family, NoOwners: opts.Trace.NoOwners, Protocols: opts.Trace.Protocols,
+	}, opts)
 	if err := s.bind(field.Poll); err != nil {
 		return nil, err
 	}
@@ -61,16 +63,25 @@ func openPoller(opts Options, why error) (*Stream, error) {
 		return nil, err
 	}
 	s.start.Mode = modePoll
-	s.start.Inexact = []string{"short-lived connections are missed, and of several transitions in a second the last is told"}
+	s.start.Inexact = []string{missedByPolling(opts.Trace.Protocols) + " are missed, and of several transitions in a second the last is told"}
 	s.sayLonely()
 	s.limitation("%v", why)
-	s.limitation("polling /proc every %v instead: short-lived connections will be missed", tracer.PollInterval)
+	s.limitation("polling /proc every %v instead: %s will be missed", tracer.PollInterval, missedByPolling(opts.Trace.Protocols))
 	return s, nil
+}
+
+// missedByPolling says what a run that polls does not see.
+func missedByPolling(p tracer.Protocols) string {
+	if tracesTCP(p) {
+		return "short-lived connections"
+	}
+	return "short-lived sockets"
 }
 
 // startRecord returns what is known of a run before its source is open.
 func startRecord(opts *Options) output.Start {
 	s := output.Start{Version: opts.Version, Commit: build.Commit(), Reason: "start", FileSeq: 1, Arch: runtime.GOARCH}
+	s.Transports = transports(opts.Trace.Protocols)
 	var uts unix.Utsname
 	if unix.Uname(&uts) == nil {
 		s.Kernel = unix.ByteSliceToString(uts.Release[:])

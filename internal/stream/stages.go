@@ -80,14 +80,16 @@ func (t *totals) sum() output.Totals {
 		Filtered:    filtered,
 		SampledOut:  *t.sampledOut,
 		LostRingbuf: t.lost,
-		RingBytes:   uint64(max(s.Queued, 0)),
-		MemoryBytes: memoryBytes(),
+		Held:        output.Held{RingBytes: uint64(max(s.Queued, 0)), MemoryBytes: memoryBytes()},
 		Open:        s.Table.Open,
 		Before:      s.Table.Before,
 		Opened:      s.Table.Opened,
 		Closed:      s.Table.Closed,
 		Failed:      s.Table.Failed,
-		Queue:       queues,
+		Sockets: output.SocketTotals{
+			Open: s.Sockets.Open, Before: s.Sockets.Before, Opened: s.Sockets.Opened, Closed: s.Sockets.Closed,
+		},
+		Queue: queues,
 	}
 }
 

@@ -1,5 +1,5 @@
-// Package stream is one run of -c: it reports the changes of TCP sockets from
-// the tracer, or by polling, to any number of outputs.
+// Package stream is one run of -c: it reports the changes of TCP, UDP, raw and Unix
+// sockets from the tracer, or by polling, to any number of outputs.
 //
 // A run is a chain of handlers. The source calls the first one, and each stage
 // calls the next:
@@ -195,7 +195,7 @@ func (s *Stream) summary(changes int, sum *output.Totals) Notice {
 	if s.opts.Sample > 1 {
 		text += fmt.Sprintf(" of one connection in %d (%d of others)", s.opts.Sample, sum.SampledOut)
 	}
-	if s.opts.Listening.Shows(false) {
+	if s.opts.Listening.Shows(false) && tracesTCP(s.opts.Trace.Protocols) {
 		text += fmt.Sprintf(", %d connections opened, %d closed, %d failed, %d open",
 			sum.Opened, sum.Closed, sum.Failed, sum.Open)
 	}

@@ -27,7 +27,7 @@ type TextOptions struct {
 	Ports     bool                             // names of ports in the changes
 	Users     bool                             // names of users
 	Closes    bool                             // closes alone come: each is a line with the whole story
-	NoTable   bool                             // no initial table comes
+	Tables    Tables                           // which ones come first
 	Fields    func(standard []string) []string // returns the columns of the changes; nil: the standard form
 	Width     func() int                       // returns the columns of the terminal; nil: the text is not for one
 	Color     bool                             // failures and resets are colored
@@ -38,6 +38,17 @@ type TextOptions struct {
 	Namespaces func(read func(proc string, inode uint32) error) error
 }
 
+// Tables says which of netstat's tables of sockets a text begins with.
+type Tables uint8
+
+// The tables.
+const (
+	InternetTable Tables = iota
+	UnixTable
+	BothTables
+	NoTable
+)
+
 // Text is an output for people: netstat's own table first, then a line for each
 // change.
 type Text struct {
@@ -46,7 +57,8 @@ type Text struct {
 	opts     TextOptions
 	style    output.StreamStyle
 	lines    textLines
-	resizeAt time.Time // when the width is looked at again
+	resizeAt time.Time               // when the width is looked at again
+	sockets  iter.Seq[*table.Socket] // initial rows that are none of TCP; nil: none came
 }
 
 // textLines are the two forms of the changes: output.StreamText, and output.ColumnText
@@ -54,6 +66,7 @@ type Text struct {
 type textLines interface {
 	Header(now time.Time)
 	Change(*table.Change)
+	Socket(*table.SocketChange)
 	Note(text string)
 	Append(lines func([]byte) []byte)
 	Resize(width int)
@@ -117,42 +130,18 @@ func (t *Text) Start(*output.Start) error {
 	return nil
 }
 
-// Snapshot writes the initial table as netstat writes it, if one is asked for, and the
-// header of the changes.
+// Snapshot writes the initial tables as netstat writes them, if they are asked for, and
+// the header of the changes.
 func (t *Text) Snapshot(rows iter.Seq[*table.Conn], _ time.Duration) error {
-	if !t.opts.NoTable && !t.opts.Closes {
-		if err := t.table(rows); err != nil {
+	if t.opts.Tables != NoTable && !t.opts.Closes {
+		if err := t.tables(rows); err != nil {
 			return err
 		}
 		t.lines.Note("")
 	}
+	t.sockets = nil
 	t.lines.Header(time.Now())
 	return t.lines.Flush()
-}
-
-func (t *Text) table(rows iter.Seq[*table.Conn]) error {
-	table := output.NewStreamTable(t.style, t.opts.Listening, t.opts.Timers)
-	timers := timerRows{}
-	if t.opts.Timers && t.opts.Namespaces != nil {
-		timers.read(t.opts.Namespaces)
-	}
-	t.lines.Append(table.AppendHeader)
-	for _, ipv6 := range []bool{false, true} {
-		for c := range rows {
-			if c.Local.Addr().Is6() != ipv6 {
-				continue
-			}
-			if !t.queue.admit(sink.Row) {
-				continue
-			}
-			timer := timers[endpoints{c.Netns, c.Local, c.Remote}]
-			t.lines.Append(func(b []byte) []byte { return table.AppendConn(b, c, timer) })
-			if err := t.flushIfFull(); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // Change writes a transition, or completes its line with what its close adds.

@@ -42,6 +42,30 @@ func (e *enrich) Snapshot(rows iter.Seq[*table.Conn], took time.Duration) error 
 	}, took)
 }
 
+// Sockets passes the initial rows of other sockets on.
+func (e *enrich) Sockets(rows iter.Seq[*table.Socket]) error {
+	e.workloads.Begin(func() {
+		for row := range rows {
+			e.completeSocket(row)
+		}
+	})
+	return e.Handler.Sockets(func(yield func(*table.Socket) bool) {
+		for row := range rows {
+			if e.completeSocket(row); !yield(row) {
+				return
+			}
+		}
+	})
+}
+
+// Socket passes a change of such a socket on.
+func (e *enrich) Socket(c *table.SocketChange) error {
+	e.completeSocket(c.Socket)
+	return e.Handler.Socket(c)
+}
+
+func (e *enrich) completeSocket(s *table.Socket) { s.Workload = e.workloads.Of(&s.Head, s.Start) }
+
 // Change passes a change on.
 func (e *enrich) Change(c *table.Change) error {
 	e.complete(c.Conn)

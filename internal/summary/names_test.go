@@ -14,7 +14,7 @@ func TestNames(t *testing.T) {
 		t.Fatalf("only %d names", len(names))
 	}
 	for _, name := range names {
-		_, stream := Parse(&Options{List: name, In: field.Stream})
+		_, stream := Parse(&Options{List: name, In: field.Stream | field.Conns | field.Others})
 		_, view := Parse(&Options{List: name, In: field.View})
 		if stream != nil && view != nil {
 			t.Errorf("%s: %v; %v", name, stream, view)

@@ -19,7 +19,7 @@ type Options struct {
 	Sort   string      // what the groups are sorted by; empty: the first measure, falling
 	Top    int         // groups that are shown; 0: all
 	Groups int         // groups that are kept in a window; 0: DefaultGroups
-	In     field.Where // whether rows or records of the stream are summed up
+	In     field.Where // whether rows or records of the stream are summed up; of that with Others and Conns as it has them
 }
 
 // What is taken where nothing is said.
@@ -46,6 +46,7 @@ type Spec struct {
 	measures []measure
 	fields   []*field.Field // that measures are about, each once
 	order    order
+	changes  bool // what happened is a key, so that the end of a socket is a change, too
 	top      int
 	groups   int
 }
@@ -197,6 +198,12 @@ func lookup(name string, in field.Where) (*field.Field, error) {
 		}
 		return nil, fmt.Errorf("'%s' is not known here", name)
 	}
+	switch {
+	case f.In&field.Others != 0 && in&field.Others == 0:
+		return nil, fmt.Errorf("'%s' is known of UDP, raw and Unix sockets: add -u, -w or -x", name)
+	case f.In&field.Conns != 0 && in&field.Others != 0 && in&field.Conns == 0:
+		return nil, fmt.Errorf("'%s' is known of TCP connections: add -t", name)
+	}
 	return f, nil
 }
 
@@ -227,7 +234,7 @@ func (s *Spec) addMeasure(word string, in field.Where) error {
 	if err != nil {
 		return err
 	}
-	if !f.Numeric() || f.Key == "pid" || f.Key == "tid" || f.Key == "uid" {
+	if !f.Numeric() || f.Key == "pid" || f.Key == "tid" || f.Key == "uid" || f.Key == "peer_pid" {
 		return fmt.Errorf("'%s': %s is not an amount", word, name)
 	}
 	if m.of = slices.Index(s.fields, f); m.of < 0 {
@@ -270,7 +277,8 @@ func (s *Spec) chooseCounts(in field.Where) error {
 	connections := slices.ContainsFunc(s.measures, func(m measure) bool {
 		return m.op != opCount && m.op <= opOpen
 	})
-	state := slices.ContainsFunc(s.keys, func(k key) bool { return k.field.Type == field.State })
+	s.changes = s.hasKey("change")
+	state := s.changes || slices.ContainsFunc(s.keys, func(k key) bool { return k.field.Type == field.State })
 	end := slices.ContainsFunc(s.Fields(), func(f *field.Field) bool { return f.In&field.End != 0 })
 	endKey := slices.ContainsFunc(s.keys, func(k key) bool { return k.field.In&field.End != 0 })
 	switch {
@@ -285,6 +293,9 @@ func (s *Spec) chooseCounts(in field.Where) error {
 	default:
 		s.counts = Connections
 	}
+	if s.hasKey("outcome") && s.hasKey("reason") {
+		return errors.New("outcome is of connections, reason of other sockets: take one of both")
+	}
 	if connections && s.counts != Connections {
 		return errors.New("opened, ended, failed and open are of connections, whose keys are known while they are open")
 	}
@@ -292,6 +303,11 @@ func (s *Spec) chooseCounts(in field.Where) error {
 		s.addDefaultMeasures()
 	}
 	return nil
+}
+
+// hasKey reports whether a field is among the keys.
+func (s *Spec) hasKey(name string) bool {
+	return slices.ContainsFunc(s.keys, func(k key) bool { return k.field.Key == name })
 }
 
 func (s *Spec) addDefaultMeasures() {

@@ -50,35 +50,48 @@ func (s *Summary) AddChange(c *table.Change) {
 		}
 	case Ends:
 		if c.Kind == table.ChangeClose {
-			s.end(s.groups.of(&s.subject), c)
+			s.end(s.groups.of(&s.subject), hasFailed(c))
 		}
 	case Connections:
-		s.addLife(c)
+		s.addLife(life{
+			id: c.Conn.ID, opens: c.Kind == table.ChangeState && isOpen(c.New),
+			ends: c.Kind == table.ChangeClose, failed: hasFailed(c),
+		})
 	}
 }
 
-// addLife follows a connection from its first record to its end.
-func (s *Summary) addLife(c *table.Change) {
-	before, was := s.open[c.Conn.ID]
+func hasFailed(c *table.Change) bool { return c.Close != nil && c.Close.Outcome.Failed() }
+
+// life is what a record of the stream says of the life of a connection or a socket.
+type life struct {
+	id     uint64
+	opens  bool // it is open, if it was not already
+	ends   bool
+	failed bool
+}
+
+// addLife follows a connection from its first record to its end. The subject is it.
+func (s *Summary) addLife(l life) {
+	before, was := s.open[l.id]
 	switch {
-	case c.Kind == table.ChangeClose:
+	case l.ends:
 		one := s.groups.of(&s.subject)
 		if was {
 			before.open--
-			delete(s.open, c.Conn.ID)
+			delete(s.open, l.id)
 		} else {
 			one.opened++ // it failed before its first transition
 		}
-		s.end(one, c)
+		s.end(one, l.failed)
 	case was:
 		if one := s.groups.of(&s.subject); one != before { // its owner or its port is known now
 			before.open--
 			one.open++
-			s.open[c.Conn.ID] = one
+			s.open[l.id] = one
 		}
-	case c.Kind == table.ChangeState && isOpen(c.New):
-		s.enter(c.Conn.ID)
-		s.open[c.Conn.ID].opened++
+	case l.opens:
+		s.enter(l.id)
+		s.open[l.id].opened++
 	}
 }
 
@@ -91,10 +104,10 @@ func (s *Summary) enter(id uint64) {
 }
 
 // end counts the subject as ended.
-func (s *Summary) end(one *group, c *table.Change) {
+func (s *Summary) end(one *group, failed bool) {
 	s.groups.counted(one)
 	one.count++
-	if c.Close != nil && c.Close.Outcome.Failed() {
+	if failed {
 		one.failed++
 	}
 	one.measure(s.groups.spec, &s.subject)

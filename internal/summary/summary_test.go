@@ -47,6 +47,14 @@ func TestParse(t *testing.T) {
 		{list: "state", sort: "-count", in: field.View, counts: Rows, columns: "count state"},
 		{list: "dst", sort: "remote_addr", in: field.View, counts: Rows, columns: "count remote_addr"},
 
+		{list: "change,transport", in: field.Stream | field.Others, counts: Transitions, columns: "count change transport"},
+		{list: "reason", in: field.Stream | field.Others, counts: Ends, columns: "count reason"},
+		{list: "path", in: field.Stream | field.Others | field.Conns, counts: Connections, columns: "opened ended failed open path"},
+
+		{list: "change", in: field.Stream, err: "option '--summary': 'change' is known of UDP, raw and Unix sockets: add -u, -w or -x"},
+		{list: "outcome", in: field.Stream | field.Others, err: "option '--summary': 'outcome' is known of TCP connections: add -t"},
+		{list: "outcome,reason", in: field.Stream | field.Others | field.Conns, err: "option '--summary': outcome is of connections, reason of other sockets: take one of both"},
+		{list: "sum(peer_pid)", in: field.Stream | field.Others, err: "option '--summary': 'sum(peer_pid)': peer_pid is not an amount"},
 		{list: "stat", in: field.View, err: "option '--summary': no field or measure 'stat', near: state"},
 		{list: "cuont", in: field.View, err: "option '--summary': no field or measure 'cuont', near: count"},
 		{list: "state,", in: field.View, err: "option '--summary': a name is missing"},

@@ -1,0 +1,97 @@
+package load
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// QueryPort is where the server of Queries answers.
+const QueryPort = 7053
+
+// Queries returns the role that asks a server of its own count times, as a resolver does:
+// each time by a socket of its own, every other one connected.
+func Queries(count int) string { return QueriesAt(count, 0) }
+
+// QueriesAt is Queries at a rate a second, or with 0 as fast as the machine can.
+func QueriesAt(count, rate int) string { return fmt.Sprintf("queries %d %d", count, rate) }
+
+func playQueries(count, rate string) error {
+	n, err1 := strconv.Atoi(count)
+	perSecond, err2 := strconv.Atoi(rate)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	server, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	at := &unix.SockaddrInet4{Port: QueryPort, Addr: [4]byte{127, 0, 0, 1}}
+	if err := unix.Bind(server, at); err != nil {
+		return err
+	}
+	go answer(server)
+	return asClient(func() error {
+		start := time.Now()
+		for i := range n {
+			pace(start, i, perSecond)
+			if err := query(at, i%2 == 0); err != nil {
+				return fmt.Errorf("query %d: %w", i, err)
+			}
+		}
+		return nil
+	})
+}
+
+// pace waits until it is time for a query. Sleeping takes longer than a query: several
+// that are due are made at once.
+func pace(start time.Time, query, perSecond int) {
+	const least = 200 * time.Microsecond
+	if perSecond <= 0 {
+		return
+	}
+	due := start.Add(time.Duration(query) * time.Second / time.Duration(perSecond))
+	if ahead := time.Until(due); ahead > least {
+		time.Sleep(ahead)
+	}
+}
+
+// answer sends back what comes.
+func answer(server int) {
+	buf := make([]byte, 512)
+	for {
+		n, from, err := unix.Recvfrom(server, buf, 0)
+		if err == nil {
+			err = unix.Sendto(server, buf[:n], 0, from)
+		}
+		if err != nil {
+			return // the client says what is missing
+		}
+	}
+}
+
+// query asks once and takes the answer.
+func query(at *unix.SockaddrInet4, connect bool) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	buf := make([]byte, 64)
+	if connect {
+		if err := unix.Connect(fd, at); err != nil {
+			return err
+		}
+		_, err = unix.Write(fd, buf)
+	} else {
+		err = unix.Sendto(fd, buf, 0, at)
+	}
+	if err != nil {
+		return err
+	}
+	_, _, err = unix.Recvfrom(fd, buf, 0)
+	return err
+}
