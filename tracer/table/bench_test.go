@@ -154,6 +154,36 @@ func TestTableLives(t *testing.T) {
 	}
 }
 
+// TestTableAllOfTimewaits goes through timewait sockets, which are no rows: a metric of them
+// must not make one of each.
+func TestTableAllOfTimewaits(t *testing.T) {
+	f := newFeeder()
+	const sockets = 100
+	for range sockets {
+		f.connect(snapshot.Established, snapshot.FinWait1, snapshot.FinWait2)
+		full := f.event.Sock
+		f.event.Sock += 512
+		f.feed(table.EventMiniBorn, 0, snapshot.TimeWait)
+		f.event.Sock = full
+		f.walk(snapshot.FinWait2, snapshot.Close)
+	}
+	n := 0
+	for c := range f.merged.All {
+		if n++; c.State != snapshot.TimeWait || c.ID == 0 || c.Remote.Port() != 80 {
+			t.Errorf("%+v", c)
+		}
+	}
+	if n != sockets || f.merged.Len() != sockets {
+		t.Errorf("%d sockets, counted as %d, want %d", n, f.merged.Len(), sockets)
+	}
+	if allocs := testing.AllocsPerRun(10, func() {
+		for range f.merged.All {
+		}
+	}); allocs > sockets/10 {
+		t.Errorf("%v allocations", allocs)
+	}
+}
+
 func BenchmarkTableLives(b *testing.B) {
 	f := newFeeder()
 	for b.Loop() {

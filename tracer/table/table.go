@@ -86,7 +86,7 @@ func (t *Table) Stats() Stats {
 // Len returns the number of sockets.
 func (t *Table) Len() int { return t.rows.len() }
 
-// All yields every socket, in no order.
+// All yields every socket, in no order. Each is valid until the next one.
 func (t *Table) All(yield func(*Conn) bool) {
 	for r := range t.rows.all {
 		if !yield(&r.Conn) {

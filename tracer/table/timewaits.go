@@ -110,8 +110,9 @@ func (w *timewaits) each(yield func(uint32) bool) {
 
 // conns yields the connection of every timewait. It is valid until the next one.
 func (w *timewaits) conns(yield func(*Conn) bool) {
+	var r row
 	for number := range w.each {
-		var r row
+		r = row{}
 		t := w.at(number)
 		t.unpack(&r)
 		w.shared.of(t.shared).give(&r)
