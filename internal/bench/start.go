@@ -65,7 +65,7 @@ func (b *bench) start(ctx context.Context) error {
 		[][]string{
 			{"from exec to the end of the initial table", milliseconds(medianOf(results[nettrace], snapshot)), "none"},
 			append([]string{"from exec to the first transition told", milliseconds(first), milliseconds(medianOf(results[tcpstates], event))},
-				b.report.budget(first, float64(200*time.Millisecond), "200 ms")...),
+				b.report.budget(first, float64(150*time.Millisecond), "150 ms")...),
 		})
 	return nil
 }
