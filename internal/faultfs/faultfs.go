@@ -38,6 +38,7 @@ type Call string
 const (
 	Open  Call = "open"  // open(2) and stat(2) of a file, and making one
 	Write Call = "write" // write(2)
+	Close Call = "close" // close(2): what a server could not store shows late
 )
 
 // order is what the test tells the server. Its answer is a text.

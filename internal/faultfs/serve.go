@@ -163,7 +163,9 @@ func (s *server) answer(q *request) (out []byte, errno syscall.Errno) {
 	case opUnlink:
 		delete(s.files, firstName(q.body))
 		return nil, 0
-	case opRelease, opFlush, opFsync:
+	case opFlush:
+		return nil, s.fails[Close].errno
+	case opRelease, opFsync:
 		return nil, 0
 	case opStatfs:
 		return make([]byte, 80), 0

@@ -17,7 +17,6 @@ const followed = "/var/log/nettrace/nettrace.ndjson"
 // a rename with SIGHUP while nothing is written, and a rename alone. Telegraf and the
 // OpenTelemetry Collector get the closes, as Telegraf follows no more.
 func TestFiles(t *testing.T) {
-	t.Parallel()
 	dir := t.TempDir()
 	all, closes := filepath.Join(dir, "all"), filepath.Join(dir, "closes")
 	tr := traceIn(t, newNetns(t), all, all+",rotate-size=40M,rotate-keep=9", closes+",events=close,rotate-size=20M,rotate-keep=9")

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -121,6 +122,26 @@ func TestStaleFile(t *testing.T) {
 	until(t, "the new file", func() bool { return fs.Read("out") != "" })
 	s.end()
 	s.judge(0, first, fs.Read("out"))
+}
+
+// TestCloseErrors has close(2) fail, as it does where a server could not store what it was
+// sent: that is told, once for the file that is left, and at the end.
+func TestCloseErrors(t *testing.T) {
+	t.Parallel()
+	fs, s, path := newFaulty(t)
+	s.send(10)
+	s.idle()
+	fs.Fail(faultfs.Close, unix.EDQUOT, 0)
+	fs.Rename("out", "out.1")
+	s.sink.Reopen()
+	s.told("close " + path + ": disk quota exceeded; lines that were written to the file that is left may be missing there")
+	s.send(10)
+	s.idle()
+	s.count(1)
+	if err := s.drain(time.Minute); err == nil || err.Error() != "close "+path+": disk quota exceeded" {
+		t.Errorf("the end: %v", err)
+	}
+	s.judge(0, fs.Read("out.1"), fs.Read("out"))
 }
 
 // TestOpenErrors has the renamed file's successor not be opened, for errors of a disk and

@@ -59,9 +59,7 @@ func (f *file) use(now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if f.open != nil {
-		_ = f.open.Close() // what was written counts; nothing can be written again
-	}
+	f.leave()
 	f.open, f.torn, f.stuck, f.looked = o, false, false, now
 	if f.rotation.on() && f.shelf == nil && o.regular {
 		f.shelf = newShelf(f.path, &f.rotation, f.notice)
@@ -186,9 +184,20 @@ func (f *file) rotate(now time.Time) bool {
 		return false
 	}
 	f.grows = false
-	_ = f.open.Close() // what was written counts; nothing can be written again
-	f.open = nil
+	f.leave()
 	return true
+}
+
+// leave closes the open file, if there is one. File systems of other hosts tell only now
+// what they could not store: nothing can be written again, so somebody has to know.
+func (f *file) leave() {
+	if f.open == nil {
+		return
+	}
+	if err := f.open.Close(); err != nil {
+		f.notice(fmt.Sprintf("%v; lines that were written to the file that is left may be missing there", err))
+	}
+	f.open = nil
 }
 
 // Room returns how much may be written before Ready is to be called.
