@@ -42,9 +42,10 @@ func (w *socketWatch) unixRows() (rows []string) {
 	w.t.Helper()
 	w.read(func(*table.Table) {
 		for s := range w.tracer.Sockets().All {
-			u := s.Row()
-			u.Path = unixText(u.Path)
-			rows = append(rows, unixLine(&u))
+			if u := s.Row(); u.Inode != 0 || showsWaiting() {
+				u.Path = unixText(u.Path)
+				rows = append(rows, unixLine(&u))
+			}
 		}
 	})
 	slices.Sort(rows)
@@ -65,8 +66,10 @@ func kernelUnix(t *testing.T, netns string) (rows []string) {
 				t.Error(err)
 				continue
 			}
-			u.Path = unixText(u.Path)
-			rows = append(rows, unixLine(&u))
+			if u.Inode != 0 || showsWaiting() {
+				u.Path = unixText(u.Path)
+				rows = append(rows, unixLine(&u))
+			}
 		}
 	})
 	slices.Sort(rows)

@@ -190,6 +190,8 @@ func TestDatagramAddress(t *testing.T) {
 		open := s.event(1, SocketOpen, unbound, none)
 		bind := s.event(1, SocketBind, fmt.Sprintf("0.0.0.0:%d", 1+port), none)
 		open.Cookie, bind.Cookie = 0, 0
+		open.Inode += uint32(port)
+		bind.Inode += uint32(port)
 		s.Apply(open)
 		s.Apply(bind)
 	}

@@ -38,6 +38,7 @@ type UnixEnd struct {
 	Backlog    uint32 // of a listener
 
 	peerKey uint64  // cookie, or address, of the peer; 0: none
+	backlog bool    // Backlog is known
 	listens bool    // it is in unixRules.listeners
 	made    bool    // by the connect() of its peer, for accept() to return
 	changed kindSet // by the event that is merged

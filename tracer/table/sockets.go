@@ -142,7 +142,7 @@ func (s *Sockets) applyCall(e *SocketEvent) {
 		return
 	}
 	r := s.index.find(e)
-	again := e.Inode != 0 && r != nil && r.Inode == uint64(e.Inode) // by a second copy of the program
+	again := e.Inode != 0 && r != nil && r.Inode == uint64(e.Inode)                  // by a second copy of the program
 	if r != nil && e.Kind == SocketOpen && r.StartKnown && r.Cookie == 0 && !again { // another one at its address
 		s.vanish(r, e.Time)
 		r = nil

@@ -47,9 +47,11 @@ func (u unixRules) take(r *socketRow, e *SocketEvent) {
 
 // listens takes that a socket is a listener, which it stays.
 func (u unixRules) listens(r *socketRow, e *SocketEvent) {
-	if e.After == 0 && r.end.Backlog != e.Unix.Backlog { // else it was not read
-		r.end.Backlog = e.Unix.Backlog
-		r.end.changed.add(SocketListen)
+	if e.After == 0 { // sock_diag and /proc do not have it
+		if r.end.Backlog != e.Unix.Backlog && (r.end.backlog || e.Kind == SocketListen) {
+			r.end.changed.add(SocketListen)
+		}
+		r.end.Backlog, r.end.backlog = e.Unix.Backlog, true
 	}
 	if !r.end.listens {
 		r.end.listens = true
