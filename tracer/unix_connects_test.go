@@ -120,7 +120,8 @@ func (u *unixConnects) check(line string) error {
 		return fmt.Errorf("process %d: %v, its peer %v", pid, client.kinds, made.kinds)
 	case !u.exact:
 		return nil
-	case made.row.Inode != inode || client.row.Unix.PeerInode != inode || made.row.Unix.PeerInode != client.row.Inode:
+	case made.row.Inode != inode || made.row.Unix.PeerInode != client.row.Inode,
+		client.row.Unix.PeerInode != inode && client.row.Unix.PeerInode != 0: // 0: it ended before accept()
 		return fmt.Errorf("process %d is connected to inode %d and %d, want %d; that to %d", pid, client.row.Unix.PeerInode, made.row.Inode, inode, made.row.Unix.PeerInode)
 	case !slices.Contains(made.kinds, table.SocketAccept):
 		return fmt.Errorf("process %d has a peer that was not accepted: %v", pid, made.kinds)
