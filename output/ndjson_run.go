@@ -9,11 +9,11 @@ import (
 
 // Start is what the first record of a file says of the run behind it.
 type Start struct {
-	Version, Commit string   // of the program
-	Kernel, Arch    string   // release and machine, as uname has them
-	BootID          string   // /proc/sys/kernel/random/boot_id
-	Mode            string   // "bpf" or "poll": where the changes come from
-	Transports      []string // whose sockets are told, in the words of records; empty: nothing is said
+	Version, Commit string // of the program
+	Kernel, Arch    string // release and machine, as uname has them
+	BootID          string // /proc/sys/kernel/random/boot_id
+	Mode            string // "bpf" or "poll": where the changes come from
+	Transports      string // whose sockets are told, as "tcp,udp"; empty: nothing is said
 	Hooks           []string
 	Inexact         []string // what is not exact with these hooks
 	Filter          string   // as it was given; empty: none
@@ -96,7 +96,7 @@ func (w *NDJSON) Start(at time.Time, s *Start) {
 	w.str(`,"boot_id":`, s.BootID, nameMax)
 	w.word(`,"clock":`, "CLOCK_MONOTONIC")
 	w.str(`,"mode":`, s.Mode, nameMax)
-	w.list(`,"transports":`, s.Transports, nameMax)
+	w.str(`,"transports":`, s.Transports, nameMax)
 	w.str(`,"reason":`, s.Reason, nameMax)
 	w.uint(`,"file_seq":`, s.FileSeq)
 	w.list(`,"hooks":`, s.Hooks, pathMax)

@@ -15,13 +15,13 @@ import (
 	"github.com/nettrace/nettrace/tracer/table"
 )
 
-// TestUnixConnects has 10,000 processes connect, each of which ends at once. Both ends of
+// TestUnixConnects has 10,000 processes connect, in a machine 2,000, each of which ends at once. Both ends of
 // each connection must be told, with the process of each as the system calls have it, with
 // each other's id, and closed.
 func TestUnixConnects(t *testing.T) {
 	count := 10000
-	if testing.Short() {
-		count = 1000
+	if inMachine || testing.Short() { // a process takes 30 ms there
+		count = 2000
 	}
 	netns, dir := testnet.New(t), t.TempDir()
 	w := watchSockets(t, Options{NetnsPath: netns, Reconcile: -1, Protocols: Unix})
@@ -120,7 +120,8 @@ func (u *unixConnects) check(line string) error {
 		return fmt.Errorf("process %d: %v, its peer %v", pid, client.kinds, made.kinds)
 	case !u.exact:
 		return nil
-	case made.row.Inode != inode || client.row.Unix.PeerInode != inode || made.row.Unix.PeerInode != client.row.Inode:
+	case made.row.Inode != inode || made.row.Unix.PeerInode != client.row.Inode,
+		client.row.Unix.PeerInode != inode && client.row.Unix.PeerInode != 0: // 0: it ended before accept()
 		return fmt.Errorf("process %d is connected to inode %d and %d, want %d; that to %d", pid, client.row.Unix.PeerInode, made.row.Inode, inode, made.row.Unix.PeerInode)
 	case !slices.Contains(made.kinds, table.SocketAccept):
 		return fmt.Errorf("process %d has a peer that was not accepted: %v", pid, made.kinds)

@@ -106,7 +106,7 @@ CREATE TABLE IF NOT EXISTS nettrace.records
     `inexact` Array(String),
     `kernel` String,
     `mode` String,
-    `transports` Array(String),
+    `transports` String,
     `version` String,
     `rows` UInt64,
     `took_ns` UInt64,

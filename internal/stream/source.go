@@ -81,7 +81,7 @@ func missedByPolling(p tracer.Protocols) string {
 // startRecord returns what is known of a run before its source is open.
 func startRecord(opts *Options) output.Start {
 	s := output.Start{Version: opts.Version, Commit: build.Commit(), Reason: "start", FileSeq: 1, Arch: runtime.GOARCH}
-	s.Transports = transports(opts.Trace.Protocols)
+	s.Transports = strings.Join(transports(opts.Trace.Protocols), ",")
 	var uts unix.Utsname
 	if unix.Uname(&uts) == nil {
 		s.Kernel = unix.ByteSliceToString(uts.Release[:])

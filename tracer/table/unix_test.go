@@ -354,3 +354,39 @@ func TestUnixPeerOfBefore(t *testing.T) {
 	u.event(SocketClose, 1, 1, connected(2, false))
 	u.want(t, "close 2 close\nclose 1 to 2 close")
 }
+
+// TestUnixMayBe asks of rows without a cookie whether an event at their address may be of
+// the same socket.
+func TestUnixMayBe(t *testing.T) {
+	client := SocketEvent{Protocol: snapshot.Unix, Inode: 101, Unix: UnixEvent{HasSocket: true}}
+	made := SocketEvent{Protocol: snapshot.Unix, Unix: UnixEvent{
+		Name: []byte("\x00name"), Named: true, Peer: 1<<63 | 64, PeerInode: 101,
+	}}
+	for name, test := range map[string]struct {
+		first SocketEvent
+		then  func(*SocketEvent)
+		want  bool
+	}{
+		"the same":            {client, func(*SocketEvent) {}, true},
+		"it binds":            {client, named, true},
+		"another inode":       {client, func(e *SocketEvent) { e.Inode = 102 }, false},
+		"one that waits":      {client, func(e *SocketEvent) { e.Inode, e.Unix.HasSocket = 0, false }, false},
+		"an open file":        {client, func(e *SocketEvent) { *e = SocketEvent{Inode: 101} }, true},
+		"another one's file":  {client, func(e *SocketEvent) { *e = SocketEvent{Inode: 102} }, false},
+		"accepted":            {made, func(e *SocketEvent) { e.Inode, e.Unix.HasSocket = 103, true }, true},
+		"of another client":   {made, func(e *SocketEvent) { e.Unix.PeerInode = 105 }, false},
+		"without a name":      {made, func(e *SocketEvent) { e.Unix.Name, e.Unix.Named = nil, false }, false},
+		"of another listener": {made, func(e *SocketEvent) { e.Unix.Name = []byte("\x00other") }, false},
+	} {
+		u := newUnixScene()
+		first := test.first
+		first.Kind, first.Sock, first.Time = SocketConnect, 1<<63|128, u.now
+		u.table.Apply(&first)
+		row := u.table.index.at(first.Sock)
+		then := test.first
+		test.then(&then)
+		if got := row.mayBe(&then); got != test.want {
+			t.Errorf("%s: %t, want %t", name, got, test.want)
+		}
+	}
+}
