@@ -15,7 +15,12 @@ import (
 
 // objects read the compiled BPF objects. The programs of all of them write into the
 // same maps.
-var objects = []func() (*ebpf.CollectionSpec, error){loadStream}
+func (s *settings) objects() []func() (*ebpf.CollectionSpec, error) {
+	if s.closes != AllChanges {
+		return []func() (*ebpf.CollectionSpec, error){loadCloses}
+	}
+	return []func() (*ebpf.CollectionSpec, error){loadStream}
+}
 
 // settings are the constants of the BPF programs, and how to load them.
 type settings struct {
@@ -33,7 +38,13 @@ type settings struct {
 	ringBytes   int      // size of the ring buffer
 	kinds       []string // hooks to try by kind ("fentry", "kprobe", …); empty: all
 	verifyLogs  bool     // keep the verifier's log in errors
-	noOwners    bool     // open files are not looked at
+	wishes
+}
+
+// wishes are what is asked for.
+type wishes struct {
+	noOwners bool   // open files are not looked at
+	closes   Closes // what is kept until connections end
 }
 
 // newHooks makes the maps; no program is loaded yet.
@@ -45,7 +56,7 @@ func newHooks(set settings) (*hooks, error) {
 		programs: make(map[string]*ebpf.Program),
 		links:    make(map[string]io.Closer),
 	}
-	for _, read := range objects {
+	for _, read := range set.objects() {
 		if err := h.addObject(read); err != nil {
 			h.close()
 			return nil, err
@@ -69,6 +80,11 @@ func (h *hooks) addObject(read func() (*ebpf.CollectionSpec, error)) error {
 		return fmt.Errorf("read the BPF object: %w", err)
 	}
 	spec.Maps[streamMapEvents].MaxEntries = uint32(h.set.ringBytes)
+	for _, name := range []string{closesMapLives, closesMapAcceptors} {
+		if m := spec.Maps[name]; m != nil {
+			m.MaxEntries = keptMost
+		}
+	}
 	o, err := newObject(spec, h.maps.Maps)
 	if err != nil {
 		return fmt.Errorf("create the BPF maps: %w", err)

@@ -36,6 +36,7 @@ type Options struct {
 	Logs      bool                // keep the verifier's log in load errors
 	Proc      string              // root of the proc file system; empty: /proc
 	NoOwners  bool                // no owners but those that the calls themselves show
+	Closes    Closes              // the handler is told closes alone, if the kernel side can keep what leads to them
 
 	// For tests:
 	kallsyms string // the file of kernel symbols; empty: /proc/kallsyms
@@ -68,10 +69,11 @@ func Open(opts Options) (*Tracer, error) {
 		t.hooks.close()
 		return nil, errors.Join(fmt.Errorf("open the ring buffer: %w", err), t.scope.close())
 	}
-	t.procs = table.NewProcesses(processLimit, t.processReader(), func(task uint32) {
+	t.procs = table.NewProcesses(processLimit, t.opts.processReader(&t.hooks.set.pids), func(task uint32) {
 		// One that is not there needs no deleting.
 		_ = t.hooks.maps.Maps[streamMapProcesses].Delete(task)
 	})
+	t.kept = newKept(t.hooks)
 	t.table = table.New(t.tableConfig(), t.procs, t.out.change)
 	t.scan.rows = newRowReader(&t.scope, opts.Family, t.hooks.chosen[Rows] != "")
 	t.losses, t.witness = newLosses(t.hooks), newWitness(t.hooks)
@@ -94,11 +96,11 @@ func (t *Tracer) openRing() (err error) {
 }
 
 // processReader returns what reads the rest of a process that is known by an open file.
-func (t *Tracer) processReader() func(*snapshot.Process, uint64) {
-	if t.opts.NoOwners {
+func (o *Options) processReader(pids *pidspace) func(*snapshot.Process, uint64) {
+	if o.NoOwners {
 		return func(*snapshot.Process, uint64) {}
 	}
-	return t.hooks.set.pids.reader(t.opts.Proc)
+	return pids.reader(o.Proc)
 }
 
 // tableConfig says what the chosen hooks report.
@@ -116,32 +118,50 @@ func (t *Tracer) tableConfig() table.Config {
 		Resets:       chosen[Resets] != "",
 		Connects:     chosen[Connects] != "",
 		Condition:    t.opts.Condition,
+		Kept:         t.kept.keeps(),
+		Since:        t.hooks.since,
+		Fails:        t.hooks.set.closes == FailedCloses,
 	}
 }
 
-// openHooks loads and attaches the best hook of each capability.
+// openHooks loads and attaches the best hook of each capability. Where those for closes
+// alone do not serve, all transitions are traced.
 func (t *Tracer) openHooks() error {
 	set := t.settings()
 	var err error
 	if set.wanted, err = newWanted(t.opts.Condition); err != nil {
 		return err
 	}
+	if set.closes != AllChanges {
+		if t.hooks, err = hooksFor(&t.opts, set); err == nil && t.hooks.keepsCloses() {
+			return nil
+		} else if err == nil {
+			t.hooks.close()
+		}
+		set.closes = AllChanges
+	}
+	t.hooks, err = hooksFor(&t.opts, set)
+	return err
+}
+
+// hooksFor loads and attaches the hooks for some settings.
+func hooksFor(opts *Options, set settings) (*hooks, error) {
 	h, err := newHooks(set)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	timers := findTimers(h, cmp.Or(t.opts.kallsyms, t.opts.Proc+"/kallsyms"))
-	if h.set.pids, err = findPidspace(h, t.opts.Proc); err != nil {
+	timers := findTimers(h, cmp.Or(opts.kallsyms, opts.Proc+"/kallsyms"))
+	if h.set.pids, err = findPidspace(h, opts.Proc); err != nil {
 		h.close()
-		return fmt.Errorf("pid namespace: %w", err)
+		return nil, fmt.Errorf("pid namespace: %w", err)
 	}
 	if err := chooseHooks(h, timers); err != nil {
 		h.close()
-		return err
+		return nil, err
 	}
+	h.since = monotonic()
 	h.releaseTypes()
-	t.hooks = h
-	return nil
+	return h, nil
 }
 
 // settings are those for a kernel that has the newer helpers.
@@ -158,7 +178,7 @@ func (t *Tracer) settings() settings {
 		ringBytes:   t.opts.RingBytes,
 		kinds:       t.opts.Hooks,
 		verifyLogs:  t.opts.Logs,
-		noOwners:    t.opts.NoOwners,
+		wishes:      wishes{noOwners: t.opts.NoOwners, closes: t.opts.Closes},
 	}
 }
 
@@ -172,7 +192,11 @@ func chooseHooks(h *hooks, timers <-chan timers) error {
 		return err
 	}
 	h.choose(MiniSockets)
-	h.choose(SourcePort, Acceptor, Closer, Resets)
+	if h.set.closes == AllChanges {
+		h.choose(SourcePort, Acceptor, Closer, Resets)
+	} else {
+		h.choose(Acceptor, Resets) // the end has the port, and tells no inode
+	}
 	if h.chosen[MiniSockets] != "" {
 		h.choose(Substate, TimewaitEnd)
 	}
@@ -186,7 +210,7 @@ func chooseHooks(h *hooks, timers <-chan timers) error {
 		streamVarConnectReported: reported,
 		streamVarOwnerByUse:      h.chosen[Acceptor] == "",
 		streamVarSockopsAttached: h.hasSockops(),
-		streamVarPortReported:    h.chosen[SourcePort] != "",
+		streamVarPortReported:    h.chosen[SourcePort] != "" || h.set.closes != AllChanges,
 	} {
 		if !is {
 			continue

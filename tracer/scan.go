@@ -289,9 +289,15 @@ func (t *Tracer) endScan() {
 	if s.kind == scanInitial && t.hooks.chosen[Files] == "" && t.hooks.set.pids.readable && !t.opts.NoOwners {
 		t.out.keep(nameOwners(t.table, t.opts.Proc))
 	}
-	r, again := t.table.EndScan(monotonic())
-	s.unsettled = again
 	c := &s.coverage
+	var unseen bool
+	if s.kind != scanInitial {
+		var err error
+		unseen, err = t.kept.sweep(t.table, s.start, c.visited)
+		t.out.keep(err)
+	}
+	r, again := t.table.EndScan(monotonic())
+	s.unsettled = again || unseen && t.shutdown != running // else it waits for the next one
 	c.unread(t.table.Namespaces)
 	r.Unread = len(c.failed)
 	for _, news := range t.scope.news(c) {

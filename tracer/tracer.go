@@ -33,13 +33,19 @@ type Tracer struct {
 	scope scope
 	out   delivery
 
-	scan      scan
-	losses    losses
+	scan   scan
+	losses losses
+	sides
+	pace     pace
+	shutdown shutdown
+	stats    Stats
+}
+
+// sides are what the kernel side knows besides what it sends.
+type sides struct {
 	witness   witness
 	refresher refresher
-	pace      pace
-	shutdown  shutdown
-	stats     Stats
+	kept      kept
 }
 
 // shutdown is how far the end of a run is; see beforeEnd.
@@ -91,6 +97,7 @@ func (t *Tracer) Stats() Stats {
 		s.Queued = t.ring.queued()
 	}
 	s.Table = t.table.Stats()
+	t.kept.addTo(&s.Table)
 	return s
 }
 
@@ -163,6 +170,12 @@ func (t *Tracer) handle(raw []byte) {
 		t.opts.onRecord(raw)
 	}
 	ev := &t.event
+	if is, err := t.kept.handle(raw, t.table); is {
+		if err != nil {
+			t.stats.Undecoded++
+		}
+		return
+	}
 	if err := decode(raw, ev); err != nil {
 		t.stats.Undecoded++
 		return
@@ -230,10 +243,16 @@ func (t *Tracer) housekeep(now uint64) {
 		t.reportDrops(now)
 		t.scan.mend(t.losses.missed())
 		t.collectWitness(now)
-		t.procs.Trim()
+		t.out.keep(t.kept.collect(now, t.table))
+		t.procs.Trim(now)
+		t.out.keep(t.kept.sweepProcesses(t.procs, t.drain))
 		t.reportRenaming()
-		if t.out.ready && t.scan.state == scanIdle && now >= t.scan.nextOwn && t.table.OwnersDue(now) {
-			t.startScan(scanOwners)
+		if t.out.ready && t.scan.state == scanIdle && now >= t.scan.nextOwn {
+			kept, err := t.kept.ownersDue(now)
+			t.out.keep(err)
+			if kept || t.table.OwnersDue(now) {
+				t.startScan(scanOwners)
+			}
 		}
 	}
 	if t.refresher.due(now, t.pace.unchecked != 0) {
