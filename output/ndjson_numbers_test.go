@@ -85,7 +85,7 @@ func checkBounds(t *testing.T, path string, node map[string]any, most string) {
 }
 
 // words are the strings that stand for something.
-var words = map[string]string{"Stage": "ringbuf", "Mode": "bpf", "Reason": "start", "Protocol": "tcp"}
+var words = map[string]string{"Stage": "ringbuf", "Mode": "bpf", "Closes": "kernel", "Reason": "start", "Protocol": "tcp"}
 
 // extremes are where numbers wrap, or are no longer exact.
 var extremes = []uint64{

@@ -13,6 +13,7 @@ type Start struct {
 	Kernel, Arch    string // release and machine, as uname has them
 	BootID          string // /proc/sys/kernel/random/boot_id
 	Mode            string // "bpf" or "poll": where the changes come from
+	Closes          string // "kernel" or "user": where closes alone come from; empty: all changes are told
 	Hooks           []string
 	Inexact         []string // what is not exact with these hooks
 	Filter          string   // as it was given; empty: none
@@ -80,6 +81,7 @@ func (w *NDJSON) Start(at time.Time, s *Start) {
 	w.str(`,"boot_id":`, s.BootID, nameMax)
 	w.word(`,"clock":`, "CLOCK_MONOTONIC")
 	w.str(`,"mode":`, s.Mode, nameMax)
+	w.str(`,"closes":`, s.Closes, nameMax)
 	w.str(`,"reason":`, s.Reason, nameMax)
 	w.uint(`,"file_seq":`, s.FileSeq)
 	w.list(`,"hooks":`, s.Hooks, pathMax)
