@@ -7,6 +7,7 @@
 #include "copy.h"
 #include "owner.h"
 #include "twice.h"
+#include "keep.h"
 
 /*
  * Sends the record of accepted_copy. Not inlined: the stack of the copy would be in use
@@ -18,7 +19,7 @@ static __noinline int send_accept(const void *skc, __u32 inode, bool known)
 	struct owner_event *o;
 	struct copy c;
 
-	if (!copy_sock(&c, skc))
+	if (!copy_sock(&c, skc) || keep_accept(common_of(&c)->skc_cookie.counter, known))
 		return 0;
 	o = reserve(sizeof(*o), TELLS_OTHER);
 	if (!o)
@@ -61,6 +62,7 @@ static __always_inline int accepted(struct socket *socket)
 	struct sock *sk = socket->sk;
 	__u64 cookie;
 	__u32 netns;
+	bool known;
 
 	if (!sk)
 		return 0;
@@ -71,7 +73,10 @@ static __always_inline int accepted(struct socket *socket)
 	cookie = cookie_of(sk);
 	if (handled_already(TWICE_ACCEPT, sk, cookie))
 		return 0;
-	return send_owner(sk, EVENT_ACCEPT, 0, 0, socket, netns, cookie, send_process(true));
+	known = send_process(true);
+	if (keep_accept(cookie, known))
+		return 0;
+	return send_owner(sk, EVENT_ACCEPT, 0, 0, socket, netns, cookie, known);
 }
 
 /* 6.10 on: the last step of every accept of an Internet stream socket. */

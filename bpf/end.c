@@ -6,6 +6,7 @@
 #include "stream.h"
 #include "owner.h"
 #include "twice.h"
+#include "keep.h"
 
 /* include/net/tcp.h and include/net/inet_timewait_sock.h: enum tcp_tw_status */
 #define TCP_TW_SUCCESS 0
@@ -40,6 +41,8 @@ static __always_inline int reset_sent(const struct sock *sk)
 	    !traced(IPPROTO_TCP, sk->__sk_common.skc_family, netns = netns_of(&sk->__sk_common)))
 		return 0;
 	cookie = sk->__sk_common.skc_cookie.counter;
+	if (state != TCP_TIME_WAIT && keep_reset(cookie, state))
+		return 0;
 	if (handled_already(TWICE_RESET, sk, cookie))
 		return 0;
 	h = reserve(sizeof(*h), TELLS_OTHER);
@@ -165,6 +168,8 @@ static __always_inline int connect_returns(struct sock *sk, const void *to, int 
 	/* It may have no address and no port by now. */
 	if (err >= 0 || !wanted(&sk->__sk_common, 0, LISTENER_UNKNOWN) || !in_scope(sk, &netns) ||
 	    failure_handled(sk))
+		return 0;
+	if (state == TCP_SYN_SENT && keep_icmp(cookie_of(sk), -err))
 		return 0;
 	known = in_process_context(sk) && send_process(true);
 	o = reserve(sizeof(*o), state == TCP_CLOSE ? TELLS_FAILED : TELLS_OTHER);

@@ -8,6 +8,8 @@
 #include "stream.h"
 #include "copy.h"
 #include "twice.h"
+#include "keep_request.h"
+#include "keep_timewait.h"
 
 #define REFRESH_MAX 512
 
@@ -126,16 +128,21 @@ int BPF_PROG(mini_born, struct timer_list *timer)
 	struct event *e;
 	struct copy c;
 	bool timewait;
+	__u8 state;
 
-	if (!is_mini(timer, &skc, &timewait) || !copy_sock(&c, skc))
+	if (!is_mini(timer, &skc, &timewait) || (!timewait && keep_request(skc, &c)) ||
+	    !copy_sock(&c, skc))
 		return 0;
 	if (!timewait)
 		return send_request(skc, &c);
+	state = BPF_CORE_READ((struct inet_timewait_sock *)skc, tw_substate);
+	if (keep_timewait(skc, common_of(&c)->skc_cookie.counter, state))
+		return 0;
 	e = reserve(sizeof(*e), TELLS_OTHER);
 	if (!e)
 		return 0;
 	copy_event(e, EVENT_MINI_BORN, skc, &c);
-	e->head.new_state = BPF_CORE_READ((struct inet_timewait_sock *)skc, tw_substate);
+	e->head.new_state = state;
 	submit(e);
 	return 0;
 }
@@ -162,6 +169,9 @@ int BPF_PROG(mini_gone, struct timer_list *timer)
 		return 0;
 	if (timewait)
 		state = BPF_CORE_READ((struct inet_timewait_sock *)skc, tw_substate);
+	if (timewait ? keep_timewait_end(common_of(&c)->skc_cookie.counter, state)
+		     : keep_request_end(skc, &c))
+		return 0;
 	h = reserve(sizeof(*h), timewait ? tells_end(state) : TELLS_OTHER);
 	if (!h)
 		return 0;
@@ -214,7 +224,7 @@ static __always_inline int timewait_scheduled(struct inet_timewait_sock *tw, __u
 	    !traced(IPPROTO_TCP, tw->__tw_common.skc_family, netns = netns_of(&tw->__tw_common)))
 		return 0;
 	cookie = tw->__tw_common.skc_cookie.counter;
-	if (handled_already(TWICE_SUBSTATE, tw, cookie))
+	if (handled_already(TWICE_SUBSTATE, tw, cookie) || keep_timewait_change(cookie))
 		return 0;
 	h = reserve(sizeof(*h), TELLS_CLOSE);
 	if (!h)
@@ -231,8 +241,11 @@ TWICE("fentry/__inet_twsk_schedule", mini_state, timewait_scheduled(tw, rearm),
 /* Sends the same of a copied socket; false where the ring has no room. */
 static __always_inline bool send_mini_state(const void *tw, const struct copy *c)
 {
-	struct event_head *h = reserve(sizeof(*h), TELLS_CLOSE);
+	struct event_head *h;
 
+	if (keep_timewait_change(common_of(c)->skc_cookie.counter))
+		return true;
+	h = reserve(sizeof(*h), TELLS_CLOSE);
 	if (!h)
 		return false;
 	copy_head(h, EVENT_MINI_STATE, tw, c);

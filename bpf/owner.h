@@ -15,6 +15,7 @@ struct seen {
 	__u64 exec_id;
 	__u64 comm[2];
 	__u64 cmdline; /* a hash */
+	__u64 sent;    /* time of the record */
 };
 
 /* By thread-group id in the first pid namespace. */
@@ -133,7 +134,7 @@ __noinline int send_names(bool exe)
 	p = reserve(sizeof(*p), TELLS_OTHER);
 	if (!p)
 		return -1;
-	p->time = bpf_ktime_get_ns();
+	p->time = now.sent = bpf_ktime_get_ns();
 	p->kind = EVENT_PROCESS;
 	p->exec = exec;
 	p->pad = 0;

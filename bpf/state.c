@@ -6,6 +6,8 @@
  */
 #include "stream.h"
 #include "owner.h"
+#include "transition.h"
+#include "keep.h"
 #include "witness.h"
 
 /* The transition that the copies of the state program handled last on this CPU. */
@@ -13,12 +15,6 @@ struct mark {
 	__u64 sk;
 	__u64 states;
 };
-
-/*
- * Whether every call names its process, as no hook sees accept. The loader sets it
- * once it knows.
- */
-bool owner_by_use;
 
 /* Whether state_c is attached. */
 const volatile bool three_copies;
@@ -29,48 +25,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct mark);
 } marks SEC(".maps");
-
-/*
- * How many bytes were sent at least once. bytes_acked counts what was acknowledged:
- * data, and the SYN of an active open. After it comes what is on the way: data, and
- * a FIN where everything is sent.
- */
-static __always_inline __u64 bytes_out(const struct tcp_sock *tp, int from)
-{
-	__u64 bytes = tp->bytes_acked + (__u32)(tp->snd_nxt - tp->snd_una);
-	bool fin = from == TCP_FIN_WAIT1 || from == TCP_FIN_WAIT2 || from == TCP_CLOSING ||
-		   from == TCP_LAST_ACK;
-
-	if (fin && tp->snd_nxt == tp->write_seq && bytes)
-		bytes--;
-	return bytes;
-}
-
-/* Fills in what says why a connection ends. */
-static __always_inline void fill_reason(struct close_event *c, const struct sock *sk,
-					const struct tcp_sock *tp)
-{
-	__u8 flags = sk->sk_shutdown & (CLOSE_RCV_SHUTDOWN | CLOSE_SEND_SHUTDOWN);
-	struct socket *socket = sk->sk_socket;
-
-	if (sk->__sk_common.skc_flags & 1UL << SOCK_DONE) /* tcp_fin alone sets it */
-		flags |= CLOSE_GOT_FIN;
-	if (tp->snd_nxt == tp->write_seq)
-		flags |= CLOSE_ALL_SENT;
-	if (tp->snd_una == tp->write_seq)
-		flags |= CLOSE_ALL_ACKED;
-	if (sk->sk_lock.owned)
-		flags |= CLOSE_OWNED;
-	c->flags = flags;
-	c->err_soft = sk->sk_err_soft;
-	/*
-	 * A load through NULL gives 0, by way of an exception. 5.10 may look for its
-	 * handler in the wrong table, where a program has functions, and panic.
-	 */
-	c->socket_state = 0;
-	if (socket)
-		c->socket_state = socket->state;
-}
 
 static __always_inline int send_close(struct sock *sk, int from, __u32 netns, __u64 cookie,
 				      bool process)
@@ -83,47 +37,9 @@ static __always_inline int send_close(struct sock *sk, int from, __u32 netns, __
 	c = reserve(sizeof(*c), tells_of(from, TCP_CLOSE));
 	if (!c)
 		return 0;
-	fill_event(&c->event, EVENT_STATE, sk, netns, cookie, process);
-	c->event.head.old_state = from;
-	c->event.head.new_state = TCP_CLOSE;
-	/* skc_num is cleared already, inet_sport is not (tcp_set_state). */
-	c->event.local_port = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
-	c->event.released = file_released(sk->sk_socket);
-	if (from == TCP_SYN_SENT) /* may be the first record of a connect that fails at once */
-		c->event.inode = file_inode(sk->sk_socket);
-	fill_reason(c, sk, tp);
-	c->bytes_sent = tp->bytes_sent;
-	c->bytes_retrans = tp->bytes_retrans;
-	c->bytes_out = bytes_out(tp, from);
-	c->bytes_received = tp->bytes_received;
-	if (c->flags & CLOSE_GOT_FIN && c->bytes_received) /* the kernel counts the FIN as a byte */
-		c->bytes_received--;
-	c->segs_out = tp->segs_out;
-	c->segs_in = tp->segs_in;
-	c->retrans = tp->total_retrans;
-	c->rtt_us = tp->srtt_us >> 3;
-	c->min_rtt_us = tp->rtt_min.s[0].v;
+	fill_close(c, sk, tp, from, netns, cookie, process);
 	submit(c);
 	return 0;
-}
-
-/*
- * Whether a call on the socket makes this transition, and nothing else does. Others may
- * be made by whoever owns the socket when a packet is handled, or destroys it
- * (tcp_abort, which sets sk_err): by ss(8), for one, which only looks.
- */
-static __always_inline bool by_call(const struct sock *sk, int from, int to)
-{
-	switch (to) {
-	case TCP_FIN_WAIT1:
-	case TCP_LAST_ACK:
-		return true;
-	case TCP_CLOSE:
-		return !sk->sk_err &&
-		       (from == TCP_SYN_SENT || from == TCP_SYN_RECV || from == TCP_ESTABLISHED ||
-			from == TCP_CLOSE_WAIT || from == TCP_LISTEN || from == TCP_CLOSE);
-	}
-	return from == TCP_CLOSE || from == to;
 }
 
 /*
@@ -155,6 +71,9 @@ static __always_inline int handle_state(struct sock *trusted, int from, int to, 
 	 * closed in between.
 	 */
 	if (to == TCP_SYN_RECV && !sk->__sk_common.skc_dport)
+		return 0;
+	if (keep_transition(sk, from, to, netns, first) ||
+	    (KEEPS && to == TCP_CLOSE && !wanted_transition(sk, from, to)))
 		return 0;
 	cookie = cookie_of(sk);
 	if (sockops_attached)
@@ -218,8 +137,10 @@ static __always_inline int handle_once(struct sock *sk, int from, int to, bool f
 
 	if (left_to_connect(sk, from, to))
 		return 0;
-	if (wanted_term_count && (!traced_kind(sk->sk_protocol, sk->__sk_common.skc_family) ||
-				  !wanted_transition(sk, from, to)))
+	/* What is kept of a connection has to be dropped at its end, wanted or not. */
+	if (wanted_term_count && !(KEEPS && to == TCP_CLOSE) &&
+	    (!traced_kind(sk->sk_protocol, sk->__sk_common.skc_family) ||
+	     !wanted_transition(sk, from, to)))
 		return 0;
 	mark = bpf_map_lookup_elem(&marks, &zero);
 	if (!mark)

@@ -27,6 +27,8 @@ enum event_kind {
 	EVENT_MINI_EXPIRED, /* a timewait socket's timer fired in FIN_WAIT2: event_head */
 	EVENT_CONNECT_FAILED, /* connect() failed at once, or (new_state SYN_SENT) has an ICMP
 				 error waiting: owner_event, err is the error */
+	EVENT_LIFE,    /* a connection ended whose transitions were kept (bpf/keep.h): life_event */
+	EVENT_DROPPED, /* a request ended that never became a connection: dropped_event */
 
 	/* Of an object of their own, bpf/sockets.bpf.c. */
 	EVENT_SOCKET = 32, /* a call changed a UDP or raw socket: socket_event */
@@ -180,6 +182,63 @@ struct unix_event {
 struct socket_ref {
 	__u64 sk;
 	__u64 cookie;
+};
+
+/* A call of a process that makes it the owner, as it is kept until the connection ends. */
+struct caller {
+	__u64 cgroup;
+	__u64 known; /* time of the process_event that says what the process is */
+	__u32 task;
+	__u32 tid;
+	__u8 thread[16];
+};
+
+enum life_flag {
+	LIFE_INCOMING = 1,
+	LIFE_REQUEST = 2,  /* start and listener are those of its request socket */
+	LIFE_OWNED = 4,	   /* by is the process that called connect */
+	LIFE_ACCEPTED = 8, /* by is the process that called accept; task 0: not known */
+	LIFE_RESET_SENT = 16,
+	LIFE_TOLD = 32, /* its record was sent; a timewait socket in FIN_WAIT2 is left */
+};
+
+#define LIFE_STEPS 12 /* as many states as a history has */
+
+/* What is kept of a connection until its full socket ends. */
+struct life {
+	__u64 start;	   /* the first event */
+	__u64 established; /* 0: never */
+	__u64 moved;	   /* the last transition before a call used an incoming connection */
+	__u64 used_at;	   /* when one did first; 0: none */
+	__u64 listener;	   /* as in request_event */
+	__u64 timewait;	   /* address of its timewait socket; 0: none */
+	__u64 used_known;  /* as caller.known, of used */
+	struct caller by;
+	__u32 used; /* process whose call led to the last transition that one made; 0: none */
+	__u32 used_tid;
+	__u16 icmp;    /* an ICMP error that came while connect() held the socket */
+	__u8 flags;    /* enum life_flag */
+	__u8 substate; /* of the timewait socket */
+	__u8 steps;
+	__u8 walk[LIFE_STEPS]; /* transitions: the former state in the upper half */
+	__u8 family;
+	__u16 remote_port;
+	__u32 netns;
+	__u32 device;
+	__u16 local_port; /* where it is known by now */
+	__u16 pad;
+	__u8 local_addr[16]; /* as in event */
+	__u8 remote_addr[16];
+};
+
+struct life_event {
+	struct close_event close;
+	struct life life;
+};
+
+struct dropped_event {
+	struct request_event request; /* time: when it was born */
+	__u64 gone;
 };
 
 /* A timewait socket to look at. */

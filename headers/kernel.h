@@ -232,6 +232,10 @@ struct request_sock {
 	struct timer_list rsk_timer;
 };
 
+struct tcp_request_sock {
+	u64 snt_synack; /* when the first SYN-ACK was sent: µs of CLOCK_MONOTONIC; 0: not yet */
+};
+
 struct mptcp_sock {
 	struct sock *first; /* the first subflow */
 };

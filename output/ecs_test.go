@@ -177,12 +177,12 @@ func TestECSLines(t *testing.T) {
 		{"start", NDJSONOptions{}, func(w *ECS) {
 			w.Start(noon, &Start{
 				Version: "0.1.0", Commit: "f482296", Kernel: "6.12.0", Arch: "x86_64",
-				BootID: "8e3b7c1e-0000-4000-8000-000000000000", Mode: "bpf", Hooks: []string{"transitions=tp_btf A+B"},
+				BootID: "8e3b7c1e-0000-4000-8000-000000000000", Mode: "bpf", Closes: "kernel", Hooks: []string{"transitions=tp_btf A+B"},
 				Inexact: []string{"acceptor", "orphans"}, Filter: `port == "https"`, Reason: "start", FileSeq: 1,
 			})
 		}, ecsEnvelope("000000", "start", ecsRunClass) + `,"nettrace.version":"0.1.0","nettrace.commit":"f482296",` +
 			`"host.os.kernel":"6.12.0","host.architecture":"x86_64","host.boot.id":"8e3b7c1e-0000-4000-8000-000000000000",` +
-			`"nettrace.clock":"CLOCK_MONOTONIC","nettrace.mode":"bpf","event.reason":"start","nettrace.file_seq":1,` +
+			`"nettrace.clock":"CLOCK_MONOTONIC","nettrace.mode":"bpf","nettrace.closes":"kernel","event.reason":"start","nettrace.file_seq":1,` +
 			`"nettrace.hooks":["transitions=tp_btf A+B"],"nettrace.inexact":["acceptor","orphans"],"nettrace.filter":"port == \"https\""}`},
 
 		{

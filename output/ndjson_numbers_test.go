@@ -87,8 +87,8 @@ func checkBounds(t *testing.T, path string, node map[string]any, most string) {
 
 // words are the strings that stand for something.
 var words = map[string]string{
-	"Transports": "udp",
-	"Stage":      "ringbuf", "Mode": "bpf", "Reason": "start", "Protocol": "tcp",
+	"Transports": "udp", "Closes": "kernel",
+	"Stage": "ringbuf", "Mode": "bpf", "Reason": "start", "Protocol": "tcp",
 }
 
 // extremes are where numbers wrap, or are no longer exact.

@@ -173,6 +173,7 @@ func starts() *rapid.Generator[*Start] {
 			Version: text("version"), Commit: text("commit"), Kernel: text("kernel"), Arch: text("arch"),
 			BootID:  text("boot id"),
 			Mode:    rapid.SampledFrom([]string{"bpf", "poll"}).Draw(t, "mode"),
+			Closes:  rapid.SampledFrom([]string{"", "kernel", "user"}).Draw(t, "closes"),
 			Hooks:   rapid.SliceOf(names(300)).Draw(t, "hooks"),
 			Inexact: rapid.SliceOf(names(300)).Draw(t, "inexact"),
 			Filter:  text("filter"),

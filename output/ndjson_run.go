@@ -14,6 +14,7 @@ type Start struct {
 	BootID          string // /proc/sys/kernel/random/boot_id
 	Mode            string // "bpf" or "poll": where the changes come from
 	Transports      string // whose sockets are told, as "tcp,udp"; empty: nothing is said
+	Closes          string // "kernel" or "user": where closes alone come from; empty: all changes are told
 	Hooks           []string
 	Inexact         []string // what is not exact with these hooks
 	Filter          string   // as it was given; empty: none
@@ -97,6 +98,7 @@ func (w *NDJSON) Start(at time.Time, s *Start) {
 	w.word(`,"clock":`, "CLOCK_MONOTONIC")
 	w.str(`,"mode":`, s.Mode, nameMax)
 	w.str(`,"transports":`, s.Transports, nameMax)
+	w.str(`,"closes":`, s.Closes, nameMax)
 	w.str(`,"reason":`, s.Reason, nameMax)
 	w.uint(`,"file_seq":`, s.FileSeq)
 	w.list(`,"hooks":`, s.Hooks, pathMax)

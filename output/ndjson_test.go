@@ -280,11 +280,11 @@ func TestNDJSONLines(t *testing.T) {
 		{"start", NDJSONOptions{}, func(w *NDJSON) {
 			w.Start(noon, &Start{
 				Version: "0.1.0", Commit: "f482296", Kernel: "6.12.0", Arch: "x86_64",
-				BootID: "8e3b7c1e-0000-4000-8000-000000000000", Mode: "bpf", Hooks: []string{"transitions=tp_btf A+B"},
+				BootID: "8e3b7c1e-0000-4000-8000-000000000000", Mode: "bpf", Closes: "kernel", Hooks: []string{"transitions=tp_btf A+B"},
 				Inexact: []string{"acceptor", "orphans"}, Filter: `port == "https"`, Reason: "start", FileSeq: 1,
 			})
 		}, envelope("000000", "start") + `,"version":"0.1.0","commit":"f482296","kernel":"6.12.0","arch":"x86_64",` +
-			`"boot_id":"8e3b7c1e-0000-4000-8000-000000000000","clock":"CLOCK_MONOTONIC","mode":"bpf","reason":"start",` +
+			`"boot_id":"8e3b7c1e-0000-4000-8000-000000000000","clock":"CLOCK_MONOTONIC","mode":"bpf","closes":"kernel","reason":"start",` +
 			`"file_seq":1,"hooks":["transitions=tp_btf A+B"],"inexact":["acceptor","orphans"],"filter":"port == \"https\""}`},
 
 		{

@@ -27,6 +27,8 @@ func TestEventLayout(t *testing.T) {
 		q streamRequestEvent
 		f streamFileEvent
 		x streamExeEvent
+		l streamLifeEvent
+		d streamDroppedEvent
 	)
 	for _, at := range []struct {
 		name      string
@@ -59,6 +61,15 @@ func TestEventLayout(t *testing.T) {
 		{"close_event.bytes_out", unsafe.Offsetof(c.BytesOut), 144},
 		{"request_event", unsafe.Sizeof(q), 104},
 		{"request_event.listener", unsafe.Offsetof(q.Listener), 96},
+		{"life_event", unsafe.Sizeof(l), 320},
+		{"life_event.life", unsafe.Offsetof(l.Life), 152},
+		{"life.by", unsafe.Offsetof(l.Life.By), 56},
+		{"life.used", unsafe.Offsetof(l.Life.Used), 96},
+		{"life.flags", unsafe.Offsetof(l.Life.Flags), 106},
+		{"life.walk", unsafe.Offsetof(l.Life.Walk), 109},
+		{"life.local_addr", unsafe.Offsetof(l.Life.LocalAddr), 136},
+		{"dropped_event", unsafe.Sizeof(d), 112},
+		{"dropped_event.gone", unsafe.Offsetof(d.Gone), 104},
 		{"file_event", unsafe.Sizeof(f), 80},
 		{"file_event.comm", unsafe.Offsetof(f.Comm), 64},
 		{"exe_event", unsafe.Sizeof(x), 528},
@@ -97,6 +108,9 @@ func TestEventKinds(t *testing.T) {
 		table.EventResetCame:     streamEventKindEVENT_RESET_CAME,
 		table.EventMiniExpired:   streamEventKindEVENT_MINI_EXPIRED,
 		table.EventConnectFailed: streamEventKindEVENT_CONNECT_FAILED,
+
+		table.EventStory:   streamEventKindEVENT_LIFE,
+		table.EventDropped: streamEventKindEVENT_DROPPED,
 	} {
 		if streamEventKind(kind) != want {
 			t.Errorf("kind %d is %d in the programs", kind, want)

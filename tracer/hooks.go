@@ -103,7 +103,14 @@ type hooks struct {
 	programs map[string]*ebpf.Program
 	links    map[string]io.Closer
 
-	noTrampolines error // EPERM of the first program on fentry or fexit; nil: not refused
+	since         uint64 // when all of them were attached
+	noTrampolines error  // EPERM of the first program on fentry or fexit; nil: not refused
+}
+
+// keepsCloses reports whether the hooks are those that closes alone take: cookies, probe
+// reads, mini-sockets, and rows with cookies.
+func (h *hooks) keepsCloses() bool {
+	return h.set.cookie && h.set.probe && h.chosen[MiniSockets] != "" && h.chosen[Rows] != ""
 }
 
 func (h *hooks) close() {

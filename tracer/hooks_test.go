@@ -206,7 +206,7 @@ func TestMountCgroup(t *testing.T) {
 // the rows come from" in ARCHITECTURE.md.
 func TestNoIteratorOfSockets(t *testing.T) {
 	iterators := 0
-	for _, read := range objects(TCP | inet | Unix) {
+	for _, read := range (&settings{extent: extent{protocols: TCP | inet | Unix}}).objects() {
 		spec, err := read()
 		if err != nil {
 			t.Fatal(err)

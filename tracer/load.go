@@ -15,9 +15,12 @@ import (
 
 // objects read the compiled BPF objects that some protocols need. The programs of all of
 // them write into the same maps.
-func objects(protocols Protocols) []func() (*ebpf.CollectionSpec, error) {
+func (s *settings) objects() []func() (*ebpf.CollectionSpec, error) {
+	if s.closes != AllChanges {
+		return []func() (*ebpf.CollectionSpec, error){loadCloses}
+	}
 	read := []func() (*ebpf.CollectionSpec, error){loadStream}
-	if protocols.others() != 0 {
+	if s.protocols.others() != 0 {
 		read = append(read, loadSockets)
 	}
 	return read
@@ -43,7 +46,13 @@ type settings struct {
 	ringBytes   int      // size of the ring buffer
 	kinds       []string // hooks to try by kind ("fentry", "kprobe", …); empty: all
 	verifyLogs  bool     // keep the verifier's log in errors
-	noOwners    bool     // open files are not looked at
+	wishes
+}
+
+// wishes are what is asked for.
+type wishes struct {
+	noOwners bool   // open files are not looked at
+	closes   Closes // what is kept until connections end
 }
 
 // helpers are what programs may ask of this kernel.
@@ -63,7 +72,7 @@ func newHooks(set settings) (*hooks, error) {
 		programs: make(map[string]*ebpf.Program),
 		links:    make(map[string]io.Closer),
 	}
-	for _, read := range objects(set.protocols) {
+	for _, read := range set.objects() {
 		if err := h.addObject(read); err != nil {
 			h.close()
 			return nil, err
@@ -87,6 +96,11 @@ func (h *hooks) addObject(read func() (*ebpf.CollectionSpec, error)) error {
 		return fmt.Errorf("read the BPF object: %w", err)
 	}
 	spec.Maps[streamMapEvents].MaxEntries = uint32(h.set.ringBytes)
+	for _, name := range []string{closesMapLives, closesMapAcceptors} {
+		if m := spec.Maps[name]; m != nil {
+			m.MaxEntries = keptMost
+		}
+	}
 	o, err := newObject(spec, h.maps.Maps)
 	if err != nil {
 		return fmt.Errorf("create the BPF maps: %w", err)

@@ -117,6 +117,7 @@ func (s *settings) write(contents []byte, variables map[string]*ebpf.VariableSpe
 		streamVarHasTaskBtf:      s.taskBTF,
 		streamVarCanProbe:        s.probe,
 		streamVarCountAll:        s.countAll,
+		closesVarOnlyFailed:      s.closes == FailedCloses,
 		streamVarHasPortSets:     w.sets != nil,
 		streamVarHasAddrAtoms:    w.addrs,
 		streamVarHasNetnsAtoms:   w.netns,

@@ -36,6 +36,7 @@ type Options struct {
 	Logs      bool                // keep the verifier's log in load errors
 	Proc      string              // root of the proc file system; empty: /proc
 	NoOwners  bool                // no owners but those that the calls themselves show
+	Closes    Closes              // the handler is told closes alone, if the kernel side can keep what leads to them
 
 	// For tests:
 	kallsyms string // the file of kernel symbols; empty: /proc/kallsyms
@@ -73,6 +74,7 @@ func Open(opts Options) (*Tracer, error) {
 		// One that is not there needs no deleting.
 		_ = t.hooks.maps.Maps[streamMapProcesses].Delete(task)
 	})
+	t.kept = newKept(t.hooks)
 	t.table = table.New(t.tableConfig(), t.procs, t.out.change)
 	t.scan.rows = newRowReader(&t.scope, opts.Family, t.hooks.chosen[Rows] != "")
 	t.sockets = newSockets(t.hooks, t.procs, &t.out)
@@ -120,35 +122,53 @@ func (t *Tracer) tableConfig() table.Config {
 		Resets:       chosen[Resets] != "",
 		Connects:     chosen[Connects] != "",
 		Condition:    t.opts.Condition,
+		Kept:         t.kept.keeps(),
+		Since:        t.hooks.since,
+		Fails:        t.hooks.set.closes == FailedCloses,
 	}
 }
 
-// openHooks loads and attaches the best hook of each capability.
+// openHooks loads and attaches the best hook of each capability. Where those for closes
+// alone do not serve, all transitions are traced.
 func (t *Tracer) openHooks() error {
 	set := t.settings()
 	var err error
 	if set.wanted, err = newWanted(t.opts.Condition); err != nil {
 		return err
 	}
+	if set.closes != AllChanges && set.protocols.others() == 0 {
+		if t.hooks, err = hooksFor(&t.opts, set); err == nil && t.hooks.keepsCloses() {
+			return nil
+		} else if err == nil {
+			t.hooks.close()
+		}
+	}
+	set.closes = AllChanges
+	t.hooks, err = hooksFor(&t.opts, set)
+	return err
+}
+
+// hooksFor loads and attaches the hooks for some settings.
+func hooksFor(opts *Options, set settings) (*hooks, error) {
 	h, err := newHooks(set)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var found <-chan timers // nil: not needed
-	if t.opts.Protocols.Has(TCP) {
-		found = findTimers(h, cmp.Or(t.opts.kallsyms, t.opts.Proc+"/kallsyms"))
+	if opts.Protocols.Has(TCP) {
+		found = findTimers(h, cmp.Or(opts.kallsyms, opts.Proc+"/kallsyms"))
 	}
-	if h.set.pids, err = findPidspace(h, t.opts.Proc); err != nil {
+	if h.set.pids, err = findPidspace(h, opts.Proc); err != nil {
 		h.close()
-		return fmt.Errorf("pid namespace: %w", err)
+		return nil, fmt.Errorf("pid namespace: %w", err)
 	}
 	if err := chooseHooks(h, found); err != nil {
 		h.close()
-		return err
+		return nil, err
 	}
+	h.since = monotonic()
 	h.releaseTypes()
-	t.hooks = h
-	return nil
+	return h, nil
 }
 
 // settings are those for a kernel that has the newer helpers.
@@ -166,7 +186,7 @@ func (t *Tracer) settings() settings {
 		ringBytes:  t.opts.RingBytes,
 		kinds:      t.opts.Hooks,
 		verifyLogs: t.opts.Logs,
-		noOwners:   t.opts.NoOwners,
+		wishes:     wishes{noOwners: t.opts.NoOwners, closes: t.opts.Closes},
 	}
 }
 
@@ -196,7 +216,11 @@ func chooseTCP(h *hooks, timers <-chan timers) error {
 		return err
 	}
 	h.choose(MiniSockets)
-	h.choose(SourcePort, Acceptor, Closer, Resets)
+	if h.set.closes == AllChanges {
+		h.choose(SourcePort, Acceptor, Closer, Resets)
+	} else {
+		h.choose(Acceptor, Resets) // the end has the port, and tells no inode
+	}
 	if h.chosen[MiniSockets] != "" {
 		h.choose(Substate, TimewaitEnd)
 	}
@@ -209,7 +233,7 @@ func chooseTCP(h *hooks, timers <-chan timers) error {
 		streamVarConnectReported: h.reportsConnects(),
 		streamVarOwnerByUse:      h.chosen[Acceptor] == "",
 		streamVarSockopsAttached: h.hasSockops(),
-		streamVarPortReported:    h.chosen[SourcePort] != "",
+		streamVarPortReported:    h.chosen[SourcePort] != "" || h.set.closes != AllChanges,
 	} {
 		if !is {
 			continue

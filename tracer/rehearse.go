@@ -20,6 +20,9 @@ func (t *Tracer) Rehearse() error {
 	if err := t.witness.rehearse(); err != nil {
 		return fmt.Errorf("read a map: %w", err)
 	}
+	if err := t.kept.rehearse(); err != nil {
+		return err
+	}
 	err := t.hooks.maps.Maps[streamMapProcesses].Delete(uint32(0)) // which no process has
 	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return fmt.Errorf("delete from a map: %w", err)
@@ -41,6 +44,20 @@ func (t *Tracer) Rehearse() error {
 		return err
 	}
 	return t.refresher.rehearse()
+}
+
+// rehearse reads what is kept, and deletes of it what is not there.
+func (k *kept) rehearse() error {
+	if k.lives == nil {
+		return nil
+	}
+	_, err := k.named()
+	for _, m := range []*ebpf.Map{k.lives, k.acceptors} {
+		if gone := m.Delete(uint64(0)); !errors.Is(gone, ebpf.ErrKeyNotExist) {
+			err = errors.Join(err, gone)
+		}
+	}
+	return errors.Join(err, k.fine.Lookup(uint32(0), &k.perCPU), k.stopped.Lookup(uint32(0), &k.latest))
 }
 
 func (w *witness) rehearse() error {

@@ -301,12 +301,18 @@ func (t *Tracer) endScan() {
 	if s.kind == scanInitial && t.hooks.filesIters() == nil && t.hooks.set.pids.readable && !t.opts.NoOwners {
 		t.out.keep(nameAll(t.sockets.table, t.table, t.opts.Proc))
 	}
+	c := &s.coverage
+	var unseen bool
+	if s.kind != scanInitial {
+		var err error
+		unseen, err = t.kept.sweep(t.table, s.start, c.visited)
+		t.out.keep(err)
+	}
 	r, again := t.table.EndScan(monotonic())
-	found, more := t.sockets.end(s.kind, &s.coverage, monotonic())
+	found, more := t.sockets.end(s.kind, c, monotonic())
 	s.lost = s.lost && more
 	r.Added, r.Removed, r.Changed = r.Added+found.Added, r.Removed+found.Removed, r.Changed+found.Changed
-	s.unsettled = again || more
-	c := &s.coverage
+	s.unsettled = again || more || unseen && t.shutdown != running // else it waits for the next one
 	c.unread(t.table.Namespaces)
 	r.Unread = len(c.failed)
 	for _, news := range t.scope.news(c) {

@@ -36,6 +36,7 @@ type socketsSeen struct {
 	ExecId  uint64
 	Comm    [2]uint64
 	Cmdline uint64
+	Sent    uint64
 }
 
 type socketsSocketChange uint32

@@ -13,6 +13,15 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type streamCaller struct {
+	_      structs.HostLayout
+	Cgroup uint64
+	Known  uint64
+	Task   uint32
+	Tid    uint32
+	Thread [16]uint8
+}
+
 type streamCloseEvent struct {
 	_             structs.HostLayout
 	Event         streamEvent
@@ -48,6 +57,12 @@ const (
 	streamCountCOUNT_SENT    streamCount = 4
 	streamCountCOUNTS        streamCount = 8
 )
+
+type streamDroppedEvent struct {
+	_       structs.HostLayout
+	Request streamRequestEvent
+	Gone    uint64
+}
 
 type streamEvent struct {
 	_          structs.HostLayout
@@ -97,6 +112,8 @@ const (
 	streamEventKindEVENT_RESET_CAME     streamEventKind = 13
 	streamEventKindEVENT_MINI_EXPIRED   streamEventKind = 14
 	streamEventKindEVENT_CONNECT_FAILED streamEventKind = 15
+	streamEventKindEVENT_LIFE           streamEventKind = 16
+	streamEventKindEVENT_DROPPED        streamEventKind = 17
 	streamEventKindEVENT_SOCKET         streamEventKind = 32
 	streamEventKindEVENT_UNIX           streamEventKind = 33
 )
@@ -120,6 +137,50 @@ type streamFileEvent struct {
 	Mptcp uint32
 	Comm  [16]uint8
 }
+
+type streamLife struct {
+	_           structs.HostLayout
+	Start       uint64
+	Established uint64
+	Moved       uint64
+	UsedAt      uint64
+	Listener    uint64
+	Timewait    uint64
+	UsedKnown   uint64
+	By          streamCaller
+	Used        uint32
+	UsedTid     uint32
+	Icmp        uint16
+	Flags       uint8
+	Substate    uint8
+	Steps       uint8
+	Walk        [12]uint8
+	Family      uint8
+	RemotePort  uint16
+	Netns       uint32
+	Device      uint32
+	LocalPort   uint16
+	Pad         uint16
+	LocalAddr   [16]uint8
+	RemoteAddr  [16]uint8
+}
+
+type streamLifeEvent struct {
+	_     structs.HostLayout
+	Close streamCloseEvent
+	Life  streamLife
+}
+
+type streamLifeFlag uint32
+
+const (
+	streamLifeFlagLIFE_INCOMING   streamLifeFlag = 1
+	streamLifeFlagLIFE_REQUEST    streamLifeFlag = 2
+	streamLifeFlagLIFE_OWNED      streamLifeFlag = 4
+	streamLifeFlagLIFE_ACCEPTED   streamLifeFlag = 8
+	streamLifeFlagLIFE_RESET_SENT streamLifeFlag = 16
+	streamLifeFlagLIFE_TOLD       streamLifeFlag = 32
+)
 
 type streamMark struct {
 	_      structs.HostLayout
@@ -176,6 +237,7 @@ type streamSeen struct {
 	ExecId  uint64
 	Comm    [2]uint64
 	Cmdline uint64
+	Sent    uint64
 }
 
 type streamTells uint32
@@ -287,6 +349,7 @@ const (
 	streamVarConnectReported   = "connect_reported"
 	streamVarCountAll          = "count_all"
 	streamVarCountType         = "count_type"
+	streamVarDroppedEventType  = "dropped_event_type"
 	streamVarEventType         = "event_type"
 	streamVarExeEventType      = "exe_event_type"
 	streamVarFileEventType     = "file_event_type"
@@ -296,6 +359,8 @@ const (
 	streamVarHasPortSets       = "has_port_sets"
 	streamVarHasTaskBtf        = "has_task_btf"
 	streamVarKindType          = "kind_type"
+	streamVarLifeEventType     = "life_event_type"
+	streamVarLifeFlagType      = "life_flag_type"
 	streamVarOnlyFamily        = "only_family"
 	streamVarOnlyNetns         = "only_netns"
 	streamVarOnlyNetnsCookie   = "only_netns_cookie"
@@ -427,6 +492,7 @@ type streamVariableSpecs struct {
 	ConnectReported   *ebpf.VariableSpec `ebpf:"connect_reported"`
 	CountAll          *ebpf.VariableSpec `ebpf:"count_all"`
 	CountType         *ebpf.VariableSpec `ebpf:"count_type"`
+	DroppedEventType  *ebpf.VariableSpec `ebpf:"dropped_event_type"`
 	EventType         *ebpf.VariableSpec `ebpf:"event_type"`
 	ExeEventType      *ebpf.VariableSpec `ebpf:"exe_event_type"`
 	FileEventType     *ebpf.VariableSpec `ebpf:"file_event_type"`
@@ -436,6 +502,8 @@ type streamVariableSpecs struct {
 	HasPortSets       *ebpf.VariableSpec `ebpf:"has_port_sets"`
 	HasTaskBtf        *ebpf.VariableSpec `ebpf:"has_task_btf"`
 	KindType          *ebpf.VariableSpec `ebpf:"kind_type"`
+	LifeEventType     *ebpf.VariableSpec `ebpf:"life_event_type"`
+	LifeFlagType      *ebpf.VariableSpec `ebpf:"life_flag_type"`
 	OnlyFamily        *ebpf.VariableSpec `ebpf:"only_family"`
 	OnlyNetns         *ebpf.VariableSpec `ebpf:"only_netns"`
 	OnlyNetnsCookie   *ebpf.VariableSpec `ebpf:"only_netns_cookie"`
@@ -518,6 +586,7 @@ type streamVariables struct {
 	ConnectReported   *ebpf.Variable `ebpf:"connect_reported"`
 	CountAll          *ebpf.Variable `ebpf:"count_all"`
 	CountType         *ebpf.Variable `ebpf:"count_type"`
+	DroppedEventType  *ebpf.Variable `ebpf:"dropped_event_type"`
 	EventType         *ebpf.Variable `ebpf:"event_type"`
 	ExeEventType      *ebpf.Variable `ebpf:"exe_event_type"`
 	FileEventType     *ebpf.Variable `ebpf:"file_event_type"`
@@ -527,6 +596,8 @@ type streamVariables struct {
 	HasPortSets       *ebpf.Variable `ebpf:"has_port_sets"`
 	HasTaskBtf        *ebpf.Variable `ebpf:"has_task_btf"`
 	KindType          *ebpf.Variable `ebpf:"kind_type"`
+	LifeEventType     *ebpf.Variable `ebpf:"life_event_type"`
+	LifeFlagType      *ebpf.Variable `ebpf:"life_flag_type"`
 	OnlyFamily        *ebpf.Variable `ebpf:"only_family"`
 	OnlyNetns         *ebpf.Variable `ebpf:"only_netns"`
 	OnlyNetnsCookie   *ebpf.Variable `ebpf:"only_netns_cookie"`

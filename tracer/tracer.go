@@ -46,6 +46,7 @@ type checks struct {
 	losses    losses
 	witness   witness
 	refresher refresher
+	kept      kept
 }
 
 // shutdown is how far the end of a run is; see beforeEnd.
@@ -101,6 +102,7 @@ func (t *Tracer) Stats() Stats {
 	if t.sockets.table != nil {
 		s.Sockets = t.sockets.table.Stats()
 	}
+	t.kept.addTo(&s.Table)
 	return s
 }
 
@@ -179,6 +181,12 @@ func (t *Tracer) handle(raw []byte) {
 		return
 	}
 	ev := &t.event
+	if is, err := t.kept.handle(raw, t.table); is {
+		if err != nil {
+			t.stats.Undecoded++
+		}
+		return
+	}
 	if err := decode(raw, ev); err != nil {
 		t.stats.Undecoded++
 		return
@@ -249,11 +257,17 @@ func (t *Tracer) housekeep(now uint64) {
 		t.reportDrops(now)
 		t.scan.mend(t.losses.missed())
 		t.collectWitness(now)
-		t.procs.Trim()
+		t.out.keep(t.kept.collect(now, t.table))
+		t.procs.Trim(now)
+		t.out.keep(t.kept.sweepProcesses(t.procs, t.drain))
 		t.sockets.trim(now)
 		t.reportRenaming()
-		if t.out.ready && t.scan.state == scanIdle && now >= t.scan.nextOwn && t.table.OwnersDue(now) {
-			t.startScan(scanOwners)
+		if t.out.ready && t.scan.state == scanIdle && now >= t.scan.nextOwn {
+			kept, err := t.kept.ownersDue(now)
+			t.out.keep(err)
+			if kept || t.table.OwnersDue(now) {
+				t.startScan(scanOwners)
+			}
 		}
 	}
 	if t.refresher.due(now, t.pace.unchecked != 0) {

@@ -320,7 +320,7 @@ func besides(p *peer, rounds []churn) string {
 // reportPrograms reports how the run time is spread over the BPF programs.
 func (b *bench) reportPrograms(counted map[*peer][]churn) {
 	var rows [][]string
-	for _, p := range []*peer{nettrace, tcpstates} {
+	for _, p := range []*peer{nettrace, tcpstates, closesAlone} {
 		perEvent, each, runs := make(map[string][]float64), make(map[string][]float64), make(map[string][]float64)
 		skipped := make(map[string]uint64)
 		for _, c := range counted[p] {

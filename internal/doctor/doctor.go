@@ -34,6 +34,7 @@ func Report(w io.Writer, opts tracer.Options) (traces bool, err error) {
 	defer t.Close()
 	fmt.Fprintf(w, "pid namespace %s\n", t.Pidspace())
 	reportHooks(w, t.Hooks())
+	reportCloses(w, opts)
 	needs, err := privilege.Of(t, &opts)
 	if err != nil {
 		return false, err
@@ -106,6 +107,20 @@ func reportHooks(w io.Writer, hooks []tracer.Hook) {
 		fmt.Fprintf(w, "  %s\n", what)
 	}
 	fmt.Fprint(w, "A kernel with kprobes and BPF trampolines (fentry) and the capabilities above has every hook.\n")
+}
+
+// reportCloses reports where closes come from that are told alone. It tries the programs that
+// keep them.
+func reportCloses(w io.Writer, opts tracer.Options) {
+	opts.Closes, opts.Logs = tracer.ClosesAlone, false
+	from := "user: all changes are read, and the others left out"
+	if t, err := tracer.Open(opts); err == nil {
+		if t.KeepsCloses() {
+			from = "kernel: what leads to them is kept there"
+		}
+		_ = t.Close() // it was only tried
+	}
+	fmt.Fprintf(w, "\nCloses alone (--events=close) come from the %s.\n", from)
 }
 
 // reportNamespaces reports the network namespaces that cannot be read.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nettrace/nettrace/output"
+	"github.com/nettrace/nettrace/tracer"
 	"github.com/nettrace/nettrace/tracer/table"
 )
 
@@ -46,6 +47,37 @@ func (e Events) String() string {
 
 // Closes reports whether closes alone are told.
 func (e Events) Closes() bool { return e != EventsAll }
+
+// keeps says what the kernel side may keep until connections end. An observer sees all
+// changes.
+func (o *Options) keeps() tracer.Closes {
+	switch {
+	case o.Observer != nil:
+		return tracer.AllChanges
+	case o.Events == EventsClose:
+		return tracer.ClosesAlone
+	case o.Events == EventsFailed:
+		return tracer.FailedCloses
+	}
+	return tracer.AllChanges
+}
+
+// Where closes alone come from, in the words of the start record.
+const (
+	closesKernel = "kernel" // the kernel side keeps what leads to them
+	closesUser   = "user"   // all changes are read, and the others left out
+)
+
+// closesOf says where closes alone come from; empty: all changes are told.
+func (o *Options) closesOf(kept bool) string {
+	switch {
+	case !o.Events.Closes():
+		return ""
+	case kept:
+		return closesKernel
+	}
+	return closesUser
+}
 
 // wants reports whether a change is told.
 func (e Events) wants(c *table.Change) bool {

@@ -62,7 +62,7 @@ func openPoller(opts Options, why error) (*Stream, error) {
 	if err := s.giveUp(); err != nil {
 		return nil, err
 	}
-	s.start.Mode = modePoll
+	s.start.Mode, s.start.Closes = modePoll, opts.closesOf(false)
 	s.start.Inexact = []string{missedByPolling(opts.Trace.Protocols) + " are missed, and of several transitions in a second the last is told"}
 	s.sayLonely()
 	s.limitation("%v", why)

@@ -77,6 +77,7 @@ func New(source Source, opts Options) *Stream {
 // from here on.
 func Open(opts Options) (*Stream, error) {
 	tuning.Opening()
+	opts.Trace.Closes = opts.keeps()
 	t, err := tracer.Open(opts.Trace)
 	if err != nil {
 		return openPoller(opts, err)
@@ -86,7 +87,7 @@ func Open(opts Options) (*Stream, error) {
 	if err := s.bind(field.Stream); err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
-	s.start.Mode = modeBPF
+	s.start.Mode, s.start.Closes = modeBPF, opts.closesOf(t.KeepsCloses())
 	for _, h := range t.Hooks() {
 		if h.Chosen {
 			s.start.Hooks = append(s.start.Hooks, string(h.Capability)+"="+h.Name)

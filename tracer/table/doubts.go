@@ -101,7 +101,7 @@ func (m *merger) answerRow(q Question, a Answer) {
 		return
 	}
 	r := m.rows.ofRow(a.Row)
-	if r == nil && !m.scan.outdated(a.Row, m.cfg.LateCookies) && m.rows.undecided[a.Row.Cookie] == nil {
+	if r == nil && !m.cfg.keeps(a.Row) && !m.scan.outdated(a.Row, m.cfg.LateCookies) && m.rows.undecided[a.Row.Cookie] == nil {
 		m.addRow(a.Row)
 	}
 	if r != nil {

@@ -27,6 +27,8 @@ const (
 	EventResetCame                          // a RST ended a timewait socket
 	EventMiniExpired                        // the timer of a timewait socket fired in FIN_WAIT2
 	EventConnectFailed                      // connect() failed at once; New is SynSent: an ICMP error came meanwhile
+	EventStory                              // a connection ended whose transitions were kept; no event: see ApplyStory
+	EventDropped                            // a request ended that never became a connection; see ApplyDropped
 	EventRow                                // no event: a socket as a scan of the kernel's table found it
 )
 
@@ -42,6 +44,7 @@ type Event struct {
 	Netns    uint32
 	CPU      uint16 // where it was reported, counted from 1; 0: not known
 	Task     uint32 // thread-group id in the first pid namespace; 0: no process made the call
+	Known    uint64 // time of the EventProcess that says what Task is; 0: the latest one
 	TID      uint32 // of the thread, where the tracer runs; 0: it has none there
 	UID      uint32
 	HasUID   bool // UID is known; else it is 0, which is root's

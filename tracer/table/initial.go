@@ -52,6 +52,6 @@ func (t *Table) InitialRows(yield func(*Conn) bool) {
 func (t *Table) EndInitial() {
 	t.initial.rows = nil
 	t.rows.store.freeListed()
-	t.rows.timewaits.open = true
+	t.rows.timewaits.open = t.cfg.Kept == nil // else nothing more is told of them
 	t.rows.packAll()
 }

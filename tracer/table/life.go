@@ -199,8 +199,11 @@ func (l *life) endingOf(r *row) *ending {
 	return r.ending
 }
 
-// emit passes l.change on.
+// emit passes l.change on. Where closes alone are told, that is what ends a connection.
 func (l *life) emit() {
+	if l.cfg.Kept != nil && l.change.Close == nil {
+		return
+	}
 	l.stats.Reported++
 	l.report(&l.change)
 }

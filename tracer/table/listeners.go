@@ -13,6 +13,7 @@ type listeners struct {
 	byNumber map[uint32]*row
 	last     uint32 // number
 	ended    []endedListener
+	former   map[uint64]*former // those that ended, by cookie; nil: nobody asks for them
 }
 
 // endedListener is a listener that ended a short time ago: its connections may have gone
@@ -51,6 +52,7 @@ func (r *row) bound() bool { return r.listener != 0 && r.Remote.Port() == 0 }
 func (l *listeners) end(r *row, at uint64) {
 	if r.bound() {
 		l.ended = append(l.ended, endedListener{r.listener, at})
+		l.remember(r, at)
 		l.drop(r)
 	}
 }

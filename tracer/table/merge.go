@@ -37,6 +37,9 @@ func (m *merger) applyRow(e *Event) {
 		m.applyPolled(e)
 		return
 	}
+	if m.cfg.Kept != nil && m.scan.state == scanLater && e.Cookie != 0 {
+		m.scan.shown[e.Cookie] = e.Mini
+	}
 	m.scan.endings.forget(e.After)
 	m.prepare(e)
 	if e.tornDown() {
@@ -174,7 +177,7 @@ func relateChild(r *row, e *Event) relation {
 // applyUnknown handles a row of a socket that the table does not have.
 func (m *merger) applyUnknown(e *Event) {
 	switch {
-	case m.scan.outdated(e, m.cfg.LateCookies), m.rows.undecided[e.Cookie] != nil && e.Cookie != 0:
+	case m.cfg.keeps(e), m.scan.outdated(e, m.cfg.LateCookies), m.rows.undecided[e.Cookie] != nil && e.Cookie != 0:
 	case m.scan.state == scanInitial:
 		m.addRow(e)
 	case e.Cookie != 0:

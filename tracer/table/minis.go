@@ -26,6 +26,7 @@ type minis struct {
 	stopped   nextOn  // those of them that a CPU's next record decides
 	unclaimed waiting // rows in stageUnclaimed
 	finWait2  waiting // timewait sockets in FIN_WAIT2; empty unless Config.RefreshMinis
+	told      waiting // timewait sockets of which nothing more is told; empty unless Config.Kept
 }
 
 // born handles the start of a mini-socket's timer.
@@ -181,7 +182,9 @@ func (m *minis) settleUnclaimed(now uint64) {
 		if r.stage == stageUnclaimed {
 			m.rows.claim(r)
 			r.History.Add(r.State)
-			if m.scan.state != scanInitial && !r.listed { // else it is in the initial table
+			if m.cfg.Kept != nil && r.State == snapshot.TimeWait {
+				m.told.add(r)
+			} else if m.scan.state != scanInitial && !r.listed { // else it is in the initial table
 				m.life.appear(r, r.Start)
 			}
 		}
@@ -224,7 +227,21 @@ func (m *minis) setState(r *row, state snapshot.State, at uint64, inferred bool)
 		ending.Outcome = Finished
 	}
 	m.life.lastTransition(r, state, at, inferred)
+	if m.cfg.Kept != nil {
+		m.told.add(r)
+		return
+	}
 	m.rows.pack(r)
+}
+
+// dropTold drops the timewait sockets of which nothing more is told.
+func (m *minis) dropTold() {
+	m.told.visit(func(ref *rowRef) bool {
+		if ref.row.stage == stageTimewait {
+			m.rows.remove(ref.row)
+		}
+		return false
+	})
 }
 
 // nextFinWait2 is NextFinWait2.

@@ -21,9 +21,10 @@ type owners struct {
 	scan       *scan
 	procs      *Processes
 	mptcp      map[uint64]*snapshot.Process // of the scan under way, by inode
-	unaccepted waiting                      // no hook reports who accepted them
-	heirs      waiting                      // rows with the owner of their listener
-	heirsLimit int                          // at that many, the others are dropped from heirs
+	found      foundOwners
+	unaccepted waiting // no hook reports who accepted them
+	heirs      waiting // rows with the owner of their listener
+	heirsLimit int     // at that many, the others are dropped from heirs
 }
 
 // inherit makes r an incoming connection, with the owner of its listener. key is that
@@ -131,7 +132,7 @@ func (o *owners) settleHeirs(now uint64) {
 // socket is nobody's: whose it was before does not count any more.
 func (o *owners) set(r *row, e *Event, source snapshot.OwnerSource) {
 	r.Owner = snapshot.Owner{}
-	if p := o.procs.get(e.Task); p != nil {
+	if p := o.procs.get(e.Task, e.Known); p != nil {
 		r.Owner = snapshot.Owner{Process: p, TID: e.TID, Source: source}
 		if name, _, _ := bytes.Cut(e.Thread[:], []byte{0}); string(name) != p.Comm {
 			r.Owner.Thread = e.Thread
@@ -152,7 +153,7 @@ func (o *owners) setSocket(r *row, e *Event) {
 // useContext makes the process whose call led to e the owner, unless a better one is
 // known. The kernel names it only where no hook reports who accepts.
 func (o *owners) useContext(r *row, e *Event) {
-	if o.cfg.OwnersByUse && o.unsure(r) && o.procs.get(e.Task) != nil {
+	if o.cfg.OwnersByUse && o.unsure(r) && o.procs.get(e.Task, e.Known) != nil {
 		o.set(r, e, snapshot.OwnerContext)
 	}
 }
@@ -166,8 +167,12 @@ func (o *owners) useFile(e *Event) {
 		}
 		return
 	}
-	if r := o.rows.ofFull(e); r != nil && o.unsure(r) {
+	r := o.rows.ofFull(e)
+	switch {
+	case r != nil && o.unsure(r):
 		o.find(r, o.procs.ofFile(e), e.Time)
+	case r == nil && o.cfg.SeekOwners && o.cfg.Kept != nil && o.cfg.Kept(e.Cookie):
+		o.found.add(e.Cookie, o.procs.ofFile(e))
 	}
 }
 
@@ -196,6 +201,7 @@ func (o *owners) endScan(now uint64) {
 		clear(o.mptcp)
 	}
 	o.procs.endScan()
+	o.found.endScan()
 }
 
 // accepted puts r in the list of those whose owner has to be looked for.

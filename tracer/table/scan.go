@@ -43,6 +43,7 @@ type scan struct {
 	found    Resync
 	again    bool            // another scan has to decide the rest
 	wanted   bool            // the table needs another one
+	shown    map[uint64]bool // its rows by cookie, whether they are mini-sockets; where the kernel side keeps connections
 	covered  map[uint32]bool // the namespaces that it read to their end; nil: all
 }
 
@@ -53,12 +54,13 @@ func (s *scan) begin(now uint64, initial bool) {
 		s.state = scanInitial
 	}
 	s.found, s.again, s.compared = Resync{}, false, false
+	s.shown = make(map[uint64]bool)
 	s.endings.open()
 }
 
 func (s *scan) end() {
 	s.state = scanNone
-	s.doubts, s.absent, s.covered = nil, nil, nil
+	s.doubts, s.absent, s.covered, s.shown = nil, nil, nil, nil
 	s.endings.close()
 }
 
@@ -157,6 +159,13 @@ func (t *Table) BeginScan(now uint64, initial bool) {
 func (t *Table) AbandonScan() {
 	t.scan.end()
 	t.rows.closePlaces()
+}
+
+// Shown reports whether the scan under way has shown a socket, as a mini-socket or as a full
+// one. Where the kernel side keeps no connections, none counts as shown.
+func (t *Table) Shown(cookie uint64, mini bool) bool {
+	as, shown := t.scan.shown[cookie]
+	return shown && as == mini
 }
 
 // LimitScan says that the scan under way has read these network namespaces alone.

@@ -235,7 +235,7 @@ func (s *Sockets) own(r *socketRow, e *SocketEvent) {
 // the socket is nobody's.
 func (s *Sockets) ownBy(r *socketRow, call *intent) {
 	r.Owner = snapshot.Owner{}
-	if p := s.procs.get(call.task); p != nil {
+	if p := s.procs.get(call.task, 0); p != nil {
 		r.Owner = snapshot.Owner{Process: p, TID: call.tid, Source: snapshot.OwnerSocket}
 		if name, _, _ := bytes.Cut(call.thread[:], []byte{0}); string(name) != p.Comm {
 			r.Owner.Thread = call.thread
@@ -283,7 +283,7 @@ func (s *Sockets) readSource(p snapshot.Protocol) SocketSource {
 
 // end reports that a socket is gone, and removes it.
 func (s *Sockets) end(r *socketRow, e *SocketEvent) {
-	s.closed = SocketClosed{Duration: e.Time - min(r.Start, e.Time), Reason: r.reason(e), Closer: s.procs.get(e.Task)}
+	s.closed = SocketClosed{Duration: e.Time - min(r.Start, e.Time), Reason: r.reason(e), Closer: s.procs.get(e.Task, 0)}
 	s.close(r, e.Time, e.Source)
 }
 

@@ -18,6 +18,11 @@ type Config struct {
 	Connects     bool // a hook reports each connect that fails at once
 
 	Condition *snapshot.Condition // sockets that do not fulfil it are left out; nil: none is
+
+	// Closes alone are reported, and the kernel side keeps what leads to them: see Story.
+	Kept  func(cookie uint64) bool // whether it keeps a connection; nil: it keeps none
+	Since uint64                   // what began before is not known to the kernel side
+	Fails bool                     // of those, connections that failed alone: no timewait sockets
 }
 
 // Stats counts what happened to the table. A connection counts from the first report
@@ -47,6 +52,7 @@ type Table struct {
 	scan    *scan
 	initial *initialTable
 	merger  *merger
+	step    Event // of a story
 }
 
 // New returns an empty table. It passes every change to report; the Change is
@@ -63,6 +69,10 @@ func New(cfg Config, procs *Processes, report func(*Change)) *Table {
 	t.owners = &owners{
 		cfg: &cfg, rows: index, life: t.life, scan: t.scan, procs: procs,
 		mptcp: make(map[uint64]*snapshot.Process),
+	}
+	if cfg.Kept != nil {
+		index.listeners.former = make(map[uint64]*former)
+		procs.keepFormer = true
 	}
 	t.minis = &minis{
 		cfg: &cfg, rows: index, life: t.life, owners: t.owners, scan: t.scan,
@@ -194,6 +204,8 @@ func (t *Table) Settle(now uint64) {
 	t.minis.settleUnclaimed(now)
 	t.minis.settleDying(now)
 	t.fulls.settleUndecided(now)
+	t.minis.dropTold()
+	t.rows.listeners.forgetFormer(now)
 }
 
 // Finish settles everything: no event will come after now.
