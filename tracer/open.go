@@ -122,9 +122,11 @@ func (t *Tracer) tableConfig() table.Config {
 		Resets:       chosen[Resets] != "",
 		Connects:     chosen[Connects] != "",
 		Condition:    t.opts.Condition,
-		Kept:         t.kept.keeps(),
-		Since:        t.hooks.since,
-		Fails:        t.hooks.set.closes == FailedCloses,
+		Keeping: table.Keeping{
+			Kept:  t.kept.keeps(),
+			Since: t.hooks.since,
+			Fails: t.hooks.set.closes == FailedCloses,
+		},
 	}
 }
 

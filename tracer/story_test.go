@@ -95,7 +95,7 @@ func FuzzStory(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		procs := table.NewProcesses(10, startReader("/proc"), func(uint32) {})
 		kept := func(uint64) bool { return false }
-		sockets := table.New(table.Config{Resets: true, Connects: true, Kept: kept}, procs, func(c *table.Change) {
+		sockets := table.New(table.Config{Resets: true, Connects: true, Keeping: table.Keeping{Kept: kept}}, procs, func(c *table.Change) {
 			if c.Close == nil {
 				t.Errorf("a change without a close: %+v", c)
 			}

@@ -239,22 +239,22 @@ func streamRow(name, untraced, least string, cells, budget []string) []string {
 func ofBoth(cell func(*peer) string) []string { return []string{cell(nettrace), cell(tcpstates)} }
 
 // speedRows are the rows of what tracing costs those who connect.
-func (b *bench) speedRows(r streamResults) [][]string {
+func (out *report) speedRows(r streamResults) [][]string {
 	rate := func(p *peer) string { return number(medianOf(r.rounds[p], churn.rate)) }
 	ours, theirs := r.slowdown(nettrace), r.slowdown(tcpstates)
 	rows := [][]string{
 		streamRow("connections per second", rate(nil), rate(bare), ofBoth(rate), nil),
-		streamRow("slowdown", "", percent(r.slowdown(bare)), []string{percent(ours), percent(theirs)}, b.report.budget(ours, 0.1, "10 %")),
+		streamRow("slowdown", "", percent(r.slowdown(bare)), []string{percent(ours), percent(theirs)}, out.budget(ours, 0.1, "10 %")),
 	}
 	if theirs > 0 {
 		rows = append(rows, streamRow("as a part of tcpstates'", "", "", []string{percent(ours / theirs), ""},
-			b.report.budget(ours/theirs, 0.5, "50 %")))
+			out.budget(ours/theirs, 0.5, "50 %")))
 	}
 	return rows
 }
 
 // countRows are the rows of what was reported, and what was not.
-func (b *bench) countRows(r streamResults) [][]string {
+func (out *report) countRows(r streamResults) [][]string {
 	sum := func(of func(churn) int) []string {
 		return ofBoth(func(p *peer) string { return thousands(r.total(p, of)) })
 	}
@@ -264,23 +264,23 @@ func (b *bench) countRows(r streamResults) [][]string {
 	return [][]string{
 		streamRow("transitions told", "", "", sum(func(c churn) int { return c.total() }), nil),
 		streamRow("not told, of "+thousands(expected), "", "", ofBoth(func(p *peer) string { return thousands(r.missing(p)) }),
-			b.report.budget(float64(r.missing(nettrace)), 0, "0")),
-		streamRow("said to be lost", "", "", sum(lost), b.report.budget(float64(r.total(nettrace, lost)), 0, "0")),
+			out.budget(float64(r.missing(nettrace)), 0, "0")),
+		streamRow("said to be lost", "", "", sum(lost), out.budget(float64(r.total(nettrace, lost)), 0, "0")),
 		streamRow("found by comparing with the kernel", "", "", []string{thousands(r.total(nettrace, inferred)), ""}, nil),
 	}
 }
 
 // costRows are the rows of what a transition costs.
-func (b *bench) costRows(r streamResults) [][]string {
+func (out *report) costRows(r streamResults) [][]string {
 	micros := func(results []churn, f func(churn) float64) float64 { return medianOf(results, f) / 1e3 }
 	cell := func(micros float64) string { return number(micros) + " µs" }
 	cpu := func(p *peer) string { return cell(micros(r.rounds[p], churn.cpuPerEvent)) }
 	bpf := func(p *peer) string { return cell(micros(r.counted[p], churn.bpfPerEvent)) }
 	return [][]string{
 		streamRow("CPU per transition, user and system", "", "", ofBoth(cpu),
-			b.report.budget(micros(r.rounds[nettrace], churn.cpuPerEvent), 0.6, "0.6 µs")),
+			out.budget(micros(r.rounds[nettrace], churn.cpuPerEvent), 0.6, "0.6 µs")),
 		streamRow("BPF run time per transition", "", bpf(bare), ofBoth(bpf),
-			b.report.budget(micros(r.counted[nettrace], churn.bpfPerEvent), 0.5, "0.5 µs")),
+			out.budget(micros(r.counted[nettrace], churn.bpfPerEvent), 0.5, "0.5 µs")),
 	}
 }
 
@@ -288,7 +288,7 @@ func (b *bench) reportStream(r streamResults) {
 	b.report.table(
 		fmt.Sprintf("The stream: %s connections at full speed, %d rounds", thousands(r.rounds[nil][0].connections), b.rounds),
 		[]string{"", "untraced", bare.name, "nettrace", "tcpstates", "budget", ""},
-		slices.Concat(b.speedRows(r), b.countRows(r), b.costRows(r)))
+		slices.Concat(b.report.speedRows(r), b.report.countRows(r), b.report.costRows(r)))
 	b.report.paragraph("A connection is opened and closed by its client; both of its ends are in one network namespace. " +
 		"nettrace traces that namespace alone and writes NDJSON to a file; tcpstates traces all of them and writes text, and " +
 		"its cost is divided by all its lines. The bare program is the least there can be: it writes time, socket and states of " +

@@ -124,19 +124,19 @@ func (b *bench) plainView(ctx context.Context, s *scene, sockets int, uid uint32
 		who += ", as nobody"
 	}
 	row := []string{who, cat.cell(), netstat.cell(), ss.cell(), nettrace.cell(), number(ofNetstat), number(ofSS)}
-	return append(row, b.plainBudget(sockets, ofNetstat, ofSS)...), nil
+	return append(row, b.report.plainBudget(sockets, ofNetstat, ofSS)...), nil
 }
 
 // plainBudget returns the budget of -tan with a number of sockets and whether it is
 // met. With few sockets there are two, and it is the share of each that is spent.
-func (b *bench) plainBudget(sockets int, ofNetstat, ofSS float64) []string {
+func (out *report) plainBudget(sockets int, ofNetstat, ofSS float64) []string {
 	switch {
 	case sockets >= 100_000:
-		return b.report.budget(ofSS, 0.5, "0.5 of ss")
+		return out.budget(ofSS, 0.5, "0.5 of ss")
 	case sockets >= 10_000:
-		return b.report.budget(ofSS, 0.6, "0.6 of ss")
+		return out.budget(ofSS, 0.6, "0.6 of ss")
 	default:
-		return b.report.budget(max(ofNetstat/0.5, ofSS/1.3), 1, "0.5 of netstat, 1.3 of ss")
+		return out.budget(max(ofNetstat/0.5, ofSS/1.3), 1, "0.5 of netstat, 1.3 of ss")
 	}
 }
 

@@ -34,6 +34,7 @@ var wide = map[string]string{
 	"snapshot.InterfaceCounters": "a row of /proc/net/dev: a field is a column",
 	"snapshot.inetRow":           "a row of /proc/net/tcp, parsed: a field is a column",
 	"tracer/table.SocketEvent":   "the same of a UDP, raw or Unix socket",
+	"tracer.Options":             "what is to be traced: a field is an option",
 	"tracer/table.Event":         "a record of the ring buffer, decoded: a field is what one kind of event carries",
 }
 

@@ -151,7 +151,7 @@ func TestStory(t *testing.T) {
 
 // TestFormerProcesses keeps what a process was while something names it.
 func TestFormerProcesses(t *testing.T) {
-	tab, procs, closes := storyTable(table.Config{Kept: func(uint64) bool { return true }})
+	tab, procs, closes := storyTable(table.Config{Keeping: table.Keeping{Kept: func(uint64) bool { return true }}})
 	for at := range uint64(10_000) {
 		tab.Apply(process("p", at+1))
 	}

@@ -19,10 +19,14 @@ type Config struct {
 
 	Condition *snapshot.Condition // sockets that do not fulfil it are left out; nil: none is
 
-	// Closes alone are reported, and the kernel side keeps what leads to them: see Story.
+	Keeping
+}
+
+// Keeping says what the kernel side keeps where closes alone are reported; see Story.
+type Keeping struct {
 	Kept  func(cookie uint64) bool // whether it keeps a connection; nil: it keeps none
-	Since uint64                   // what began before is not known to the kernel side
-	Fails bool                     // of those, connections that failed alone: no timewait sockets
+	Since uint64                   // what began before is not known to it
+	Fails bool                     // connections that failed alone are reported: no timewait sockets
 }
 
 // Stats counts what happened to the table. A connection counts from the first report
