@@ -16,8 +16,9 @@
  */
 static __always_inline bool may_leave_timewait(const struct life *l)
 {
-	__u32 n = l->steps - 1;
+	__u32 n = (l->steps - 1) & 15;
 
+	barrier_var(n);
 	if (n >= LIFE_STEPS - 1) /* what came after that is not kept */
 		return true;
 	switch (l->walk[n] & 15) {

@@ -76,7 +76,7 @@ static __always_inline int handle_state(struct sock *trusted, int from, int to, 
 	    (KEEPS && to == TCP_CLOSE && !wanted_transition(sk, from, to)))
 		return 0;
 	cookie = cookie_of(sk);
-	if (sockops_attached)
+	if (!KEEPS && sockops_attached)
 		confirm(cookie, from, to);
 	process = by_call(sk, from, to) && in_process_context(sk);
 	if (process && (from == TCP_CLOSE || from == TCP_SYN_SENT || owner_by_use))
@@ -135,7 +135,7 @@ static __always_inline int handle_once(struct sock *sk, int from, int to, bool f
 	struct mark *mark;
 	__u32 zero = 0;
 
-	if (left_to_connect(sk, from, to))
+	if (!KEEPS && left_to_connect(sk, from, to))
 		return 0;
 	/* What is kept of a connection has to be dropped at its end, wanted or not. */
 	if (wanted_term_count && !(KEEPS && to == TCP_CLOSE) &&

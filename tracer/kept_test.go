@@ -124,7 +124,7 @@ func (c *closesOf) kept() *closesOf {
 	if !c.tracer.KeepsCloses() {
 		c.cancel()
 		<-c.done
-		_ = c.tracer.Close()
+		defer func() { _ = c.tracer.Close() }()
 		if os.Getenv("NETTRACE_KERNEL") != "5.10" && inMachine {
 			c.t.Error("this kernel must keep closes: ", whyNotKept(c.tracer))
 		}
@@ -239,6 +239,8 @@ func compareCloses(t *testing.T, full, kept *closesOf, fullStats, keptStats tabl
 				g := got[key][i]
 				wrong = append(wrong, fmt.Sprintf("%s: times %d %d %d, not %d %d %d: %+v", key, g.time, g.conn.Start, g.conn.Established,
 					w.time, w.conn.Start, w.conn.Established, w.sharp(accepts)))
+			case inMachine && w.conn.Owner.Source == snapshot.OwnerListener && got[key][i].conn.Owner.Process == nil:
+				// The kernel took longer than dyingGrace to close what its listener left, and the reader too.
 			default:
 				if diff := cmp.Diff(w.sharp(accepts), got[key][i].sharp(accepts), cmp.Comparer(func(a, b snapshot.Head) bool { return a == b })); diff != "" {
 					wrong = append(wrong, key+" (-full +kept):\n"+diff)

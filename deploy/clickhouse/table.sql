@@ -99,6 +99,7 @@ CREATE TABLE IF NOT EXISTS nettrace.records
     `arch` String,
     `boot_id` String,
     `clock` String,
+    `closes` String,
     `commit` String,
     `file_seq` UInt64,
     `filter` String,
