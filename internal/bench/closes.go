@@ -96,5 +96,6 @@ func (b *bench) reportCloses(r streamResults) {
 			row("BPF run time per connection", func(p *peer) string { return micros(medianOf(r.counted[p], bpf)) }, nil),
 			append([]string{"both, as a part of all changes", "", "", "", percent(part)}, b.report.budget(part, 1.0/3, "33 %")...),
 		})
+	b.report.paragraph("Below, what comes alone is counted by close instead of by transition.")
 	b.reportPrograms(r.counted)
 }

@@ -28,7 +28,7 @@ type churn struct {
 }
 
 func (c churn) rate() float64        { return float64(c.connections) / c.took.Seconds() }
-func (c churn) all() float64         { return float64(c.total() + c.others) }
+func (c churn) all() float64         { return float64(max(c.total()+c.others, c.closes)) } // closes alone have no transitions
 func (c churn) cpuPerEvent() float64 { return float64(c.cpu) / c.all() }
 
 func (c churn) bpfPerEvent() float64 { return float64(c.bpf()) / c.all() }
