@@ -117,17 +117,23 @@ func decodeBody(raw []byte, e *table.Event) {
 	e.Released = raw[unsafe.Offsetof(b.Released)] != 0
 	e.CPU = native.Uint16(raw[unsafe.Offsetof(b.Cpu):])
 	e.Err = syscall.Errno(native.Uint16(raw[unsafe.Offsetof(b.Err):]))
+	decodeAddrs(raw, &e.Local, &e.Remote)
+}
+
+// decodeAddrs reads the addresses and ports of an event in place.
+func decodeAddrs(raw []byte, at, to *netip.AddrPort) {
+	var b streamEvent
 	local := raw[unsafe.Offsetof(b.LocalAddr):][:16]
 	remote := raw[unsafe.Offsetof(b.RemoteAddr):][:16]
 	localPort := native.Uint16(raw[unsafe.Offsetof(b.LocalPort):])
 	remotePort := native.Uint16(raw[unsafe.Offsetof(b.RemotePort):])
 	if raw[unsafe.Offsetof(b.Head.Family)] == afInet {
-		e.Local = netip.AddrPortFrom(netip.AddrFrom4([4]byte(local)), localPort)
-		e.Remote = netip.AddrPortFrom(netip.AddrFrom4([4]byte(remote)), remotePort)
+		*at = netip.AddrPortFrom(netip.AddrFrom4([4]byte(local)), localPort)
+		*to = netip.AddrPortFrom(netip.AddrFrom4([4]byte(remote)), remotePort)
 		return
 	}
-	e.Local = netip.AddrPortFrom(netip.AddrFrom16([16]byte(local)), localPort)
-	e.Remote = netip.AddrPortFrom(netip.AddrFrom16([16]byte(remote)), remotePort)
+	*at = netip.AddrPortFrom(netip.AddrFrom16([16]byte(local)), localPort)
+	*to = netip.AddrPortFrom(netip.AddrFrom16([16]byte(remote)), remotePort)
 }
 
 // uidUnknown is UID_UNKNOWN in headers/event.h.

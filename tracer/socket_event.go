@@ -2,7 +2,6 @@ package tracer
 
 import (
 	"fmt"
-	"net/netip"
 	"syscall"
 	"unsafe"
 
@@ -44,7 +43,7 @@ func decodeSocket(raw []byte, e *table.SocketEvent) error {
 	if want == sizeUnix {
 		return decodeUnix(raw, e)
 	}
-	decodeAddrs(raw, e)
+	decodeAddrs(raw, &e.Local, &e.Remote)
 	decodeAbort(raw, e)
 	return nil
 }
@@ -109,21 +108,6 @@ func protocolOf(number, kind uint8) snapshot.Protocol {
 	default:
 		return snapshot.UDPLite
 	}
-}
-
-func decodeAddrs(raw []byte, e *table.SocketEvent) {
-	var b streamEvent
-	local := raw[unsafe.Offsetof(b.LocalAddr):][:16]
-	remote := raw[unsafe.Offsetof(b.RemoteAddr):][:16]
-	localPort := native.Uint16(raw[unsafe.Offsetof(b.LocalPort):])
-	remotePort := native.Uint16(raw[unsafe.Offsetof(b.RemotePort):])
-	if raw[unsafe.Offsetof(b.Head.Family)] == afInet {
-		e.Local = netip.AddrPortFrom(netip.AddrFrom4([4]byte(local)), localPort)
-		e.Remote = netip.AddrPortFrom(netip.AddrFrom4([4]byte(remote)), remotePort)
-		return
-	}
-	e.Local = netip.AddrPortFrom(netip.AddrFrom16([16]byte(local)), localPort)
-	e.Remote = netip.AddrPortFrom(netip.AddrFrom16([16]byte(remote)), remotePort)
 }
 
 func decodeUnix(raw []byte, e *table.SocketEvent) error {

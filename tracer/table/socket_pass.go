@@ -39,14 +39,9 @@ func (s *Sockets) applyRow(e *SocketEvent) {
 		s.index.identify(r, e) // the event knows better
 	default:
 		r.read = e.Time
-		reported := s.stats.Reported
-		s.take(r, e)
-		s.found().Changed += int(s.stats.Reported - reported)
+		s.compare(r, e)
 	}
-	r.pass, r.absent = s.pass.number, false
-	if s.pass.initial {
-		s.list(r)
-	}
+	s.show(r)
 }
 
 // applyRingRow merges a row of a pass that has its place in the ring.
@@ -62,9 +57,19 @@ func (s *Sockets) applyRingRow(e *SocketEvent) {
 		r = s.add(e)
 		s.found().Added++
 	}
+	s.compare(r, e)
+	s.show(r)
+}
+
+// compare takes what a pass shows of a row, and counts what that changes.
+func (s *Sockets) compare(r *socketRow, e *SocketEvent) {
 	reported := s.stats.Reported
 	s.take(r, e)
 	s.found().Changed += int(s.stats.Reported - reported)
+}
+
+// show notes that the pass under way has shown a row.
+func (s *Sockets) show(r *socketRow) {
 	r.pass, r.absent = s.pass.number, false
 	if s.pass.initial {
 		s.list(r)

@@ -45,11 +45,7 @@ func (t *Table) ApplyStory(s *Story) {
 	if t.unwanted(&s.End) {
 		return
 	}
-	t.dropShown(s)
-	t.beginStory(s)
-	for i := range s.Steps {
-		t.applyStep(s, i)
-	}
+	t.applySteps(s)
 	t.beforeEnd(s)
 	t.Apply(&s.End)
 }
@@ -61,11 +57,7 @@ func (t *Table) ApplyUnended(s *Story, timewait bool, at uint64) {
 	if t.unwanted(&s.End) {
 		return
 	}
-	t.dropShown(s)
-	t.beginStory(s)
-	for i := range s.Steps {
-		t.applyStep(s, i)
-	}
+	t.applySteps(s)
 	r := t.rows.byKey[s.End.key()]
 	if r == nil {
 		return
@@ -81,6 +73,15 @@ func (t *Table) ApplyUnended(s *Story, timewait bool, at uint64) {
 	e := t.storyEvent(s, EventRow, at)
 	e.Mini, e.New, e.Sock = true, snapshot.TimeWait, s.End.Cookie
 	t.merger.replace(r, e)
+}
+
+// applySteps applies all but the end.
+func (t *Table) applySteps(s *Story) {
+	t.dropShown(s)
+	t.beginStory(s)
+	for i := range s.Steps {
+		t.applyStep(s, i)
+	}
 }
 
 // dropShown drops what a scan has shown of a connection that the story tells whole.
