@@ -41,7 +41,7 @@ func (f *fulls) apply(e *Event) {
 		r = f.first(e)
 	}
 	r.setUID(e)
-	if e.Released {
+	if e.Released && r.Local.Port() != 0 && r.State != snapshot.Listen { // those are found by it; see places
 		r.Inode = 0
 	}
 	if r.State == e.New { // another copy of the program reported it, or the row has it

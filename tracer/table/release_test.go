@@ -46,3 +46,27 @@ func TestReleased(t *testing.T) {
 		})
 	}
 }
+
+// TestReleasedListener closes a listener while rows without cookies are read, one of which
+// is older than the close: it must not bring the listener back.
+func TestReleasedListener(t *testing.T) {
+	var told []snapshot.State
+	merged := table.New(table.Config{CanScan: true}, noProcesses(), func(c *table.Change) { told = append(told, c.New) })
+	at := netip.MustParseAddrPort("0.0.0.0:80")
+	e := table.Event{
+		Kind: table.EventState, Time: 1000, Cookie: 5, Netns: 1, Sock: 0x1000, Task: 7, Inode: 99,
+		Old: snapshot.Close, New: snapshot.Listen, Local: at, Remote: netip.MustParseAddrPort("0.0.0.0:0"),
+	}
+	merged.Apply(&e)
+	row := table.Event{
+		Kind: table.EventRow, New: snapshot.Listen, Netns: 1, Inode: 99, Local: at, Remote: e.Remote, After: 1500, Time: 3000,
+	}
+	merged.BeginScan(1500, false)
+	e.Old, e.New, e.Time, e.Inode, e.Released = snapshot.Listen, snapshot.Close, 2000, 0, true
+	merged.Apply(&e)
+	merged.Apply(&row)
+	merged.EndScan(4000)
+	if len(told) != 2 || told[1] != snapshot.Close {
+		t.Errorf("told %v, want LISTEN and CLOSE", told)
+	}
+}
