@@ -305,9 +305,10 @@ func TestFilterDocs(t *testing.T) {
 		}
 		read++
 		o := &options{filter: filterOptions{Source: source.Source{Expressions: []string{expression}}}}
+		o.Continuous = strings.Contains(before, " -c ")
 		f, err := o.filter.Parse(nil, false)
 		if err == nil {
-			err = f.Check(o.filterRun(strings.Contains(before, " -c ")))
+			err = f.Check(o.filterRun(o.Continuous))
 		}
 		if err != nil {
 			t.Errorf("%s%v", line, err)
