@@ -96,14 +96,6 @@ static __always_inline bool is_established(__u32 op)
 	       op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB;
 }
 
-/*
- * TCP_CONNECT_CB is called first in tcp_connect, as the probes above are. From then
- * on the kernel calls this for each transition of the socket too: a flag of the socket
- * says so, which a child inherits from its listener. What began before this program
- * was attached, and the children of such a listener, get the flag when they become
- * ESTABLISHED: that is called for every socket, just before the transition
- * (tcp_init_transfer, net/ipv4/tcp_input.c).
- */
 /* The cookie of the socket of sock_ops: the helper is for one that has none yet. */
 static __always_inline __u64 cookie_in(struct bpf_sock_ops *ops, const struct sock *sk)
 {
@@ -112,6 +104,14 @@ static __always_inline __u64 cookie_in(struct bpf_sock_ops *ops, const struct so
 	return cookie ? cookie : bpf_get_socket_cookie(ops);
 }
 
+/*
+ * TCP_CONNECT_CB is called first in tcp_connect, as the probes above are. From then
+ * on the kernel calls this for each transition of the socket too: a flag of the socket
+ * says so, which a child inherits from its listener. What began before this program
+ * was attached, and the children of such a listener, get the flag when they become
+ * ESTABLISHED: that is called for every socket, just before the transition
+ * (tcp_init_transfer, net/ipv4/tcp_input.c).
+ */
 static __always_inline int sockops(struct bpf_sock_ops *ops, bool reports_connect)
 {
 	struct sock *sk;

@@ -99,7 +99,9 @@ static __always_inline int handle_state(struct sock *trusted, int from, int to, 
 
 /*
  * Whether the hook that knows the port reports the transition. With TCP_FASTOPEN_CONNECT
- * that may be called only by the first write: then this reports it, without a port.
+ * that may be called only by the first write: then this reports it, without a port. So it
+ * does for a socket that was connected before, which still has its former port
+ * (tcp_disconnect): should there be no port now, its end would look like one told twice.
  */
 static __always_inline bool left_to_connect(struct sock *sk, int from, int to)
 {
@@ -108,7 +110,8 @@ static __always_inline bool left_to_connect(struct sock *sk, int from, int to)
 	if (!connect_reported || from != TCP_CLOSE || to != TCP_SYN_SENT || sk->__sk_common.skc_num)
 		return false;
 	tp = bpf_skc_to_tcp_sock(sk);
-	return tp && !BPF_CORE_READ_BITFIELD(tp, fastopen_connect);
+	return tp && !tp->inet_conn.icsk_inet.inet_sport &&
+	       !BPF_CORE_READ_BITFIELD(tp, fastopen_connect);
 }
 
 /*
