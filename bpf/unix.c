@@ -98,7 +98,7 @@ static __always_inline int unix_ends(__u32 hook, struct sock *sk)
 	if (!peer)
 		return 0;
 	return unix_send(peer, unix_call_of(SOCKET_CONNECT, SOCKET_OTHER, process), netns,
-			 peer->__sk_common.skc_cookie.counter);
+			 unix_field(unix_direct, peer, __sk_common.skc_cookie.counter));
 }
 
 /* The peer is the one that accept() will return. */
