@@ -184,7 +184,7 @@ func TestExactUnix(t *testing.T) {
 func (w *socketWatch) polled(t *testing.T, exact bool) (n int) {
 	for _, k := range w.told {
 		for i, s := range k.source {
-			if s == table.SocketTold {
+			if s == table.SocketTold || k.listed && !showsWaiting() { // there an older socket's peer gets a name late
 				continue
 			}
 			if n++; exact && n < 5 {
