@@ -106,7 +106,7 @@ func checkUnit(t *testing.T, pid int) {
 		t.Errorf("it says: %v, %s", err, text)
 	}
 	text, err := os.ReadFile(unitLog)
-	if err != nil || !bytes.Contains(text, []byte("source-port=fentry")) || !bytes.Contains(text, []byte("files=iter/task_file")) || !bytes.Contains(text, []byte(`"boot_id":"`)) {
+	if err != nil || !bytes.Contains(text, []byte("acceptor=fexit")) || !bytes.Contains(text, []byte("files=iter/task_file")) || !bytes.Contains(text, []byte(`"boot_id":"`)) {
 		t.Errorf("the start record: %v, %.2000s", err, text)
 	}
 }
