@@ -109,6 +109,8 @@ static __always_inline bool left_to_connect(struct sock *sk, int from, int to)
 
 	if (!connect_reported || from != TCP_CLOSE || to != TCP_SYN_SENT || sk->__sk_common.skc_num)
 		return false;
+	if (!has_cookie) /* a former socket may have had the address: the same again */
+		return false;
 	tp = bpf_skc_to_tcp_sock(sk);
 	return tp && !tp->inet_conn.icsk_inet.inet_sport &&
 	       !BPF_CORE_READ_BITFIELD(tp, fastopen_connect);
