@@ -193,7 +193,7 @@ func (h *hooks) try(c candidate) error {
 		}
 	}
 	if len(c.programs) == 0 {
-		_, err := c.attach(nil)
+		_, err := c.attach("", nil)
 		return err
 	}
 	names := slices.Concat(h.needed(c.programs)...)
@@ -204,7 +204,7 @@ func (h *hooks) try(c candidate) error {
 		return err
 	}
 	for _, name := range names {
-		l, err := c.attachOne(name, h.programs[name])
+		l, err := c.attach(name, h.programs[name])
 		if err != nil {
 			h.drop(names)
 			return fmt.Errorf("attach %s: %w", c.name, err)

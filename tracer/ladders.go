@@ -17,16 +17,28 @@ import (
 type candidate struct {
 	name     string
 	programs []copies // attached in this order; none: attach is called once, without one
-	attach   func(*ebpf.Program) (io.Closer, error)
-	attachAs func(program string, p *ebpf.Program) (io.Closer, error) // instead, where programs differ
+	attach   attacher
 }
 
-// attachOne attaches one of the programs.
-func (c *candidate) attachOne(name string, p *ebpf.Program) (io.Closer, error) {
-	if c.attachAs != nil {
-		return c.attachAs(name, p)
+// attacher attaches a program of a hook, of which it gets the name.
+type attacher func(name string, p *ebpf.Program) (io.Closer, error)
+
+// several is a hook of programs that are attached in different ways.
+func several(name string, programs ...placed) candidate {
+	c := candidate{name: name}
+	at := make(map[string]attacher)
+	for _, p := range programs {
+		c.programs = append(c.programs, copies{p.program})
+		at[p.program] = p.attach
 	}
-	return c.attach(p)
+	c.attach = func(name string, p *ebpf.Program) (io.Closer, error) { return at[name](name, p) }
+	return c
+}
+
+// placed is a program and how it is attached.
+type placed struct {
+	program string
+	attach  attacher
 }
 
 // copies are programs that do the same, so that one sees what the kernel skips the
@@ -59,58 +71,58 @@ var tcpLadders = []ladder{
 	{Transitions, "no stream: the table is polled", []candidate{
 		{"tp_btf/inet_sock_set_state", []copies{
 			{streamProgStateA, streamProgStateB, streamProgStateC}, // they must run in this order
-		}, attachTracing, nil},
+		}, attachTracing},
 	}},
 	{SourcePort, "SYN_SENT has no local port until the next event", []candidate{
 		{"fentry/tcp_connect", []copies{
 			{streamProgConnectFentryA, streamProgConnectFentryB},
 			{streamProgListenFexitA, streamProgListenFexitB},
-		}, attachTracing, nil},
-		{"kprobe/tcp_connect", one(streamProgConnectKprobe), attachKprobe("tcp_connect"), nil},
-		{sockopsHook, one(streamProgConnectSockops), attachCgroup(ebpf.AttachCGroupSockOps), nil},
-		{sockopsPortHook, one(streamProgPortSockops), attachCgroup(ebpf.AttachCGroupSockOps), nil},
+		}, attachTracing},
+		{"kprobe/tcp_connect", one(streamProgConnectKprobe), attachKprobe("tcp_connect")},
+		{sockopsHook, one(streamProgConnectSockops), attachCgroup(ebpf.AttachCGroupSockOps)},
+		{sockopsPortHook, one(streamProgPortSockops), attachCgroup(ebpf.AttachCGroupSockOps)},
 	}},
 	{MiniSockets, "TIME_WAIT and SYN_RECV are known from reconciliation only", []candidate{
 		{"tp_btf/timer_start", []copies{
 			{streamProgMiniBorn}, {streamProgMiniGone}, {streamProgMiniExpired},
-		}, attachTracing, nil},
+		}, attachTracing},
 	}},
 	{Substate, "FIN_WAIT2 -> TIME_WAIT of a closed socket is known from reconciliation only", []candidate{
-		{"fentry/__inet_twsk_schedule", []copies{{streamProgMiniStateA, streamProgMiniStateB}}, attachTracing, nil},
-		{refreshHook, one(streamProgMiniRefresh), attachNothing, nil},
+		{"fentry/__inet_twsk_schedule", []copies{{streamProgMiniStateA, streamProgMiniStateB}}, attachTracing},
+		{refreshHook, one(streamProgMiniRefresh), attachNothing},
 		// Last: the kernel skips a kprobe that interrupts the program of another one.
-		{"kprobe/__inet_twsk_schedule", one(streamProgMiniStateKprobe), attachKprobe("__inet_twsk_schedule"), nil},
+		{"kprobe/__inet_twsk_schedule", one(streamProgMiniStateKprobe), attachKprobe("__inet_twsk_schedule")},
 	}},
 	{Acceptor, "an accepted connection is attributed to its listener's process until its own uses it", []candidate{
-		{"fexit/__inet_accept", []copies{{streamProgAcceptFexitA, streamProgAcceptFexitB}}, attachTracing, nil},
-		{"fexit/inet_accept", []copies{{streamProgAcceptFexitOldA, streamProgAcceptFexitOldB}}, attachTracing, nil},
-		{"kretprobe/inet_csk_accept", one(streamProgAcceptKretprobe), attachKretprobe("inet_csk_accept"), nil},
+		{"fexit/__inet_accept", []copies{{streamProgAcceptFexitA, streamProgAcceptFexitB}}, attachTracing},
+		{"fexit/inet_accept", []copies{{streamProgAcceptFexitOldA, streamProgAcceptFexitOldB}}, attachTracing},
+		{"kretprobe/inet_csk_accept", one(streamProgAcceptKretprobe), attachKretprobe("inet_csk_accept")},
 	}},
 	{Closer, "the inode of a closed socket is late", []candidate{
-		{"fentry/tcp_close", []copies{{streamProgCloseFentryA, streamProgCloseFentryB}}, attachTracing, nil},
-		{"cgroup/sock_release", one(streamProgCloseCgroup), attachCgroup(ebpf.AttachCgroupInetSockRelease), nil},
+		{"fentry/tcp_close", []copies{{streamProgCloseFentryA, streamProgCloseFentryB}}, attachTracing},
+		{"cgroup/sock_release", one(streamProgCloseCgroup), attachCgroup(ebpf.AttachCgroupInetSockRelease)},
 	}},
 	{Resets, "the outcome of a connection that this side resets after its FIN is unknown", []candidate{
-		{"tp_btf/tcp_send_reset", []copies{{streamProgResetSentA, streamProgResetSentB}}, attachTracing, nil},
+		{"tp_btf/tcp_send_reset", []copies{{streamProgResetSentA, streamProgResetSentB}}, attachTracing},
 	}},
 	{TimewaitEnd, "the outcome of a closed connection that ends in FIN_WAIT2 is unknown, unless by timeout", []candidate{
-		{"fexit/tcp_timewait_state_process", one(streamProgTimewaitFexit), attachTracing, nil},
+		{"fexit/tcp_timewait_state_process", one(streamProgTimewaitFexit), attachTracing},
 	}},
 	{Connects, "a connect that fails before SYN_SENT (no route) is not reported, one without a local port has no errno", []candidate{
 		{"fexit/tcp_v4_connect", []copies{
 			{streamProgConnect4FexitA, streamProgConnect4FexitB},
 			{streamProgConnect6FexitA, streamProgConnect6FexitB},
-		}, attachTracing, nil},
+		}, attachTracing},
 	}},
 	{Rows, "the kernel's table is read from /proc: what was in TIME_WAIT or SYN_RECV before is shown and not followed", []candidate{
-		{"sock_diag/tcp", nil, attachDiag, nil},
+		{"sock_diag/tcp", nil, attachDiag},
 	}},
 	{Files, "owners of sockets opened earlier are searched in /proc", []candidate{
-		{"iter/task_file", one(streamProgFiles), attachIter, nil},
+		{"iter/task_file", one(streamProgFiles), attachIter},
 	}},
 }
 
-func attachTracing(p *ebpf.Program) (io.Closer, error) {
+func attachTracing(_ string, p *ebpf.Program) (io.Closer, error) {
 	return link.AttachTracing(link.TracingOptions{Program: p})
 }
 
@@ -129,11 +141,11 @@ func (h *hooks) hasSockops() bool {
 // refreshHook is a program that the reader runs itself, with BPF_PROG_RUN.
 const refreshHook = "syscall/refresh"
 
-func attachNothing(*ebpf.Program) (io.Closer, error) { return io.NopCloser(nil), nil }
+func attachNothing(string, *ebpf.Program) (io.Closer, error) { return io.NopCloser(nil), nil }
 
 // attachDiag looks whether sock_diag has TCP sockets, in the caller's network namespace:
 // each has the same modules.
-func attachDiag(*ebpf.Program) (io.Closer, error) {
+func attachDiag(string, *ebpf.Program) (io.Closer, error) {
 	d, err := snapshot.OpenDiag()
 	if err != nil {
 		return nil, err
@@ -143,20 +155,20 @@ func attachDiag(*ebpf.Program) (io.Closer, error) {
 	return io.NopCloser(nil), d.Dump(listeners, func(snapshot.DiagBatch) error { return nil })
 }
 
-func attachIter(p *ebpf.Program) (io.Closer, error) {
+func attachIter(_ string, p *ebpf.Program) (io.Closer, error) {
 	return link.AttachIter(link.IterOptions{Program: p})
 }
 
-func attachKprobe(symbol string) func(*ebpf.Program) (io.Closer, error) {
-	return func(p *ebpf.Program) (io.Closer, error) { return link.Kprobe(symbol, p, nil) }
+func attachKprobe(symbol string) attacher {
+	return func(_ string, p *ebpf.Program) (io.Closer, error) { return link.Kprobe(symbol, p, nil) }
 }
 
-func attachKretprobe(symbol string) func(*ebpf.Program) (io.Closer, error) {
-	return func(p *ebpf.Program) (io.Closer, error) { return link.Kretprobe(symbol, p, nil) }
+func attachKretprobe(symbol string) attacher {
+	return func(_ string, p *ebpf.Program) (io.Closer, error) { return link.Kretprobe(symbol, p, nil) }
 }
 
-func attachCgroup(at ebpf.AttachType) func(*ebpf.Program) (io.Closer, error) {
-	return func(p *ebpf.Program) (io.Closer, error) {
+func attachCgroup(at ebpf.AttachType) attacher {
+	return func(_ string, p *ebpf.Program) (io.Closer, error) {
 		root, err := cgroupRoot("/proc/self/mountinfo")
 		if errors.Is(err, errNoCgroup2) { // as below ip netns exec
 			var fd int

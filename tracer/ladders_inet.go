@@ -1,10 +1,6 @@
 package tracer
 
-import (
-	"io"
-
-	"github.com/cilium/ebpf"
-)
+import "github.com/cilium/ebpf"
 
 // The capabilities for UDP and raw sockets.
 const (
@@ -23,50 +19,49 @@ func twice(program string) copies { return copies{program + "_a", program + "_b"
 // inetLadders are those of UDP and raw sockets.
 var inetLadders = []ladder{
 	{SocketOpen, "a UDP socket is first told when it gets a port, a raw one within a second", []candidate{
-		{"fexit/inet_create", []copies{twice("open_fexit4"), twice("open_fexit6")}, attachTracing, nil},
+		{"fexit/inet_create", []copies{twice("open_fexit4"), twice("open_fexit6")}, attachTracing},
 		probes("kretprobe/inet_create", probePair{socketsProgOpen4Kprobe, socketsProgOpen4Kretprobe, "inet_create"},
 			probePair{socketsProgOpen6Kprobe, socketsProgOpen6Kretprobe, "inet6_create"}),
-		{"cgroup/sock_create", one(socketsProgOpenCgroup), attachCgroup(ebpf.AttachCGroupInetSockCreate), nil},
+		{"cgroup/sock_create", one(socketsProgOpenCgroup), attachCgroup(ebpf.AttachCGroupInetSockCreate)},
 	}},
 	{SocketBind, "a UDP socket that gets a port is told within a second", []candidate{
-		{"fexit/udp_lib_get_port", []copies{twice("bind_fexit")}, attachTracing, nil},
+		{"fexit/udp_lib_get_port", []copies{twice("bind_fexit")}, attachTracing},
 		probes("kretprobe/udp_lib_get_port", probePair{socketsProgBindKprobe, socketsProgBindKretprobe, "udp_lib_get_port"}),
-		cgroups("cgroup/post_bind4", map[string]ebpf.AttachType{
-			socketsProgBind4Cgroup: ebpf.AttachCGroupInet4PostBind,
-			socketsProgBind6Cgroup: ebpf.AttachCGroupInet6PostBind,
-			socketsProgSend4Cgroup: ebpf.AttachCGroupUDP4Sendmsg,
-			socketsProgSend6Cgroup: ebpf.AttachCGroupUDP6Sendmsg,
-		}, socketsProgBind4Cgroup, socketsProgBind6Cgroup, socketsProgSend4Cgroup, socketsProgSend6Cgroup),
+		several("cgroup/post_bind4",
+			placed{socketsProgBind4Cgroup, attachCgroup(ebpf.AttachCGroupInet4PostBind)},
+			placed{socketsProgBind6Cgroup, attachCgroup(ebpf.AttachCGroupInet6PostBind)},
+			placed{socketsProgSend4Cgroup, attachCgroup(ebpf.AttachCGroupUDP4Sendmsg)},
+			placed{socketsProgSend6Cgroup, attachCgroup(ebpf.AttachCGroupUDP6Sendmsg)}),
 	}},
 	{SocketPeer, "the peer of a UDP or raw socket is told within a second", []candidate{
 		{"fexit/__ip4_datagram_connect", []copies{
 			twice("connect_fexit4"), twice("connect_fexit6"), twice("disconnect_fexit"),
-		}, attachTracing, nil},
+		}, attachTracing},
 		probes("kretprobe/__ip4_datagram_connect",
 			probePair{socketsProgConnect4Kprobe, socketsProgConnect4Kretprobe, "__ip4_datagram_connect"},
 			probePair{socketsProgConnect6Kprobe, socketsProgConnect6Kretprobe, "__ip6_datagram_connect"},
 			probePair{socketsProgDisconnectKprobe, socketsProgDisconnectKretprobe, "__udp_disconnect"}),
-		cgroups(lookHook, map[string]ebpf.AttachType{
-			socketsProgConnect4Cgroup: ebpf.AttachCGroupInet4Connect,
-			socketsProgConnect6Cgroup: ebpf.AttachCGroupInet6Connect,
-		}, socketsProgConnect4Cgroup, socketsProgConnect6Cgroup, socketsProgSocketRefresh),
+		several(lookHook,
+			placed{socketsProgConnect4Cgroup, attachCgroup(ebpf.AttachCGroupInet4Connect)},
+			placed{socketsProgConnect6Cgroup, attachCgroup(ebpf.AttachCGroupInet6Connect)},
+			placed{socketsProgSocketRefresh, attachNothing}), // which the reader runs
 	}},
 	{SocketClose, "the end of a UDP or raw socket is told within two seconds, without its process", []candidate{
-		{"fentry/sk_common_release", []copies{twice("release_fentry")}, attachTracing, nil},
-		{"kprobe/sk_common_release", one(socketsProgReleaseKprobe), attachKprobe("sk_common_release"), nil},
-		{"cgroup/sock_release", one(socketsProgReleaseCgroup), attachCgroup(ebpf.AttachCgroupInetSockRelease), nil},
+		{"fentry/sk_common_release", []copies{twice("release_fentry")}, attachTracing},
+		{"kprobe/sk_common_release", one(socketsProgReleaseKprobe), attachKprobe("sk_common_release")},
+		{"cgroup/sock_release", one(socketsProgReleaseCgroup), attachCgroup(ebpf.AttachCgroupInetSockRelease)},
 	}},
 	{SocketFamily, "an IPv6 socket that becomes one of IPv4 (IPV6_ADDRFORM) is told within a second", []candidate{
-		{"fexit/ipv6_setsockopt", []copies{twice("family_fexit")}, attachTracing, nil},
+		{"fexit/ipv6_setsockopt", []copies{twice("family_fexit")}, attachTracing},
 		probes("kretprobe/ipv6_setsockopt", probePair{socketsProgFamilyKprobe, socketsProgFamilyKretprobe, "ipv6_setsockopt"}),
 	}},
 	{RawBind, "the local address of a raw socket is told within a second", []candidate{
-		{"fexit/raw_bind", []copies{twice("raw_bind_fexit4"), twice("raw_bind_fexit6")}, attachTracing, nil},
+		{"fexit/raw_bind", []copies{twice("raw_bind_fexit4"), twice("raw_bind_fexit6")}, attachTracing},
 		probes("kretprobe/raw_bind", probePair{socketsProgRawBindKprobe, socketsProgRawBindKretprobe, "raw_bind"},
 			probePair{socketsProgRaw6BindKprobe, socketsProgRaw6BindKretprobe, "rawv6_bind"}),
 	}},
 	{SocketFiles, "owners of UDP, raw and Unix sockets opened earlier are searched in /proc", []candidate{
-		{"iter/task_file", one(socketsProgSocketFiles), attachIter, nil},
+		{"iter/task_file", one(socketsProgSocketFiles), attachIter},
 	}},
 }
 
@@ -79,29 +74,9 @@ type probePair struct{ enter, leave, symbol string }
 // probes is a hook on functions of which the arguments and the result are needed. The
 // kretprobe comes first: what enters before it is attached is not found, and that is all.
 func probes(name string, pairs ...probePair) candidate {
-	c := candidate{name: name}
-	attach := make(map[string]func(*ebpf.Program) (io.Closer, error))
+	var programs []placed
 	for _, p := range pairs {
-		c.programs = append(c.programs, copies{p.leave}, copies{p.enter})
-		attach[p.leave], attach[p.enter] = attachKretprobe(p.symbol), attachKprobe(p.symbol)
+		programs = append(programs, placed{p.leave, attachKretprobe(p.symbol)}, placed{p.enter, attachKprobe(p.symbol)})
 	}
-	c.attachAs = func(program string, p *ebpf.Program) (io.Closer, error) { return attach[program](p) }
-	return c
-}
-
-// cgroups is a hook of programs on several places of a cgroup. Those without a place are
-// run by the reader.
-func cgroups(name string, at map[string]ebpf.AttachType, programs ...string) candidate {
-	c := candidate{name: name}
-	for _, program := range programs {
-		c.programs = append(c.programs, copies{program})
-	}
-	c.attachAs = func(program string, p *ebpf.Program) (io.Closer, error) {
-		place, ok := at[program]
-		if !ok {
-			return attachNothing(p)
-		}
-		return attachCgroup(place)(p)
-	}
-	return c
+	return several(name, programs...)
 }

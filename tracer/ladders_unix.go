@@ -1,10 +1,6 @@
 package tracer
 
-import (
-	"io"
-
-	"github.com/cilium/ebpf"
-)
+import "github.com/cilium/ebpf"
 
 // The capabilities for Unix sockets.
 const (
@@ -20,13 +16,13 @@ const (
 // before 5.17, where the functions take other arguments.
 var unixLadders = []ladder{
 	{UnixOpen, "Unix sockets are read several times a second: one that lives shorter is missed, and who closed one is not known", []candidate{
-		{"fexit/unix_create1", []copies{twice("unix_create_fexit"), twice("unix_release_fentry")}, attachTracing, nil},
-		{"fentry/unix_release_sock", []copies{twice("unix_create_fexit_old"), twice("unix_release_fentry")}, attachTracing, nil},
+		{"fexit/unix_create1", []copies{twice("unix_create_fexit"), twice("unix_release_fentry")}, attachTracing},
+		{"fentry/unix_release_sock", []copies{twice("unix_create_fexit_old"), twice("unix_release_fentry")}, attachTracing},
 		unixLife(),
 	}},
 	{UnixName, "the name of a Unix socket is told within a second, without a process", []candidate{
-		{"fexit/unix_bind", []copies{twice("unix_bind_fexit"), twice("unix_autobind_fexit")}, attachTracing, nil},
-		{"fexit/unix_autobind", []copies{twice("unix_bind_fexit"), twice("unix_autobind_fexit_old")}, attachTracing, nil},
+		{"fexit/unix_bind", []copies{twice("unix_bind_fexit"), twice("unix_autobind_fexit")}, attachTracing},
+		{"fexit/unix_autobind", []copies{twice("unix_bind_fexit"), twice("unix_autobind_fexit_old")}, attachTracing},
 		probes("kretprobe/unix_bind",
 			probePair{socketsProgUnixBindKprobe, socketsProgUnixBindKretprobe, "unix_bind"},
 			probePair{socketsProgUnixAutobindKprobe, socketsProgUnixAutobindKretprobe, "unix_autobind"}),
@@ -34,7 +30,7 @@ var unixLadders = []ladder{
 	{UnixListen, "listen, accept and socketpair of Unix sockets are told within a second, without a process", []candidate{
 		{"fexit/unix_listen", []copies{
 			twice("unix_listen_fexit"), twice("unix_accept_fexit"), twice("unix_pair_fexit"),
-		}, attachTracing, nil},
+		}, attachTracing},
 		probes("kretprobe/unix_listen",
 			probePair{socketsProgUnixListenKprobe, socketsProgUnixListenKretprobe, "unix_listen"},
 			probePair{socketsProgUnixAcceptKprobe, socketsProgUnixAcceptKretprobe, "unix_accept"},
@@ -43,18 +39,18 @@ var unixLadders = []ladder{
 	{UnixConnect, "connects of Unix sockets are told within a second, without a process", []candidate{
 		{"fexit/unix_stream_connect", []copies{
 			twice("unix_connect_fexit"), twice("unix_dgram_connect_fexit"),
-		}, attachTracing, nil},
+		}, attachTracing},
 		probes("kretprobe/unix_stream_connect",
 			probePair{socketsProgUnixConnectKprobe, socketsProgUnixConnectKretprobe, "unix_stream_connect"},
 			probePair{socketsProgUnixDgramConnectKprobe, socketsProgUnixDgramConnectKretprobe, "unix_dgram_connect"}),
 		unixReady(),
 	}},
 	{UnixLostPeer, "that a Unix datagram socket has lost its peer is told within a second", []candidate{
-		{"fentry/unix_dgram_disconnected", []copies{twice("unix_left_fentry")}, attachTracing, nil},
-		{"kprobe/unix_dgram_disconnected", one(socketsProgUnixLeftKprobe), attachKprobe("unix_dgram_disconnected"), nil},
+		{"fentry/unix_dgram_disconnected", []copies{twice("unix_left_fentry")}, attachTracing},
+		{"kprobe/unix_dgram_disconnected", one(socketsProgUnixLeftKprobe), attachKprobe("unix_dgram_disconnected")},
 	}},
 	{UnixRows, "Unix sockets are read from sock_diag, which has none that waits for accept()", []candidate{
-		{"iter/unix", one(socketsProgUnixRows), attachIter, nil},
+		{"iter/unix", one(socketsProgUnixRows), attachIter},
 	}},
 }
 
@@ -63,28 +59,16 @@ const dataReadyHook = "tp_btf/sk_data_ready"
 
 // unixReady is the hook that tells which socket of a process a listener is woken by.
 func unixReady() candidate {
-	at := map[string]func(*ebpf.Program) (io.Closer, error){
-		socketsProgUnixConnectCgroup: attachCgroup(ebpf.AttachCgroupUnixConnect),
-		socketsProgUnixDataReady:     attachTracing,
-	}
-	return candidate{
-		name:     dataReadyHook,
-		programs: []copies{{socketsProgUnixDataReady}, {socketsProgUnixConnectCgroup}},
-		attachAs: func(program string, p *ebpf.Program) (io.Closer, error) { return at[program](p) },
-	}
+	return several(dataReadyHook,
+		placed{socketsProgUnixDataReady, attachTracing},
+		placed{socketsProgUnixConnectCgroup, attachCgroup(ebpf.AttachCgroupUnixConnect)})
 }
 
 // unixLife is the hook on the start and the end of Unix sockets by kprobes.
 func unixLife() candidate {
-	at := map[string]func(*ebpf.Program) (io.Closer, error){
-		socketsProgUnixReleaseKprobe:   attachKprobe("unix_release_sock"),
-		socketsProgUnixCreateKretprobe: attachKretprobe("unix_create1"),
-	}
-	return candidate{
-		name:     "kretprobe/unix_create1",
-		programs: []copies{{socketsProgUnixReleaseKprobe}, {socketsProgUnixCreateKretprobe}},
-		attachAs: func(program string, p *ebpf.Program) (io.Closer, error) { return at[program](p) },
-	}
+	return several("kretprobe/unix_create1",
+		placed{socketsProgUnixReleaseKprobe, attachKprobe("unix_release_sock")},
+		placed{socketsProgUnixCreateKretprobe, attachKretprobe("unix_create1")})
 }
 
 // chooseUnix chooses the hooks of Unix sockets. bpf_skc_to_unix_sock is newer than the
