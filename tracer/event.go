@@ -111,7 +111,7 @@ func decodeHead(raw []byte, e *table.Event) {
 
 func decodeBody(raw []byte, e *table.Event) {
 	var b streamEvent
-	decodeUID(raw, e)
+	e.UID, e.HasUID = decodeUID(raw)
 	e.Inode = native.Uint32(raw[unsafe.Offsetof(b.Inode):])
 	e.Device = native.Uint32(raw[unsafe.Offsetof(b.Device):])
 	e.Released = raw[unsafe.Offsetof(b.Released)] != 0
@@ -139,12 +139,14 @@ func decodeAddrs(raw []byte, at, to *netip.AddrPort) {
 // uidUnknown is UID_UNKNOWN in headers/event.h.
 const uidUnknown = ^uint32(0)
 
-// decodeUID reads the user. A timewait socket has none in the kernel.
-func decodeUID(raw []byte, e *table.Event) {
+// decodeUID reads the user, if it is known. A timewait socket has none in the kernel.
+func decodeUID(raw []byte) (uid uint32, known bool) {
 	var b streamEvent
-	if uid := native.Uint32(raw[unsafe.Offsetof(b.Uid):]); uid != uidUnknown {
-		e.UID, e.HasUID = uid, true
+	uid = native.Uint32(raw[unsafe.Offsetof(b.Uid):])
+	if uid == uidUnknown {
+		return 0, false
 	}
+	return uid, true
 }
 
 func decodeOwner(raw []byte, e *table.Event) {

@@ -20,7 +20,7 @@ func (s *settings) objects() []func() (*ebpf.CollectionSpec, error) {
 		return []func() (*ebpf.CollectionSpec, error){loadCloses}
 	}
 	read := []func() (*ebpf.CollectionSpec, error){loadStream}
-	if s.protocols.others() != 0 {
+	if s.protocols.Others() != 0 {
 		read = append(read, loadSockets)
 	}
 	return read

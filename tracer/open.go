@@ -138,7 +138,7 @@ func (t *Tracer) openHooks() error {
 	if set.wanted, err = newWanted(t.opts.Condition); err != nil {
 		return err
 	}
-	if set.closes != AllChanges && set.protocols.others() == 0 {
+	if set.closes != AllChanges && set.protocols.Others() == 0 {
 		if t.hooks, err = hooksFor(&t.opts, set); err == nil && t.hooks.keepsCloses() {
 			return nil
 		} else if err == nil {
@@ -194,14 +194,13 @@ func (t *Tracer) settings() settings {
 
 // chooseHooks chooses the hooks of what is traced.
 func chooseHooks(h *hooks, timers <-chan timers) error {
-	if !h.set.protocols.Has(TCP) {
-		if err := findAbilities(h); err != nil {
-			return err
-		}
-		chooseSockets(h)
-		return nil
+	var err error
+	if h.set.protocols.Has(TCP) {
+		err = chooseTCP(h, timers)
+	} else {
+		err = findAbilities(h)
 	}
-	if err := chooseTCP(h, timers); err != nil {
+	if err != nil {
 		return err
 	}
 	chooseSockets(h)

@@ -164,7 +164,7 @@ func (p *Poller) open(out *delivery) {
 			out.change(c)
 		}
 	})
-	if p.Protocols.others() == 0 {
+	if p.Protocols.Others() == 0 {
 		return
 	}
 	p.sockets = table.NewSockets(table.SocketConfig{
@@ -204,18 +204,13 @@ func (p *Poller) pollSockets(proc string, now uint64, initial bool) error {
 		return nil
 	}
 	p.sockets.BeginPass(now, p.Protocols.Covers, initial, false)
-	for of := snapshot.UDP; of <= snapshot.Raw; of++ {
-		for _, ipv6 := range []bool{false, true} {
-			if !p.Protocols.Covers(of) || p.Family != 0 && (p.Family == unix.AF_INET6) != ipv6 {
-				continue
-			}
-			rows, err := readSocketFile(proc, 0, of, ipv6)
-			if err != nil {
-				return err
-			}
-			for i := range rows {
-				p.sockets.Apply(&rows[i])
-			}
+	for of, family := range p.Protocols.files(p.Family) {
+		rows, err := readSocketFile(proc, 0, of, family == unix.AF_INET6)
+		if err != nil {
+			return err
+		}
+		for i := range rows {
+			p.sockets.Apply(&rows[i])
 		}
 	}
 	if p.Protocols.Has(Unix) {

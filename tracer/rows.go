@@ -117,7 +117,7 @@ func (r *rowReader) readAll(protocols Protocols) scanResult {
 				return err
 			}
 		}
-		return r.readOthers(inode, protocols.others())
+		return r.readOthers(inode, protocols.Others())
 	})
 	c.second = second
 	return scanResult{c, err}

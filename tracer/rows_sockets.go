@@ -18,17 +18,9 @@ func (r *rowReader) readOthers(inode uint32, protocols Protocols) error {
 			return err
 		}
 	}
-	for p := snapshot.UDP; p <= snapshot.Raw; p++ {
-		if !protocols.Covers(p) {
-			continue
-		}
-		for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-			if r.family != 0 && r.family != uint16(family) {
-				continue
-			}
-			if err := r.readSockets(inode, p, family); err != nil {
-				return err
-			}
+	for p, family := range protocols.files(r.family) {
+		if err := r.readSockets(inode, p, family); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -71,11 +63,16 @@ func readSocketFile(proc string, netns uint32, p snapshot.Protocol, ipv6 bool) (
 			events = append(events, socketRow(&s, netns))
 		}
 	}
-	before := monotonic()
-	for i := range events {
-		events[i].After, events[i].Time = after, before
-	}
+	setSpan(events, after)
 	return events, nil
+}
+
+// setSpan says that rows were read between a time and now.
+func setSpan(rows []table.SocketEvent, after uint64) {
+	before := monotonic()
+	for i := range rows {
+		rows[i].After, rows[i].Time = after, before
+	}
 }
 
 // socketRow makes an event of a row that was read.

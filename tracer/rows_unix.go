@@ -42,10 +42,7 @@ func readUnixEnds(proc string, netns uint32) (rows []table.SocketEvent, err erro
 			return nil, nil
 		}
 	}
-	before := monotonic()
-	for i := range rows {
-		rows[i].After, rows[i].Time = after, before
-	}
+	setSpan(rows, after)
 	return rows, err
 }
 

@@ -11,8 +11,8 @@ import (
 
 // The kinds of records of UDP, raw and Unix sockets (enum event_kind of headers/event.h).
 const (
-	kindSocket = 32
-	kindUnix   = 33
+	kindSocket = uint8(streamEventKindEVENT_SOCKET)
+	kindUnix   = uint8(streamEventKindEVENT_UNIX)
 )
 
 const (
@@ -68,9 +68,7 @@ func decodeSocketHead(raw []byte, e *table.SocketEvent) {
 	e.Task = native.Uint32(raw[unsafe.Offsetof(h.Task):])
 	e.TID = native.Uint32(raw[unsafe.Offsetof(h.Tid):])
 	var b streamEvent
-	if uid := native.Uint32(raw[unsafe.Offsetof(b.Uid):]); uid != uidUnknown {
-		e.UID, e.HasUID = uid, true
-	}
+	e.UID, e.HasUID = decodeUID(raw)
 	e.Inode = native.Uint32(raw[unsafe.Offsetof(b.Inode):])
 	e.Device = native.Uint32(raw[unsafe.Offsetof(b.Device):])
 }

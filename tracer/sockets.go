@@ -48,7 +48,7 @@ type socketPoll struct {
 
 // newSockets makes the table of what is traced beside TCP.
 func newSockets(h *hooks, procs *table.Processes, out *delivery) (s sockets) {
-	if s.want = h.set.protocols.others(); s.want == 0 {
+	if s.want = h.set.protocols.Others(); s.want == 0 {
 		return s
 	}
 	polls := socketPolls(s.want, h.chosen)
@@ -95,7 +95,7 @@ func chooseSockets(h *hooks) {
 	if want.Has(Unix) {
 		chooseUnix(h)
 	}
-	if want.others() != 0 && h.set.pids.whole && !h.set.noOwners {
+	if want.Others() != 0 && h.set.pids.whole && !h.set.noOwners {
 		h.choose(SocketFiles)
 	}
 }

@@ -78,7 +78,7 @@ func (o *options) filterRun(streams bool) filter.Run {
 
 // filterOf says whose sockets a stream has.
 func filterOf(traced tracer.Protocols) filter.Protocols {
-	return filter.Protocols{NoTCP: !traced.Has(tracer.TCP), Others: traced&^tracer.TCP != 0, Unix: traced.Has(tracer.Unix)}
+	return filter.Protocols{NoTCP: !traced.Has(tracer.TCP), Others: traced.Others() != 0, Unix: traced.Has(tracer.Unix)}
 }
 
 // bindFilter looks the names of a filter up. The interfaces are those of a network

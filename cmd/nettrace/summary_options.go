@@ -73,7 +73,7 @@ func summaryIn(traced tracer.Protocols) field.Where {
 	if traced.Has(tracer.TCP) {
 		in |= field.Conns
 	}
-	if traced&^tracer.TCP != 0 {
+	if traced.Others() != 0 {
 		in |= field.Others
 	}
 	return in

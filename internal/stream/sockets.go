@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"iter"
 
 	"github.com/nettrace/nettrace/output"
@@ -205,7 +206,7 @@ func RecordKinds(traced tracer.Protocols) (kinds []output.RecordKind) {
 	if traced.Has(tracer.TCP) {
 		kinds = append(kinds, output.ChangeRecords)
 	}
-	if traced&^tracer.TCP != 0 {
+	if traced.Others() != 0 {
 		kinds = append(kinds, output.SocketChangeRecords)
 	}
 	return kinds
@@ -227,9 +228,7 @@ func tracesTCP(p tracer.Protocols) bool { return p == 0 || p.Has(tracer.TCP) }
 
 // transports returns the protocols that a run traces, in the words of records.
 func transports(traced tracer.Protocols) []string {
-	if traced == 0 {
-		traced = tracer.TCP
-	}
+	traced = cmp.Or(traced, tracer.TCP)
 	var words []string
 	for p := snapshot.TCP; p <= snapshot.Unix; p++ {
 		if traced.Has(1 << p) {
