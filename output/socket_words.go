@@ -34,15 +34,12 @@ func stateNow(s *table.Socket) string {
 // stateAfter returns the word for the state after a change.
 func stateAfter(c *table.SocketChange) string { return stateNow(c.Socket) }
 
-// stateBefore returns the word for the state before a change. What accept() returned
-// was a socket without a file.
+// stateBefore returns the word for the state before a change.
 func stateBefore(c *table.SocketChange) string {
 	if c.Old.State == 0 {
 		return ""
 	}
-	s := c.Socket
-	had := s.Unix == nil || s.Unix.HasSocket && c.Kind != table.SocketAccept
-	return socketState(s, c.Old.State, had)
+	return socketState(c.Socket, c.Old.State, c.HadSocket())
 }
 
 // otherPeer returns the peer that a change took from a socket, if there was one.

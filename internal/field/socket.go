@@ -28,8 +28,8 @@ func (s *Subject) SetSocketChange(c *table.SocketChange) {
 		return
 	}
 	s.Old = c.Old.State
-	if end := c.Socket.Unix; end != nil {
-		s.Old = unixStateNow(c.Old.State, end.HasSocket && c.Kind != table.SocketAccept)
+	if c.Socket.Unix != nil {
+		s.Old = unixStateNow(c.Old.State, c.HadSocket())
 	}
 	if s.Old == s.State {
 		s.Old = 0

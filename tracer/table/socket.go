@@ -172,6 +172,13 @@ type SocketChange struct {
 	Closed *SocketClosed // of SocketClose; valid during the call only
 }
 
+// HadSocket reports whether the socket was one that a process could have before the change:
+// what accept() returns was none, among Unix sockets.
+func (c *SocketChange) HadSocket() bool {
+	end := c.Socket.Unix
+	return end == nil || end.HasSocket && c.Kind != SocketAccept
+}
+
 // SocketBefore is what a change has replaced.
 type SocketBefore struct {
 	State  snapshot.State
