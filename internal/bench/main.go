@@ -97,7 +97,7 @@ func parseArgs(args []string, stderr io.Writer) (options, error) {
 	fl.StringVar(&o.dir, "dir", "", "`directory` for what the tracers write (default /dev/shm, in memory)")
 	fl.IntVar(&o.rounds, "rounds", 0, "`number` of rounds (default 5, or 2 with -quick)")
 	quick := fl.Bool("quick", false, "small numbers, to see whether the benchmark works")
-	million := fl.Bool("million", false, "also the long run of a million connections, 3 minutes")
+	million := fl.Bool("million", false, "also the long run of a million connections, 6 minutes")
 	list := fl.String("sections", "stream,closes,start,views,filter,queries,memory", "`parts` to run, of stream, closes, start, views, filter, levers, queries, stall, memory, million")
 	if err := fl.Parse(args); err != nil {
 		return o, err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -93,10 +94,16 @@ func bpfRuns(pid int) (map[uint32]bpfRun, error) {
 // parseProgramID returns the program's id from the fdinfo file of a program or a
 // link (bpf_prog_show_fdinfo and bpf_link_show_fdinfo, kernel/bpf/syscall.c).
 func parseProgramID(fdinfo []byte) (id uint32, ok bool) {
+	n, ok := infoNumber(fdinfo, "prog_id")
+	return uint32(n), ok && n > 0 && n <= math.MaxUint32
+}
+
+// infoNumber returns a number of an fdinfo file.
+func infoNumber(fdinfo []byte, name string) (n uint64, ok bool) {
 	for line := range bytes.Lines(fdinfo) {
-		if key, value, _ := strings.Cut(string(line), ":"); key == "prog_id" {
-			n, err := strconv.ParseUint(strings.TrimSpace(value), 10, 32)
-			return uint32(n), err == nil && n > 0
+		if key, value, _ := strings.Cut(string(line), ":"); key == name {
+			n, err := strconv.ParseUint(strings.TrimSpace(value), 10, 64)
+			return n, err == nil
 		}
 	}
 	return 0, false

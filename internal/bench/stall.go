@@ -29,6 +29,7 @@ type stalled struct {
 	connections  int
 	took         time.Duration // of the load
 	rest, peak   uint64        // memory of nettrace, in bytes
+	grown        uint64        // by how much its own memory grew, in bytes
 	closes, lost int           // records of closes, and closes that are said to be lost
 	states       int           // the same of transitions, together
 	ring         int           // records of losses in the kernel's buffer
@@ -81,15 +82,43 @@ func (b *bench) stallOnce(ctx context.Context, stall time.Duration) (r stalled, 
 	<-reader.began
 	m, err := memoryOf(cmd.Process.Pid)
 	r.rest = m.now
+	highest := watchOwn(cmd.Process.Pid)
 	reader.until.Store(time.Now().Add(stall).UnixNano())
 	r.connections = stallFactor * b.connections / clients * clients
 	took, loadErr := s.connect(0, r.connections, load.FIN)
 	r.took = took
 	time.Sleep(time.Until(time.Unix(0, reader.until.Load()).Add(2 * time.Second))) // the reader catches up
+	r.grown = highest() - m.anonymous
 	m, memErr := memoryOf(cmd.Process.Pid)
 	r.peak = m.peak
 	err = errors.Join(err, loadErr, memErr, cmd.Process.Signal(unix.SIGINT), <-done)
 	return r, errors.Join(err, cmd.Wait())
+}
+
+// watchOwn looks at a process's own memory (RssAnon) from now on. Pages of the kernel's ring
+// buffer are none of it: the kernel has all of them from the start, and counts each for
+// the process once that has read it. The function ends it and returns the most that was
+// seen, in bytes.
+func watchOwn(pid int) (highest func() uint64) {
+	stop, most := make(chan struct{}), make(chan uint64)
+	go func() {
+		var n uint64
+		for {
+			if m, err := memoryOf(pid); err == nil { // if it has ended, its status says so
+				n = max(n, m.anonymous)
+			}
+			select {
+			case <-stop:
+				most <- n
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}()
+	return func() uint64 {
+		close(stop)
+		return <-most
+	}
 }
 
 // stallReader counts records, and takes nothing until a time.
@@ -171,6 +200,7 @@ func (b *bench) reportStall(plain, held []stalled) {
 			value("comparisons with the kernel's table", func(r stalled) float64 { return float64(r.resyncs) }),
 			value("memory before, MiB", func(r stalled) float64 { return mebibytes(r.rest) }),
 			value("memory at most, MiB", func(r stalled) float64 { return mebibytes(r.peak) }),
+			value("by which its own memory grew, MiB", func(r stalled) float64 { return mebibytes(r.grown) }),
 		})
 	b.report.paragraph("Both ends of a connection are on the host: it has ten transitions and two closes.")
 }
