@@ -9,11 +9,10 @@
 
 static __always_inline int closed(struct sock *sk)
 {
+	__u8 state = sk->__sk_common.skc_state;
 	struct event_head *h;
 	__u64 cookie;
 	__u32 netns;
-
-	__u8 state = sk->__sk_common.skc_state;
 
 	if (state == TCP_CLOSE || close_moves(state) || !traced_sock(sk, &netns))
 		return 0;

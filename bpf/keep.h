@@ -144,8 +144,9 @@ static __always_inline void fill_place(struct life *l, const struct sock_common 
 static __always_inline void add_step(struct life *l, const struct sock_common *skc, int from,
 				     int to)
 {
-	__u32 n = l->steps;
+	__u32 n = l->steps & 15;
 
+	barrier_var(n); /* the verifier of 6.1 loses a bound that it only sees compared */
 	if (from == to)
 		return;
 	l->local_port = skc->skc_num;
@@ -182,8 +183,8 @@ static __always_inline bool begin_life(struct sock *sk, int from, int to, __u32 
 	else
 		l = bpf_map_lookup_elem(&lives, &cookie);
 	if (!l) {
-		if (to ==
-		    TCP_SYN_RECV) /* its request socket is not known yet: the next one tells */
+		/* The request socket is not known yet: the next transition tells. */
+		if (to == TCP_SYN_RECV)
 			return true;
 		if (from == TCP_SYN_RECV)
 			send_request_of(&sk->__sk_common, netns);
@@ -273,8 +274,6 @@ static __always_inline void end_life(struct life *l, struct sock *sk, int from, 
 {
 	bool waits = false;
 
-	if (from == TCP_SYN_RECV && l->flags & LIFE_INCOMING)
-		inherit_request(l, &sk->__sk_common, netns);
 	if (!wanted_transition(sk, from, TCP_CLOSE)) {
 		/* It had no port yet when it began. */
 	} else if (is_fine(l, sk)) {
@@ -307,13 +306,13 @@ static __always_inline bool keep_transition(struct sock *sk, int from, int to, _
 		forget_life(cookie);
 		return begin_life(sk, from, to, netns, cookie, first);
 	}
+	if (from == TCP_SYN_RECV && l->flags & LIFE_INCOMING)
+		inherit_request(l, &sk->__sk_common, netns);
 	if (to == TCP_CLOSE) {
 		end_life(l, sk, from, netns, cookie, first);
 		return true;
 	}
 	use_life(l, sk, from, to, first);
-	if (from == TCP_SYN_RECV && l->flags & LIFE_INCOMING)
-		inherit_request(l, &sk->__sk_common, netns);
 	add_step(l, &sk->__sk_common, from, to);
 	return true;
 }

@@ -10,11 +10,28 @@
 #include "keep.h"
 #include "witness.h"
 
-/* The transition that the copies of the state program handled last on this CPU. */
+/* A transition that a copy of the state program has handled; sk is 0 where there is none. */
 struct mark {
 	__u64 sk;
 	__u64 states;
 };
+
+/* The transitions of this CPU that some of the copies have yet to see. */
+struct marks {
+	struct mark last; /* the one that was handled last */
+	/*
+	 * The one that was it before, if another one came before all copies had seen it:
+	 * in a softirq, which interrupts a task between two copies.
+	 */
+	struct mark interrupted;
+	__u64 at; /* when that was */
+};
+
+/*
+ * How long an interrupted transition is known, in ns. A softirq takes no longer; where a copy
+ * was skipped, it stays until then.
+ */
+#define INTERRUPTED_NS 10000000
 
 /* Whether state_c is attached. */
 const volatile bool three_copies;
@@ -23,8 +40,46 @@ struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct mark);
+	__type(value, struct marks);
 } marks SEC(".maps");
+
+static __always_inline bool is_marked(const struct mark *m, const struct sock *sk, __u64 states)
+{
+	return m->sk == (__u64)sk && m->states == states;
+}
+
+/* Whether a copy before this one has handled a transition. The last one forgets it. */
+static __always_inline bool handled_before(struct marks *m, const struct sock *sk, __u64 states,
+					   bool last)
+{
+	if (is_marked(&m->last, sk, states)) {
+		if (last)
+			m->last.sk = 0; /* it may make the same transition again */
+		return true;
+	}
+	if (!is_marked(&m->interrupted, sk, states) || bpf_ktime_get_ns() - m->at > INTERRUPTED_NS)
+		return false;
+	if (last) /* what interrupted it is over, and its last copy may have been skipped */
+		m->interrupted.sk = m->last.sk = 0;
+	return true;
+}
+
+/* Has the copies after this one know that a transition is handled. */
+static __always_inline void mark_handled(struct marks *m, const struct sock *sk, __u64 states,
+					 bool first)
+{
+	__u64 now;
+
+	if (first && m->last.sk) {
+		now = bpf_ktime_get_ns();
+		if (!m->interrupted.sk || now - m->at > INTERRUPTED_NS) {
+			m->interrupted = m->last;
+			m->at = now;
+		}
+	}
+	m->last.sk = (__u64)sk;
+	m->last.states = states;
+}
 
 static __always_inline int send_close(struct sock *sk, int from, __u32 netns, __u64 cookie,
 				      bool process)
@@ -137,7 +192,7 @@ static __always_inline bool left_to_connect(struct sock *sk, int from, int to)
 static __always_inline int handle_once(struct sock *sk, int from, int to, bool first, bool last)
 {
 	__u64 states = (__u64)from << 32 | (__u32)to;
-	struct mark *mark;
+	struct marks *m;
 	__u32 zero = 0;
 
 	if (!KEEPS && left_to_connect(sk, from, to))
@@ -147,17 +202,14 @@ static __always_inline int handle_once(struct sock *sk, int from, int to, bool f
 	    (!traced_kind(sk->sk_protocol, sk->__sk_common.skc_family) ||
 	     !wanted_transition(sk, from, to)))
 		return 0;
-	mark = bpf_map_lookup_elem(&marks, &zero);
-	if (!mark)
+	m = bpf_map_lookup_elem(&marks, &zero);
+	if (!m || (!first && handled_before(m, sk, states, last)))
 		return 0;
-	if (!first && mark->sk == (__u64)sk && mark->states == states) {
-		if (last)
-			mark->sk = 0; /* it may make the same transition again */
-		return 0;
-	}
 	handle_state(sk, from, to, first);
-	mark->sk = last ? 0 : (__u64)sk;
-	mark->states = states;
+	if (last)
+		m->last.sk = 0;
+	else
+		mark_handled(m, sk, states, first);
 	return 0;
 }
 

@@ -87,10 +87,19 @@ type closesLife struct {
 	RemoteAddr  [16]uint8
 }
 
-type closesMark struct {
-	_      structs.HostLayout
-	Sk     uint64
-	States uint64
+type closesMarks struct {
+	_    structs.HostLayout
+	Last struct {
+		_      structs.HostLayout
+		Sk     uint64
+		States uint64
+	}
+	Interrupted struct {
+		_      structs.HostLayout
+		Sk     uint64
+		States uint64
+	}
+	At uint64
 }
 
 type closesMiniRef struct {

@@ -182,10 +182,19 @@ const (
 	streamLifeFlagLIFE_TOLD       streamLifeFlag = 32
 )
 
-type streamMark struct {
-	_      structs.HostLayout
-	Sk     uint64
-	States uint64
+type streamMarks struct {
+	_    structs.HostLayout
+	Last struct {
+		_      structs.HostLayout
+		Sk     uint64
+		States uint64
+	}
+	Interrupted struct {
+		_      structs.HostLayout
+		Sk     uint64
+		States uint64
+	}
+	At uint64
 }
 
 type streamMiniRef struct {

@@ -51,7 +51,7 @@ var suites = []suite{
 	},
 	{
 		// 5.10 has no cookies in tracing programs.
-		pkg: "tracer", run: "^Test(Exact(Condition|End|Learning|Loss|Processes|Scan|Start|Table|TimeWait)$|Start|EndWithoutEvents|FastOpen|Order|Direction|Users|ForeignCloses)", kernels: []string{"6.1", "6.12", "7.2"},
+		pkg: "tracer", run: "^Test(Exact(Condition|End|Learning|Loss|Processes|Scan|Start|Table|TimeWait)$|Start|EndWithoutEvents|EndsOnce|FastOpen|Order|Direction|Users|ForeignCloses)", kernels: []string{"6.1", "6.12", "7.2"},
 		brief:    []string{"7.2"},
 		programs: []string{"ip"}, modules: guestModules,
 	},
