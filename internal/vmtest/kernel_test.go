@@ -48,6 +48,7 @@ func TestRunsOn(t *testing.T) {
 		{suite{}, plain, false, true, true},
 		{suite{brief: []string{"6.1"}}, plain, false, true, false},
 		{suite{brief: []string{"6.1"}}, plain, false, false, true},
+		{suite{kernels: []string{"6.1"}, brief: []string{}}, plain, false, true, false},
 		{suite{kernels: []string{"6.1", "6.12"}, brief: []string{"6.12"}}, plain, false, true, true},
 		{suite{kernels: []string{"6.1", "6.12"}, brief: []string{"6.12"}}, preempt, false, true, false},
 	} {
