@@ -68,7 +68,7 @@ func scrape(t *testing.T, path string) map[string]float64 {
 func counters(series map[string]float64) map[string]float64 {
 	sums := make(map[string]float64)
 	for name, value := range series {
-		for _, family := range []string{"nettrace_tcp_transitions_total", "nettrace_tcp_closed_total", "nettrace_tcp_opened_total", "nettrace_tcp_connect_duration", "nettrace_tcp_connection_duration", "nettrace_resyncs_total", "nettrace_lost_events_total"} {
+		for _, family := range []string{"nettrace_tcp_transitions_total", "nettrace_tcp_closed_total", "nettrace_tcp_opened_total", "nettrace_tcp_connect_duration", "nettrace_tcp_connection_duration", "nettrace_resyncs_total", "nettrace_lost_events_total", "nettrace_socket_changes_total"} {
 			if strings.HasPrefix(name, family) && value != 0 {
 				sums[name] = value
 			}
@@ -87,6 +87,8 @@ type summed struct {
 	StartKnown    *bool   `json:"start_known"`
 	DurationNS    float64 `json:"duration_ns"`
 	EstablishedNS *int64  `json:"established_ns"`
+	Transport     string  `json:"transport"`
+	Change        string  `json:"change"`
 }
 
 // sumUp returns what metrics have to say of the records of a file.
@@ -149,6 +151,10 @@ func (r *summed) addTo(sums map[string]float64) {
 			observe(sums, connectDuration, float64(*r.EstablishedNS),
 				0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.9, 1, 2.5, 2.9, 5, 6.9, 10)
 		}
+	case "socket_change":
+		sums[fmt.Sprintf("nettrace_socket_changes_total{transport=%q,change=%q}", r.Transport, r.Change)]++
+	case "socket_close":
+		sums[fmt.Sprintf("nettrace_socket_changes_total{transport=%q,change=%q}", r.Transport, "close")]++
 	case "resync":
 		sums["nettrace_resyncs_total"]++
 	}
@@ -200,6 +206,46 @@ func TestMetricsAgree(t *testing.T) {
 	if _, err := os.Lstat(socket); !os.IsNotExist(err) {
 		t.Errorf("the socket is left: %v", err)
 	}
+}
+
+// TestMetricsOfSockets compares what is told of UDP and Unix sockets with the records.
+func TestMetricsOfSockets(t *testing.T) {
+	netns, dir := newNetns(t), t.TempDir()
+	path := filepath.Join(dir, "metrics.sock")
+	tr := trace(t, netns, "", "-tux", "--metrics", "unix:"+path)
+	checkHealthy(t, path)
+	testnet.In(t, netns, func() {
+		for i := range 5 {
+			l, err := net.Listen("unix", filepath.Join(dir, strconv.Itoa(i)))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_ = l.Close() // nobody has written
+			c, err := net.Dial("udp", "127.0.0.1:9")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_ = c.Close() // nobody has written
+		}
+	})
+	for range 20 {
+		tr.quiet()
+		before := counters(scrape(t, path))
+		records := sumUp(t, tr.path)
+		after := counters(scrape(t, path))
+		maps.DeleteFunc(records, func(_ string, n float64) bool { return n == 0 })
+		if !cmp.Equal(before, after) || after[`nettrace_socket_changes_total{transport="udp",change="close"}`] < 5 {
+			continue
+		}
+		if diff := cmp.Diff(records, after); diff != "" {
+			t.Errorf("(-records +metrics):\n%s", diff)
+		}
+		checkPromtool(t, path)
+		return
+	}
+	t.Error("there was always something that changed")
 }
 
 // checkHealthy waits until /healthz says so. An emulator may stop nettrace for seconds.

@@ -11,6 +11,7 @@ import (
 const (
 	states     = int(snapshot.Closing) + 1
 	directions = int(table.Incoming) + 1
+	protocols  = int(snapshot.Unix) + 1
 )
 
 // counts are what the run has reported. The run alone writes them, and scrapes read
@@ -19,6 +20,7 @@ type counts struct {
 	transitions [states][states]atomic.Uint64
 	opened      [directions]atomic.Uint64
 	closed      [table.Outcomes][directions]atomic.Uint64
+	sockets     [protocols][table.SocketChangeKinds]atomic.Uint64
 	connect     histogram // outgoing connections, from the SYN to ESTABLISHED
 	life        histogram // connections that ended
 	lost        atomic.Uint64
@@ -66,6 +68,13 @@ func (c *counts) close(ch *table.Change) {
 	c.closed[outcome][directionOf(conn)].Add(1)
 	if conn.StartKnown {
 		c.life.observe(since(conn.Start, ch.Time))
+	}
+}
+
+// socket counts a change of a UDP, raw or Unix socket.
+func (c *counts) socket(ch *table.SocketChange) {
+	if p := int(ch.Socket.Protocol); p < protocols && ch.Kind < table.SocketChangeKinds {
+		c.sockets[p][ch.Kind].Add(1)
 	}
 }
 

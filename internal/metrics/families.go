@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/nettrace/nettrace/snapshot"
@@ -69,6 +70,42 @@ func (m *Metrics) changes(t *text) {
 		t.count(opened, m.counts.opened[d].Load(), label{"direction", name})
 	}
 	m.counts.writeClosed(t)
+	m.sockets(t)
+}
+
+// sockets tells of the other sockets that are traced.
+func (m *Metrics) sockets(t *text) {
+	traced := strings.Split(m.run.start.Transports, ",")
+	traced = slices.DeleteFunc(traced, func(word string) bool { return word == snapshot.TCP.String() })
+	if len(traced) == 0 {
+		return
+	}
+	const name = "nettrace_socket_changes_total"
+	t.family(name, counter, "Changes of UDP, raw and Unix sockets, by what happened.")
+	for p := snapshot.UDP; p <= snapshot.Unix; p++ {
+		if !slices.Contains(traced, p.String()) {
+			continue
+		}
+		for kind := range table.SocketChangeKinds {
+			if n := m.counts.sockets[p][kind].Load(); n > 0 || happens(kind, p) {
+				t.count(name, n, label{"transport", p.String()}, label{"change", kind.String()})
+			}
+		}
+	}
+}
+
+// happens reports whether a change is one that sockets of a protocol make. That one was
+// found, or was found changed, is told once it was met.
+func happens(kind table.SocketChangeKind, p snapshot.Protocol) bool {
+	switch kind {
+	case table.SocketSeen, table.SocketChanged:
+		return false
+	case table.SocketListen, table.SocketAccept, table.SocketLostPeer:
+		return p == snapshot.Unix
+	case table.SocketFamily:
+		return p != snapshot.Unix
+	}
+	return true
 }
 
 // writeTransitions tells of each pair of states that TCP knows. Comparisons with the

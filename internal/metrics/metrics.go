@@ -137,6 +137,12 @@ func (m *Metrics) Change(c *table.Change) error {
 	return nil
 }
 
+// Socket counts a change of a UDP, raw or Unix socket.
+func (m *Metrics) Socket(c *table.SocketChange) error {
+	m.counts.socket(c)
+	return nil
+}
+
 // Lost counts what was lost in the kernel.
 func (m *Metrics) Lost(l tracer.Lost) error {
 	m.counts.lost.Store(l.Total)

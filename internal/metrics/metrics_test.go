@@ -17,6 +17,7 @@ import (
 
 	"github.com/nettrace/nettrace/output/sink"
 	"github.com/nettrace/nettrace/snapshot"
+	"github.com/nettrace/nettrace/tracer"
 	"github.com/nettrace/nettrace/tracer/table"
 )
 
@@ -44,6 +45,7 @@ func told(t *testing.T) string {
 	m := begin(t, &script{
 		rows:    []snapshot.State{snapshot.Listen, snapshot.Established, snapshot.Established, snapshot.CloseWait},
 		changes: lives(), lost: 17, resyncs: 2,
+		traced: tracer.TCP | tracer.UDP | tracer.Unix, sockets: socketLives(),
 	})
 	m.done = someOutputs
 	m.began = time.UnixMilli(1700000000000)
@@ -79,6 +81,9 @@ func TestSums(t *testing.T) {
 		`nettrace_tcp_transitions_total{old_state="established",new_state="close"} 2`,
 		`nettrace_tcp_transitions_total{old_state="other",new_state="other"} 1`,
 		`nettrace_tcp_opened_total{direction="outgoing"} 4`,
+		`nettrace_socket_changes_total{transport="udp",change="connect"} 2`,
+		`nettrace_socket_changes_total{transport="unix",change="seen"} 1`,
+		`nettrace_socket_changes_total{transport="unix",change="listen"} 1`,
 		`nettrace_tcp_opened_total{direction="incoming"} 2`,
 		`nettrace_tcp_opened_total{direction="unknown"} 0`,
 		`nettrace_tcp_closed_total{outcome="closed",direction="incoming"} 1`,

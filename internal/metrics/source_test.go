@@ -22,6 +22,8 @@ import (
 type script struct {
 	rows    []snapshot.State // of the table
 	changes []*table.Change
+	sockets []*table.SocketChange
+	traced  tracer.Protocols
 	lost    uint64
 	resyncs int
 	dead    atomic.Bool // it does not go round any more
@@ -32,6 +34,9 @@ func (s *script) Run(ctx context.Context, h tracer.Handler) error {
 	errs := []error{h.Snapshot(slices.Values([]*table.Conn{}), time.Millisecond)}
 	for _, c := range s.changes {
 		errs = append(errs, h.Change(c))
+	}
+	for _, c := range s.sockets {
+		errs = append(errs, h.Socket(c))
 	}
 	if s.lost > 0 {
 		errs = append(errs, h.Lost(tracer.Lost{Stage: "ringbuf", Count: s.lost, Total: s.lost}))
@@ -87,6 +92,7 @@ func begin(t *testing.T, s *script) *Metrics {
 	s.told = make(chan struct{})
 	run := stream.New(s, stream.Options{
 		Listening: output.ServersAndEstablished, Version: "1.2.3", Observer: m, Sample: 1000, Events: stream.EventsFailed,
+		Trace: tracer.Options{Protocols: s.traced},
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	over := make(chan error)
@@ -118,6 +124,23 @@ func life(id uint64, d table.Direction, outcome table.Outcome, walk ...snapshot.
 		at += millisecond
 	}
 	return append(all, &table.Change{Kind: table.ChangeClose, Time: at - millisecond, Conn: conn, Close: &table.Closed{Outcome: outcome}})
+}
+
+// socketLives are changes of a UDP and of a Unix socket.
+func socketLives() (all []*table.SocketChange) {
+	for p, kinds := range map[snapshot.Protocol][]table.SocketChangeKind{
+		snapshot.UDP:  {table.SocketOpen, table.SocketBind, table.SocketConnect, table.SocketConnect, table.SocketClose},
+		snapshot.Unix: {table.SocketSeen, table.SocketListen, table.SocketClose},
+	} {
+		s := &table.Socket{Head: snapshot.Head{Protocol: p, Local: netip.MustParseAddrPort("10.0.0.5:53"), Remote: netip.MustParseAddrPort("10.0.0.9:53")}}
+		if p == snapshot.Unix {
+			s.Head, s.Unix = snapshot.Head{Protocol: p}, &table.UnixEnd{HasSocket: true}
+		}
+		for _, kind := range kinds {
+			all = append(all, &table.SocketChange{Kind: kind, Socket: s})
+		}
+	}
+	return all
 }
 
 // lives are one connection of each kind that the words for ends tell apart.
