@@ -19,7 +19,7 @@ PACKAGE_TOOLS = debootstrap=debootstrap rpm=rpm lintian=lintian mandoc=mandoc gr
 C_FILES = $(wildcard bpf/*.[ch] headers/*.[ch])
 
 ARGS      =
-TESTFLAGS = -count=1
+TESTFLAGS = -count=1 -timeout=30m
 FUZZ      = ^Fuzz
 FUZZTIME  = 20s
 
