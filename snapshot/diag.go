@@ -85,31 +85,49 @@ func (d *Diag) DumpInto(q DiagQuery, buffer func() []byte, each func(DiagBatch) 
 
 // exchange sends a request for a dump and hands over what comes.
 func (d *Diag) exchange(request []byte, buffer func() []byte, each func(DiagBatch) error) error {
-	span := [2]uint64{0: d.now()} // in which the part to come was read
+	p, err := d.start(request)
+	for err == nil && !p.over {
+		var b DiagBatch
+		if b, err = p.next(buffer()); err == nil {
+			err = each(b)
+		}
+	}
+	return err
+}
+
+// dump is a dump under way.
+type dump struct {
+	d    *Diag
+	span [2]uint64 // in which the part to come was read
+	over bool      // no part comes any more
+}
+
+// start sends a request for a dump.
+func (d *Diag) start(request []byte) (*dump, error) {
+	p := &dump{d: d}
+	p.span[0] = d.now()
 	if err := d.conn.send(request); err != nil {
-		return err
+		return nil, err
 	}
-	span[1] = d.now()
-	for {
-		next := [2]uint64{0: d.now()}
-		buf := buffer()
-		n, err := d.conn.receive(buf)
-		if err != nil {
-			return err
-		}
-		next[1] = d.now()
-		messages, end, err := netlinkPart(buf[:n])
-		if err == nil {
-			err = checkDiagRows(messages)
-		}
-		if err != nil {
-			return err
-		}
-		if err := each(DiagBatch{After: span[0], Before: span[1], messages: messages}); err != nil || end {
-			return err
-		}
-		span = next
+	p.span[1] = d.now()
+	return p, nil
+}
+
+// next reads a part into a buffer.
+func (p *dump) next(buf []byte) (DiagBatch, error) {
+	next := [2]uint64{0: p.d.now()}
+	n, err := p.d.conn.receive(buf)
+	if err != nil {
+		return DiagBatch{}, err
 	}
+	next[1] = p.d.now()
+	messages, end, err := netlinkPart(buf[:n])
+	if err == nil {
+		err = checkDiagRows(messages)
+	}
+	b := DiagBatch{After: p.span[0], Before: p.span[1], messages: messages}
+	p.span, p.over = next, end
+	return b, err
 }
 
 func (d *Diag) now() uint64 {

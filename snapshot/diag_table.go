@@ -22,7 +22,7 @@ import (
 // net/ipv4/raw_diag.c and raw.c (5.10, 5.19 to 7.2). ListenersInOrder
 // has the exception.
 //
-// A goroutine reads while the rows that came are used. batches, free and stopped are
+// A goroutine reads on while the rows that came are used. batches, free and stopped are
 // what both have; err is the goroutine's until batches is closed. The rest is the
 // caller's.
 type DiagTable struct {
@@ -79,43 +79,69 @@ func LoadDiag(opts DiagOptions) (*DiagTable, error) {
 	return t, nil
 }
 
-// begin starts a dump and waits for its first rows.
+// partsAtOnce is how many parts are read before a goroutine reads on: the rows of few
+// sockets, and the end. To wake another thread for them takes longer than they do.
+const partsAtOnce = 2
+
+// begin starts a dump and reads its first rows.
 func (t *DiagTable) begin() error {
 	d, err := t.opts.open()
 	if err != nil {
 		return err
 	}
+	p, err := d.start(DiagQuery{Protocol: t.opts.Protocol, Family: t.opts.Family}.dumpRequest())
+	for range partsAtOnce {
+		if err != nil || p.over {
+			break
+		}
+		var b DiagBatch
+		if b, err = p.next(NewDiagBuffer()); err == nil && len(b.messages) > 0 {
+			t.kept = append(t.kept, b)
+		}
+	}
+	if err == nil && !p.over {
+		t.readOn(p)
+		return nil
+	}
+	t.batches, t.stop, t.err = make(chan DiagBatch), func() {}, err
+	close(t.batches)
+	_ = d.Close() // nothing is written
+	if len(t.kept) > 0 {
+		return nil // Sockets goes on after what came
+	}
+	return err
+}
+
+// readOn has a goroutine read the rest of a dump.
+func (t *DiagTable) readOn(p *dump) {
 	t.batches = make(chan DiagBatch, diagAhead)
 	t.free = make(chan []byte, diagAhead)
 	t.stopped = make(chan struct{})
 	t.stop = sync.OnceFunc(func() { close(t.stopped) })
-	go t.read(d)
-	first, ok := <-t.batches
-	if !ok {
-		return t.err // nil: there are no rows
-	}
-	t.kept = append(t.kept, first)
-	return nil
+	go t.read(p)
 }
 
 var errStopped = errors.New("no more rows are wanted")
 
-// read hands the batches over and closes the Diag.
-func (t *DiagTable) read(d *Diag) {
+// read hands the rest of a dump over and closes the Diag.
+func (t *DiagTable) read(p *dump) {
 	defer close(t.batches)
-	defer func() { _ = d.Close() }() // nothing is written
-	q := DiagQuery{Protocol: t.opts.Protocol, Family: t.opts.Family}
-	t.err = d.DumpInto(q, t.buffer, func(b DiagBatch) error {
-		if len(b.messages) == 0 {
-			return nil
+	defer func() { _ = p.d.Close() }() // nothing is written
+	for t.err = nil; t.err == nil && !p.over; {
+		var b DiagBatch
+		if b, t.err = p.next(t.buffer()); t.err == nil && len(b.messages) > 0 {
+			t.err = t.hand(b)
 		}
-		select {
-		case t.batches <- b:
-			return nil
-		case <-t.stopped:
-			return errStopped
-		}
-	})
+	}
+}
+
+func (t *DiagTable) hand(b DiagBatch) error {
+	select {
+	case t.batches <- b:
+		return nil
+	case <-t.stopped:
+		return errStopped
+	}
 }
 
 // Close ends the reading of a table whose sockets are not gone over.
