@@ -127,7 +127,8 @@ var errStopped = errors.New("no more rows are wanted")
 func (t *DiagTable) read(p *dump) {
 	defer close(t.batches)
 	defer func() { _ = p.d.Close() }() // nothing is written
-	for t.err = nil; t.err == nil && !p.over; {
+	t.err = nil
+	for t.err == nil && !p.over {
 		var b DiagBatch
 		if b, t.err = p.next(t.buffer()); t.err == nil && len(b.messages) > 0 {
 			t.err = t.hand(b)

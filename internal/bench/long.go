@@ -8,8 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -197,13 +195,8 @@ type bpfMaps struct {
 // descriptors (bpf_map_show_fdinfo, kernel/bpf/syscall.c).
 func bpfMapsOf(pid int) (bpfMaps, error) {
 	var all bpfMaps
-	infos, err := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "fdinfo/*"))
-	if err != nil {
-		return all, err
-	}
 	seen := make(map[uint64]bool)
-	for _, path := range infos {
-		info := readFile(path)
+	for info := range fdinfos(pid) {
 		id, ok := infoNumber(info, "map_id")
 		if !ok || seen[id] {
 			continue

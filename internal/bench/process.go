@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"iter"
 	"math"
 	"os/exec"
 	"path/filepath"
@@ -67,15 +68,25 @@ type bpfRun struct {
 	skipped uint64
 }
 
+// fdinfos yields what the kernel tells of each descriptor of a process
+// (proc_pid_fdinfo(5)).
+func fdinfos(pid int) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		// The pattern is a valid one, which is all that an error would be about.
+		paths, _ := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "fdinfo/*"))
+		for _, path := range paths {
+			if !yield(readFile(path)) {
+				return
+			}
+		}
+	}
+}
+
 // bpfRuns returns the BPF programs that a process has open, by their id.
 func bpfRuns(pid int) (map[uint32]bpfRun, error) {
-	infos, err := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "fdinfo/*"))
-	if err != nil {
-		return nil, err
-	}
 	runs := make(map[uint32]bpfRun)
-	for _, path := range infos {
-		id, ok := parseProgramID(readFile(path))
+	for info := range fdinfos(pid) {
+		id, ok := parseProgramID(info)
 		if !ok {
 			continue
 		}

@@ -82,7 +82,7 @@ func (b *bench) stallOnce(ctx context.Context, stall time.Duration) (r stalled, 
 	<-reader.began
 	m, err := memoryOf(cmd.Process.Pid)
 	r.rest = m.now
-	highest := watchOwn(cmd.Process.Pid)
+	highest := watchOwn(cmd.Process.Pid, m.anonymous)
 	reader.until.Store(time.Now().Add(stall).UnixNano())
 	r.connections = stallFactor * b.connections / clients * clients
 	took, loadErr := s.connect(0, r.connections, load.FIN)
@@ -98,11 +98,11 @@ func (b *bench) stallOnce(ctx context.Context, stall time.Duration) (r stalled, 
 // watchOwn looks at a process's own memory (RssAnon) from now on. Pages of the kernel's ring
 // buffer are none of it: the kernel has all of them from the start, and counts each for
 // the process once that has read it. The function ends it and returns the most that was
-// seen, in bytes.
-func watchOwn(pid int) (highest func() uint64) {
+// seen, in bytes, now included.
+func watchOwn(pid int, now uint64) (highest func() uint64) {
 	stop, most := make(chan struct{}), make(chan uint64)
 	go func() {
-		var n uint64
+		n := now
 		for {
 			if m, err := memoryOf(pid); err == nil { // if it has ended, its status says so
 				n = max(n, m.anonymous)

@@ -230,12 +230,8 @@ func mountTracefs() error {
 
 // holdsLink reports whether a process has attached a BPF program to a tracepoint.
 func holdsLink(pid int) bool {
-	infos, err := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "fdinfo/*"))
-	if err != nil {
-		return false
-	}
-	for _, path := range infos {
-		if bytes.Contains(readFile(path), []byte("link_type:")) {
+	for info := range fdinfos(pid) {
+		if bytes.Contains(info, []byte("link_type:")) {
 			return true
 		}
 	}
