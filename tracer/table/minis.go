@@ -81,10 +81,15 @@ func (m *minis) timewaitBorn(e *Event) {
 }
 
 // foundTimewait gives a pending row the timewait socket that e is about. key is
-// the one that it is pending by.
+// the one that it is pending by. Where e is a row of /proc, the cookie of r stands in for
+// the address; without one, no event could be tied to r any more, and it stays pending.
 func (m *minis) foundTimewait(r *row, key uint64, e *Event, at uint64) {
+	mini := cmp.Or(e.Sock, r.Cookie)
+	if mini == 0 {
+		return
+	}
 	m.rows.endPending(r, key)
-	m.rows.setTimewait(r, e.Sock, e.New)
+	m.rows.setTimewait(r, mini, e.New)
 	m.setState(r, e.New, at, false)
 }
 

@@ -67,6 +67,48 @@ func TestCloseToldOnce(t *testing.T) {
 	}
 }
 
+// TestTimewaitsOfProc has /proc show the timewait sockets of two connections of which no
+// event told: both are in the table until events tell of their ends.
+func TestTimewaitsOfProc(t *testing.T) {
+	for _, cookies := range []bool{true, false} {
+		h := newHost(t, table.Config{CanScan: true, LateCookies: !cookies})
+		var rows []table.Event
+		event := func(kind table.EventKind, cookie uint64, from, to snapshot.State) table.Event {
+			e := socket(kind, cookie, from, to, uint16(100+cookie))
+			if !cookies {
+				e.Cookie = 0
+			}
+			return e
+		}
+		for cookie := uint64(1); cookie <= 2; cookie++ {
+			h.apply(event(table.EventState, cookie, snapshot.Established, snapshot.FinWait1))
+			h.apply(event(table.EventState, cookie, snapshot.FinWait1, snapshot.FinWait2))
+			h.apply(event(table.EventMissed, cookie, snapshot.FinWait2, snapshot.Close))
+			row := rowOf(0, snapshot.TimeWait, uint16(100+cookie))
+			row.Mini, row.Sock = true, 0
+			rows = append(rows, row)
+		}
+		h.settle()
+		h.scanAs(false, rows...)
+		want := 0
+		if cookies {
+			want = len(rows)
+		}
+		if h.table.Len() != want {
+			t.Errorf("cookies %v: in the table are %v", cookies, tableRows(h.table))
+		}
+		for cookie := uint64(1); cookie <= 2; cookie++ {
+			gone := event(table.EventMiniGone, cookie, 0, 0)
+			gone.Sock += 1 << 40 // its own address
+			h.apply(gone)
+		}
+		h.settle()
+		if err := h.table.Check(); err != nil || h.table.Len() != 0 {
+			t.Errorf("cookies %v: %v; left are %v", cookies, err, tableRows(h.table))
+		}
+	}
+}
+
 // scanAs scans with rows, which are what the kernel answers, too.
 func (h *host) scanAs(initial bool, rows ...table.Event) {
 	h.t.Helper()
