@@ -168,6 +168,16 @@ static __always_inline bool begins_here(int from, int to)
 	return from == TCP_SYN_RECV || (to == TCP_SYN_RECV && from != TCP_SYN_SENT);
 }
 
+/*
+ * Whether a connection in SYN_RECV may have begun in SYN_SENT, which the map had no room for:
+ * two sockets that connect to each other walk so. A child has no file yet, but for one of
+ * Fast Open that was accepted: that one is sent too.
+ */
+static __always_inline bool may_have_connected(struct sock *sk, int from)
+{
+	return from == TCP_SYN_RECV && sk->sk_socket;
+}
+
 /* Begins to keep a connection; false where it cannot be kept. */
 static __always_inline bool begin_life(struct sock *sk, int from, int to, __u32 netns, __u64 cookie,
 				       bool first)
@@ -178,7 +188,8 @@ static __always_inline bool begin_life(struct sock *sk, int from, int to, __u32 
 		return from == to && to == TCP_CLOSE; /* close() of a socket that has ended */
 	if (!wanted_transition(sk, from, to))
 		return true;
-	if (to == TCP_CLOSE || bpf_map_update_elem(&lives, &cookie, &no_life, BPF_NOEXIST))
+	if (to == TCP_CLOSE || may_have_connected(sk, from) ||
+	    bpf_map_update_elem(&lives, &cookie, &no_life, BPF_NOEXIST))
 		l = NULL;
 	else
 		l = bpf_map_lookup_elem(&lives, &cookie);
