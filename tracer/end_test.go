@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/cilium/ebpf/link"
 
@@ -74,7 +73,7 @@ func TestEndWithoutEvents(t *testing.T) {
 	if err := p.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	waitQuiet(t, netns)
+	testnet.WaitClosed(t, netns)
 	w.stop()
 	if wrong := w.checkCloses(10, 0, false); wrong > 0 || w.inferred != 20 {
 		t.Errorf("%d ends are wrong, %d of 20 closes inferred", wrong, w.inferred)
@@ -109,7 +108,7 @@ func endOfRun(t *testing.T, opts Options, each int) (missed, inferred int) {
 			t.Fatal(err)
 		}
 	}
-	waitQuiet(t, opts.NetnsPath)
+	testnet.WaitClosed(t, opts.NetnsPath)
 	w.stop()
 	missed = w.checkCloses(2*each, 10, true)
 	inferred = w.inferred
@@ -123,21 +122,6 @@ func endOfRun(t *testing.T, opts Options, each int) (missed, inferred int) {
 		}
 	}
 	return missed, inferred
-}
-
-// waitQuiet waits until the server has closed what the clients have.
-func waitQuiet(t *testing.T, netns string) {
-	t.Helper()
-	for range 100 {
-		busy := slices.ContainsFunc(testnet.TCPSockets(t, netns), func(s snapshot.Socket) bool {
-			return s.State != snapshot.TimeWait && s.State != snapshot.Listen && s.State != snapshot.Established
-		})
-		if !busy {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Error("the server does not come to an end")
 }
 
 // checkCloses returns how many ends of the connections of clients were not reported

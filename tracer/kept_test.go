@@ -305,7 +305,7 @@ func churnBoth(t *testing.T, closes Closes, rounds int) (full, kept *closesOf, f
 	if err := early.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	waitQuiet(t, netns)
+	testnet.WaitClosed(t, netns)
 	time.Sleep(4 * time.Second) // FIN_WAIT2
 	full.end()
 	kept.end()

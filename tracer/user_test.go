@@ -82,6 +82,6 @@ func closedConnections(t *testing.T, netns string) *load.Process {
 			t.Fatal(err)
 		}
 	}
-	waitQuiet(t, netns)
+	testnet.WaitClosed(t, netns)
 	return server
 }

@@ -303,6 +303,9 @@ func runLoad(t *testing.T, role, netns string) (pid int) {
 	if err := errors.Join(p.Go(), p.Done(), p.Stop()); err != nil {
 		t.Fatal(err)
 	}
+	if strings.HasPrefix(role, "client ") {
+		testnet.WaitClosed(t, netns)
+	}
 	return p.PID()
 }
 

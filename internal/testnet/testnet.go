@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -96,4 +97,22 @@ func TCPSockets(t testing.TB, path string) []snapshot.Socket {
 		}
 	})
 	return all
+}
+
+// WaitClosed waits until no TCP connection of the namespace is being opened or closed. The
+// kernel may lose the last FIN of a connection while a timewait socket replaces the full
+// one: it is sent again after some 200 ms or, if a RST answered it, the timewait socket
+// stays in FIN_WAIT2 for net.ipv4.tcp_fin_timeout, a minute unless set.
+func WaitClosed(t testing.TB, path string) {
+	t.Helper()
+	var busy []snapshot.Socket
+	for end := time.Now().Add(70 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		busy = slices.DeleteFunc(TCPSockets(t, path), func(s snapshot.Socket) bool {
+			return s.State == snapshot.TimeWait || s.State == snapshot.Listen || s.State == snapshot.Established
+		})
+		if len(busy) == 0 {
+			return
+		}
+	}
+	t.Errorf("%d connections do not come to an end, one is %v to %v, %v", len(busy), busy[0].Local, busy[0].Remote, busy[0].State)
 }
