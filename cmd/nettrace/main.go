@@ -1,3 +1,9 @@
+// The runtime would look for a CPU quota of the cgroup, which is some of the start of a view.
+// A view has little to do at a time, and a stream bounds its threads itself.
+
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // Command nettrace shows the network stack of a Linux machine: every view of
 // netstat (net-tools 2.10) byte for byte, and with -c the state transitions of
 // TCP sockets as the kernel makes them.
