@@ -157,7 +157,12 @@ func run(ctx context.Context, o options, out, log io.Writer) error {
 	defer func() { _ = os.RemoveAll(dir) }() // it names what it could not remove, and that harms nobody
 	o.dir = dir
 
-	if o.nettrace, err = copyForAll(o.nettrace, dir); err != nil {
+	installed, err := os.MkdirTemp("/var/tmp", "nt-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(installed) }() // as above
+	if o.nettrace, err = copyForAll(o.nettrace, installed); err != nil {
 		return err
 	}
 
@@ -178,7 +183,9 @@ func run(ctx context.Context, o options, out, log io.Writer) error {
 	return b.report.err
 }
 
-// copyForAll copies a program to where every user may run it.
+// copyForAll copies a program to where every user may run it: on a disk, where packages
+// install netstat and ss too. The kernel maps more of such a file at a time than of one in
+// memory, and of one that the linker has written in pieces.
 func copyForAll(program, dir string) (string, error) {
 	b, err := os.ReadFile(program)
 	if err != nil {
