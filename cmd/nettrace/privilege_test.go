@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -193,9 +194,16 @@ func checkRefused(t *testing.T, cmd *exec.Cmd, netns, message string) {
 	}
 }
 
-// checkThreads checks the capabilities of every thread of a run.
+// checkThreads checks the capabilities of every thread of a run, once it has begun.
 func checkThreads(t *testing.T, tr *tracing, want capability.Set, user int) {
 	t.Helper()
+	for range 3000 { // CAP_SETPCAP is given up last
+		left, err := capability.Read(fmt.Sprintf("/proc/%d/status", tr.cmd.Process.Pid), "CapPrm")
+		if err != nil || !left.Has(unix.CAP_SETPCAP) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", tr.cmd.Process.Pid))
 	if err != nil || len(files) < 2 {
 		t.Fatalf("%d threads, %v", len(files), err)

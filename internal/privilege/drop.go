@@ -17,9 +17,9 @@ import (
 var ErrOneThread = errors.New("this build is linked with the C library (CGO_ENABLED=1), and cannot give up privileges on every thread")
 
 // Drop gives up, on every thread and for good, all capabilities but those of a set, and
-// of these keeps those that are there: effective and permitted ones; none is inheritable,
-// ambient or, where this process may say so, in the bounding set. No program that it may
-// start gets more (no_new_privs). It returns what is left.
+// of these keeps those that are there: effective and permitted ones; none is inheritable or
+// ambient. CAP_SETPCAP stays for Bound, where it is there. No program that this process may
+// start gets more (no_new_privs). It returns what is left after Bound.
 func Drop(keep capability.Set) (capability.Set, error) {
 	had, err := capability.Permitted()
 	if err != nil {
@@ -31,27 +31,30 @@ func Drop(keep capability.Set) (capability.Set, error) {
 	if err := everywhere("ambient capabilities", unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL); err != nil {
 		return had, err
 	}
-	left := had & keep
-	if had.Has(unix.CAP_SETPCAP) {
-		if err := bound(left); err != nil {
-			return had, err
-		}
-	}
-	return left, set(left)
+	return had & keep, set(had & (keep | setpcap))
 }
 
-// bound takes all capabilities but those of a set out of the bounding set.
-func bound(keep capability.Set) error {
+var setpcap = capability.Of(unix.CAP_SETPCAP)
+
+// Bound takes all capabilities but those of a set, which Drop has left, out of the bounding
+// set, where this process may say so, and gives up CAP_SETPCAP. It is a call for each
+// capability and thread, for which all of the process stops: some 10 ms on a busy host. With
+// no_new_privs set, the bounding set gives nothing to anybody, so this can wait.
+func Bound(left capability.Set) error {
+	had, err := capability.Permitted()
+	if err != nil || !had.Has(unix.CAP_SETPCAP) {
+		return err
+	}
 	for n := range uint(64) {
 		// 0 for those that the kernel does not have, as well.
-		if in, _ := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0); in == 0 || keep.Has(n) {
+		if in, _ := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0); in == 0 || left.Has(n) {
 			continue
 		}
 		if err := everywhere("the bounding set", unix.PR_CAPBSET_DROP, uintptr(n)); err != nil {
 			return err
 		}
 	}
-	return nil
+	return set(left)
 }
 
 // set sets the effective and permitted capabilities of every thread.

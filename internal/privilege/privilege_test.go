@@ -73,6 +73,13 @@ func playDrop() error {
 	if left != kept {
 		return fmt.Errorf("%v is left, want %v", left, kept)
 	}
+	most := kept | setpcap
+	if err := checkThreads(map[string]capability.Set{"CapPrm": most, "CapEff": most, "CapInh": 0, "CapAmb": 0}, "NoNewPrivs:\t1\n"); err != nil {
+		return err
+	}
+	if err := Bound(left); err != nil {
+		return err
+	}
 	if err := checkThreads(map[string]capability.Set{"CapPrm": kept, "CapEff": kept, "CapInh": 0, "CapAmb": 0, "CapBnd": kept}, "NoNewPrivs:\t1\n"); err != nil {
 		return err
 	}
@@ -97,6 +104,9 @@ func playBecome() error {
 		return err
 	}
 	if _, err := Drop(0); err != nil {
+		return err
+	}
+	if err := Bound(0); err != nil {
 		return err
 	}
 	if err := checkThreads(map[string]capability.Set{"CapPrm": 0, "CapEff": 0, "CapBnd": 0}, ids...); err != nil {

@@ -9,7 +9,7 @@ import (
 )
 
 // giveUp drops the capabilities that the run does not need any more. It does so before
-// anything is read from the kernel.
+// anything is read from the kernel. What is left to give up is for bound.
 func (s *Stream) giveUp() error {
 	needs := privilege.OfPolling(&s.opts.Trace)
 	if t, ok := s.source.(*tracer.Tracer); ok {
@@ -19,9 +19,11 @@ func (s *Stream) giveUp() error {
 		}
 	}
 	needs.Files = privilege.Refused(needs.Run(), s.opts.Files)
-	_, err := privilege.Drop(needs.Run())
+	left, err := privilege.Drop(needs.Run())
+	s.bound = func() error { return privilege.Bound(left) }
 	if errors.Is(err, privilege.ErrOneThread) {
 		s.limitation("capabilities are kept: %v", err)
+		s.bound = nil
 		return nil
 	}
 	return err

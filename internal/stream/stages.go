@@ -27,6 +27,7 @@ type totals struct {
 	dropped    []*uint64
 	sampledOut *uint64
 	queues     func() output.QueueTotals // nil: nobody counts them
+	begun      func() error              // called once, when the first changes were passed on; nil: it was, or nothing is due
 }
 
 // Snapshot passes the initial table on, after which fewer collections are due.
@@ -61,7 +62,12 @@ func (t *totals) Idle() error {
 			return err
 		}
 	}
-	return t.Handler.Idle()
+	if err := t.Handler.Idle(); err != nil || t.begun == nil {
+		return err
+	}
+	begun := t.begun
+	t.begun = nil
+	return begun()
 }
 
 // sum returns what went through so far. What went out is for each output to say.

@@ -56,6 +56,8 @@ type Stream struct {
 	matcher Matcher   // nil: all is reported
 	places  Workloads // nil: what owners run in is not known
 
+	bound func() error // called once, after the first events: cuts the bounding set; nil: nothing to do
+
 	looks chan look     // of other goroutines; Run answers
 	over  chan struct{} // closed when Run has returned
 }
@@ -164,7 +166,7 @@ func (s *Stream) Run(ctx context.Context, outputs ...Handler) error {
 	first := &totals{
 		Handler: s.enriched(wanted), source: s.source, outputs: all, nextStats: time.Now().Add(statsInterval),
 		dropped: []*uint64{&wanted.dropped, &events.dropped}, sampledOut: &sampled.dropped,
-		queues: s.opts.Queues,
+		queues: s.opts.Queues, begun: s.bound,
 	}
 	reason, err := reasonOf(ctx, s.source.Run(ctx, first))
 	sum := first.sum()
