@@ -204,7 +204,7 @@ static __always_inline bool begin_life(struct sock *sk, int from, int to, __u32 
 	l->start = bpf_ktime_get_ns();
 	fill_place(l, &sk->__sk_common, netns);
 	if (from == TCP_CLOSE && to == TCP_SYN_SENT) {
-		if (in_process_context(sk) && send_process(first)) {
+		if (in_call(sk, first) && send_process(first)) {
 			fill_by(&l->by, true);
 			l->flags = LIFE_OWNED;
 		}
@@ -221,7 +221,7 @@ static __always_inline bool begin_life(struct sock *sk, int from, int to, __u32 
 static __always_inline void use_life(struct life *l, struct sock *sk, int from, int to, bool first)
 {
 	if (!owner_by_use || l->flags & LIFE_OWNED || !by_call(sk, from, to) ||
-	    !in_process_context(sk) || !send_process(first))
+	    !in_call(sk, first) || !send_process(first))
 		return;
 	if (!l->used_at)
 		l->used_at = bpf_ktime_get_ns();

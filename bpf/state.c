@@ -33,9 +33,6 @@ struct marks {
  */
 #define INTERRUPTED_NS 10000000
 
-/* Whether state_c is attached. */
-const volatile bool three_copies;
-
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -133,7 +130,7 @@ static __always_inline int handle_state(struct sock *trusted, int from, int to, 
 	cookie = cookie_of(sk);
 	if (!KEEPS && sockops_attached)
 		confirm(cookie, from, to);
-	process = by_call(sk, from, to) && in_process_context(sk);
+	process = by_call(sk, from, to) && in_call(sk, first);
 	if (process && (from == TCP_CLOSE || from == TCP_SYN_SENT || owner_by_use))
 		process = send_process(first);
 	if (to == TCP_CLOSE)

@@ -14,6 +14,20 @@
  */
 bool owner_by_use;
 
+/* Whether the state program has a third copy. */
+const volatile bool three_copies;
+
+/*
+ * Whether the current task makes the transition that a copy of the state program sees. A
+ * second copy of two runs where the first one is active on the CPU, for a task that a softirq
+ * interrupts: never for the call of a task. So the verifier need not go through all that is
+ * said of one.
+ */
+static __always_inline bool in_call(const struct sock *sk, bool first)
+{
+	return (first || three_copies) && in_process_context(sk);
+}
+
 /*
  * How many bytes were sent at least once. bytes_acked counts what was acknowledged:
  * data, and the SYN of an active open. After it comes what is on the way: data, and
