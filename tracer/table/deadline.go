@@ -28,8 +28,8 @@ func (t *Table) Deadline() uint64 {
 // OwnersDeadline returns when OwnersDue may report true at the earliest.
 func (t *Table) OwnersDeadline() uint64 {
 	due := Never
-	for i := range t.owners.unaccepted {
-		due = min(due, t.owners.unaccepted[i].due)
+	for i := range t.owners.unaccepted.waiting {
+		due = min(due, t.owners.unaccepted.waiting[i].due)
 	}
 	return due
 }

@@ -22,9 +22,8 @@ type owners struct {
 	procs      *Processes
 	mptcp      map[uint64]*snapshot.Process // of the scan under way, by inode
 	found      foundOwners
-	unaccepted waiting // no hook reports who accepted them
-	heirs      waiting // rows with the owner of their listener
-	heirsLimit int     // at that many, the others are dropped from heirs
+	unaccepted pruned // no hook reports who accepted them
+	heirs      pruned // rows with the owner of their listener
 }
 
 // inherit makes r an incoming connection, with the owner of its listener. key is that
@@ -70,10 +69,7 @@ func (o *owners) listener(r *row, key uint64) *row {
 
 // addHeir remembers that r has the owner of its listener.
 func (o *owners) addHeir(r *row) {
-	if len(o.heirs) >= o.heirsLimit {
-		o.heirs.visit(func(ref *rowRef) bool { return ref.row.inherited() })
-		o.heirsLimit = 2*len(o.heirs) + 64
-	}
+	o.heirs.makeRoom((*row).inherited)
 	o.heirs.add(r)
 }
 
@@ -205,23 +201,27 @@ func (o *owners) endScan(now uint64) {
 }
 
 // accepted puts r in the list of those whose owner has to be looked for.
-func (o *owners) accepted(r *row, at uint64) { o.unaccepted.addAt(r, at+acceptGrace) }
+func (o *owners) accepted(r *row, at uint64) {
+	o.unaccepted.makeRoom((*row).unaccepted)
+	o.unaccepted.addAt(r, at+acceptGrace)
+}
+
+// unaccepted reports whether r may have been accepted by a process that is not known.
+func (r *row) unaccepted() bool {
+	known := r.Inode != 0 && r.Owner.Source != snapshot.OwnerListener && r.Owner.Source != snapshot.OwnerUnknown
+	return r.stage == stageFull && !known
+}
 
 // due reports whether the owner of some connection should be looked for. The
 // longer a connection stays unaccepted, the longer until it is looked at again.
 func (o *owners) due(now uint64) bool {
 	due := false
 	o.unaccepted.visit(func(ref *rowRef) bool {
-		r := ref.row
-		known := r.Inode != 0 && r.Owner.Source != snapshot.OwnerListener && r.Owner.Source != snapshot.OwnerUnknown
-		if r.stage != stageFull || known {
-			return false
-		}
-		if now >= ref.due {
+		if ref.row.unaccepted() && now >= ref.due {
 			due = true
-			ref.due = now + 2*(now-r.Start)
+			ref.due = now + 2*(now-ref.row.Start)
 		}
-		return true
+		return ref.row.unaccepted()
 	})
 	return due
 }

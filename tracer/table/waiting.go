@@ -46,6 +46,22 @@ func (w *waiting) rotate(most int, keep func(*row) bool) {
 	*w = slices.Delete(*w, 0, seen)
 }
 
+// pruned is a waiting list that few rows leave one by one. What waits no more is dropped
+// when it has grown to twice what waited then.
+type pruned struct {
+	waiting
+	limit int
+}
+
+// makeRoom drops the rows that do not wait, if it is time.
+func (p *pruned) makeRoom(waits func(*row) bool) {
+	if len(p.waiting) < p.limit {
+		return
+	}
+	p.visit(func(ref *rowRef) bool { return waits(ref.row) })
+	p.limit = 2*len(p.waiting) + 64
+}
+
 // nextOn are rows that the next record of a CPU decides, by Event.CPU: one each.
 type nextOn []rowRef
 
