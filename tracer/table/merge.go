@@ -118,10 +118,10 @@ func (m *merger) relate(r *row, e *Event) relation {
 		return relateChild(r, e)
 	case e.Mini && e.New == snapshot.SynRecv: // its request, before it was complete
 		return unlessRecent(r, e)
+	case r.State == e.New && (!e.Mini || r.stage == stageProc): // in FIN_WAIT2, r may be a timewait socket too
+		return agrees
 	case e.Mini:
 		return contradicts // its timewait socket, and no event of its end
-	case r.State == e.New:
-		return agrees
 	case r.recent(e) && r.History.has(e.New):
 		return older
 	}

@@ -21,7 +21,8 @@ func (r *recent) add(key uint64) {
 	b[0] = key
 }
 
-func (r *recent) has(key uint64) bool { return slices.Contains(r.bucket(key)[:], key) }
+// has reports whether a socket ended. 0 is the key of none: a row of /proc has no other.
+func (r *recent) has(key uint64) bool { return key != 0 && slices.Contains(r.bucket(key)[:], key) }
 
 func (r *recent) remove(key uint64) {
 	b := r.bucket(key)

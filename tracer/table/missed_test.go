@@ -13,6 +13,9 @@ func TestRecent(t *testing.T) {
 	if !r.has(first) || r.has(first+1) {
 		t.Error("what ended is not known, or something else is")
 	}
+	if r.has(0) {
+		t.Error("what has no key ended")
+	}
 	if r.remove(first); r.has(first) {
 		t.Error("what began again is still known as ended")
 	}

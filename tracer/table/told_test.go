@@ -109,6 +109,32 @@ func TestTimewaitsOfProc(t *testing.T) {
 	}
 }
 
+// TestFinWait2OfProc has a timewait socket in FIN_WAIT2 at the start, which /proc alone shows:
+// it is there until /proc does not show it any more, and its close is told then, once.
+func TestFinWait2OfProc(t *testing.T) {
+	h, closes := newHost(t, table.Config{}), 0
+	h.table = table.New(table.Config{CanScan: true}, noProcesses(), func(change *table.Change) {
+		if change.Kind == table.ChangeClose {
+			closes++
+		}
+	})
+	row := rowOf(0, snapshot.FinWait2, 100)
+	row.Mini, row.Sock = true, 0
+	h.scanAs(true, row)
+	for range 3 {
+		h.scanAs(false, row)
+		if closes > 0 || h.table.Len() != 1 {
+			t.Fatalf("%d closes were told; in the table are %v", closes, tableRows(h.table))
+		}
+	}
+	for range 3 {
+		h.scanAs(false)
+	}
+	if s := h.table.Stats(); closes != 1 || s.Open != 0 || s.Before != 1 || h.table.Len() != 0 {
+		t.Errorf("%d closes were told, %+v; left are %v", closes, s, tableRows(h.table))
+	}
+}
+
 // scanAs scans with rows, which are what the kernel answers, too.
 func (h *host) scanAs(initial bool, rows ...table.Event) {
 	h.t.Helper()
