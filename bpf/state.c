@@ -61,13 +61,15 @@ static __always_inline bool handled_before(struct marks *m, const struct sock *s
 	return true;
 }
 
-/* Has the copies after this one know that a transition is handled. */
-static __always_inline void mark_handled(struct marks *m, const struct sock *sk, __u64 states,
-					 bool first)
+/*
+ * Has the copies after this one know that a transition is handled. The last copy has none
+ * after it, and leaves what it finds: the mark may be that of the task that it interrupts.
+ */
+static __always_inline void mark_handled(struct marks *m, const struct sock *sk, __u64 states)
 {
 	__u64 now;
 
-	if (first && m->last.sk) {
+	if (m->last.sk) {
 		now = bpf_ktime_get_ns();
 		if (!m->interrupted.sk || now - m->at > INTERRUPTED_NS) {
 			m->interrupted = m->last;
@@ -203,10 +205,8 @@ static __always_inline int handle_once(struct sock *sk, int from, int to, bool f
 	if (!m || (!first && handled_before(m, sk, states, last)))
 		return 0;
 	handle_state(sk, from, to, first);
-	if (last)
-		m->last.sk = 0;
-	else
-		mark_handled(m, sk, states, first);
+	if (!last)
+		mark_handled(m, sk, states);
 	return 0;
 }
 
