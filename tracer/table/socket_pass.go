@@ -89,7 +89,7 @@ func (s *Sockets) list(r *socketRow) {
 // is known. It reports whether the socket is in the table.
 func (s *Sockets) UseFile(e *Event) bool {
 	r := s.index.find(&SocketEvent{Cookie: e.Cookie, Sock: e.Sock, Inode: e.Inode})
-	if r == nil {
+	if r == nil || s.mayBeLater(r, e) {
 		return false
 	}
 	s.pass.held = true
@@ -102,6 +102,12 @@ func (s *Sockets) UseFile(e *Event) bool {
 		r.Inode = uint64(e.Inode)
 	}
 	return true
+}
+
+// mayBeLater reports whether an open file may be of a later socket at the address of r: where
+// no hook tells the end of Unix sockets, and the inode of r is not known yet.
+func (s *Sockets) mayBeLater(r *socketRow, e *Event) bool {
+	return r.Unix != nil && r.Cookie == 0 && r.Inode != uint64(e.Inode) && !s.cfg.Closes(snapshot.Unix)
 }
 
 // OwnersDue reports whether there is a Unix socket that has come since a time, and has no

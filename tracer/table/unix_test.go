@@ -390,3 +390,25 @@ func TestUnixMayBe(t *testing.T) {
 		}
 	}
 }
+
+// TestUnixFileOfLater shows an open file at the address of a socket whose inode is not known.
+// Where no hook tells the end of sockets, it may be that of a later one: the process is
+// nobody's owner then.
+func TestUnixFileOfLater(t *testing.T) {
+	for _, ends := range []bool{true, false} {
+		u := newUnixScene()
+		u.table.cfg.Closes = func(snapshot.Protocol) bool { return ends }
+		const sock = 1<<63 | 128
+		for _, inode := range []uint32{0, 107} {
+			made := SocketEvent{Kind: SocketConnect, Protocol: snapshot.Unix, Sock: sock, Time: u.now, Inode: inode, Unix: UnixEvent{HasSocket: inode != 0}}
+			u.table.Apply(&made)
+			row := u.table.index.at(sock)
+			row.Owner = snapshot.Owner{}
+			want := ends || inode != 0
+			if got := u.table.UseFile(&Event{Sock: sock, Inode: 107, Task: 7}); got != want || (row.Owner.Process != nil) != want {
+				t.Errorf("ends are told: %t, inode %d: the file is its own: %t, owner %+v, want %t", ends, inode, got, row.Owner, want)
+			}
+			row.Inode = uint64(inode)
+		}
+	}
+}
