@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"errors"
+	"os"
 	"testing"
 	"time"
 
@@ -13,6 +14,9 @@ import (
 // TestEndsOnce wants each end to be sent once, by one of the copies of the state program,
 // while the softirqs of other connections interrupt the tasks that end some.
 func TestEndsOnce(t *testing.T) {
+	if os.Getenv("NETTRACE_KERNEL") == "5.10" {
+		t.Skip("needs socket cookies in tracing programs (Linux 5.12)")
+	}
 	type end struct {
 		cookie uint64
 		old    snapshot.State
