@@ -146,10 +146,14 @@ func (w *encoder) user(uid uint32) {
 }
 
 // cmdline adds a command line whose arguments are separated by NUL, with spaces
-// between them.
+// between them, if there is room for the longest key and a character.
 func (w *encoder) cmdline(args string) {
 	args = strings.TrimRight(args, "\x00")
 	if args == "" {
+		return
+	}
+	if w.room() < len(`,"process.command_line":"\u0001"`) {
+		w.cutHere()
 		return
 	}
 	w.key(`,"cmdline":`)
