@@ -217,11 +217,14 @@ func (r *row) unaccepted() bool {
 func (o *owners) due(now uint64) bool {
 	due := false
 	o.unaccepted.visit(func(ref *rowRef) bool {
-		if ref.row.unaccepted() && now >= ref.due {
+		if !ref.row.unaccepted() {
+			return false
+		}
+		if now >= ref.due {
 			due = true
 			ref.due = now + 2*(now-ref.row.Start)
 		}
-		return ref.row.unaccepted()
+		return true
 	})
 	return due
 }
