@@ -1,6 +1,7 @@
 package table_test
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -352,3 +353,27 @@ func TestUnclaimedAtStart(t *testing.T) {
 }
 
 func ptr(e table.Event) *table.Event { return &e }
+
+// TestScanRefreshes has a scan show that timewait sockets left FIN_WAIT2. Where no event
+// tells that, the row is as good as a refresh: nothing is asked for, and nothing counts as
+// found.
+func TestScanRefreshes(t *testing.T) {
+	for _, refreshes := range []bool{true, false} {
+		t.Run(fmt.Sprintf("refreshes %t", refreshes), func(t *testing.T) {
+			h := newHost(t, table.Config{CanScan: true, RefreshMinis: refreshes})
+			h.apply(socket(table.EventState, 1, snapshot.SynRecv, snapshot.Established, 100))
+			h.apply(socket(table.EventState, 1, snapshot.Established, snapshot.FinWait1, 100))
+			h.apply(socket(table.EventState, 1, snapshot.FinWait1, snapshot.FinWait2, 100))
+			h.apply(socket(table.EventMiniBorn, 1, 0, snapshot.FinWait2, 100))
+			h.apply(socket(table.EventState, 1, snapshot.FinWait2, snapshot.Close, 100))
+			h.got = nil
+			row := rowOf(1, snapshot.TimeWait, 100)
+			row.Sock, row.Mini = 0, true
+			found, again, asked := h.scan([]table.Event{row}, map[uint64][]*table.Event{1: {&row}})
+			if again || found.Found() == refreshes || (len(asked) == 0) != refreshes {
+				t.Errorf("found %+v, again %t, asked for %d", found, again, asked)
+			}
+			h.want("100 FIN_WAIT2>TIME_WAIT nobody")
+		})
+	}
+}

@@ -60,6 +60,8 @@ func (m *merger) applyRow(e *Event) {
 	}
 	r.scan = m.scan.number
 	switch {
+	case m.refreshes(r, e):
+		m.believe(r, e)
 	case m.scan.state == scanInitial: // the next scan, which follows it, asks
 		m.scan.again = true
 		m.list(r)
@@ -161,6 +163,13 @@ func relateMinis(r *row, e *Event) relation {
 		return contradicts
 	}
 	return unlessRecent(r, e)
+}
+
+// refreshes reports whether a row shows that a timewait socket left FIN_WAIT2, where no
+// event tells that: it is as good as a refresh.
+func (m *merger) refreshes(r *row, e *Event) bool {
+	return m.cfg.RefreshMinis && r.stage == stageTimewait && r.State == snapshot.FinWait2 &&
+		e.Mini && e.New == snapshot.TimeWait && r.sameSocket(e)
 }
 
 // relateChild compares a row of a full socket with a mini-socket of the same place.
