@@ -100,6 +100,7 @@ type hooks struct {
 	tried    []Hook
 	chosen   map[Capability]string
 	copies   []copies // of chosen hooks
+	fallible []copies // those of them that the kernel may skip all for one event
 	programs map[string]*ebpf.Program
 	links    map[string]io.Closer
 
@@ -150,10 +151,20 @@ func (h *hooks) choose(capabilities ...Capability) {
 			if h.chosen[l.capability] == "" && hook.Err == nil {
 				hook.Chosen = true
 				h.chosen[l.capability] = c.name
-				h.copies = append(h.copies, h.needed(c.programs)...)
+				h.chose(c)
 			}
 			h.tried = append(h.tried, hook)
 		}
+	}
+}
+
+// chose takes the programs of a hook that was chosen.
+func (h *hooks) chose(c candidate) {
+	for _, of := range h.needed(c.programs) {
+		h.copies = append(h.copies, of)
+		if !strings.HasPrefix(c.name, "tp_btf/") || len(of) < 2 || h.set.threeCopies {
+			h.fallible = append(h.fallible, of)
+		} // else one copy sees each event, whichever are skipped for others: see handle_once in bpf/state.c
 	}
 }
 

@@ -251,3 +251,26 @@ func TestAskTimers(t *testing.T) {
 		t.Errorf("the kernel says %#x, kallsyms %#x", got, want)
 	}
 }
+
+// TestFallible says of which programs every copy may be skipped for one event: of those on
+// tracepoints that have a copy, where the kernel preempts them alone.
+func TestFallible(t *testing.T) {
+	for _, c := range []struct {
+		hook     string
+		programs copies
+		preempts bool
+		want     int
+	}{
+		{"tp_btf/inet_sock_set_state", copies{"a", "b", "c"}, false, 0},
+		{"tp_btf/inet_sock_set_state", copies{"a", "b", "c"}, true, 1},
+		{"tp_btf/timer_start", copies{"a"}, false, 1},
+		{"fentry/tcp_connect", copies{"a", "b"}, false, 1},
+	} {
+		var h hooks
+		h.set.threeCopies = c.preempts
+		h.chose(candidate{name: c.hook, programs: []copies{c.programs}})
+		if len(h.fallible) != c.want || len(h.copies) != 1 {
+			t.Errorf("%s, preempted %t: %v of %v", c.hook, c.preempts, h.fallible, h.copies)
+		}
+	}
+}

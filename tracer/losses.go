@@ -16,7 +16,7 @@ const healDelay = 500 * time.Millisecond
 // After either the table may be wrong until the next scan.
 type losses struct {
 	counts  *ebpf.Map // by streamCount, one number for each CPU
-	skipped []skips   // of every program whose runs the kernel may skip
+	skipped []skips   // of every program that the kernel may skip with all its copies
 	dropped tally     // so far
 	whole   uint64    // time until which no record was dropped
 	healAt  uint64    // when the scan for what was dropped is due; 0: none is
@@ -51,7 +51,7 @@ type skip struct {
 
 func newLosses(h *hooks) losses {
 	l := losses{counts: h.maps.Maps[streamMapCounts], whole: monotonic()}
-	for _, of := range h.copies {
+	for _, of := range h.fallible {
 		var s skips
 		for _, name := range of {
 			program := h.programs[name]
