@@ -1,6 +1,7 @@
 package tracer
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -18,6 +19,9 @@ import (
 const (
 	refreshInterval = 10 * time.Millisecond
 	quietRefresh    = 40 * time.Millisecond
+
+	// refreshParts is how many looks very many timewait sockets take, one each interval.
+	refreshParts = 8
 )
 
 // refresher asks timewait sockets in FIN_WAIT2 whether they have left it, where no
@@ -68,17 +72,26 @@ func (r *refresher) due(now uint64, busy bool) bool {
 	return true
 }
 
-// look has the program look at as many of the table's sockets as the map holds,
-// those first that were not looked at for longest.
+// look has the program look at some of the table's sockets, those first that were not
+// looked at for longest.
 func (r *refresher) look(t *table.Table) error {
 	if r.program == nil || t.FinWait2() == 0 {
 		return nil
 	}
 	n := 0
-	t.NextFinWait2(len(r.refs), func(sock, cookie uint64) {
+	var failed error
+	t.NextFinWait2(r.most(t), func(sock, cookie uint64) {
 		r.refs[n] = streamMiniRef{Sk: sock, Cookie: cookie}
-		n++
+		if n++; n == len(r.refs) {
+			failed = errors.Join(failed, r.run(n))
+			n = 0
+		}
 	})
+	return errors.Join(failed, r.run(n))
+}
+
+// run has the program look at the first n sockets of the map.
+func (r *refresher) run(n int) error {
 	if n == 0 {
 		return nil
 	}
@@ -89,10 +102,14 @@ func (r *refresher) look(t *table.Table) error {
 	return nil
 }
 
+// most returns how many sockets are looked at at once: as many as the map holds, and of
+// very many a part.
+func (r *refresher) most(t *table.Table) int { return max(len(r.refs), t.FinWait2()/refreshParts) }
+
 // rounds returns how many looks all of the table's sockets take, at least one.
 func (r *refresher) rounds(t *table.Table) int {
 	if r.program == nil {
 		return 1
 	}
-	return t.FinWait2()/len(r.refs) + 1
+	return t.FinWait2()/r.most(t) + 1
 }
