@@ -71,10 +71,13 @@ func (t *Table) Check() error {
 // checkTimewaits returns an error if a packed row is in an index of the others, or cannot be
 // found by its address, or if what it shares is not counted.
 func (x *rows) checkTimewaits() error {
-	w, n, users := &x.timewaits, 0, make(map[uint32]int)
+	w, n, v6, users := &x.timewaits, 0, 0, make(map[uint32]int)
 	for number := range w.each {
 		t := w.at(number)
 		n++
+		if !t.has(timewaitV4) {
+			v6++
+		}
 		users[t.shared]++
 		found, ok := w.byMini.find(mix64(t.mini), func(i uint32) bool { return w.at(i).mini == t.mini })
 		if !ok || found != number || x.byMini[t.mini] != nil {
@@ -83,6 +86,9 @@ func (x *rows) checkTimewaits() error {
 	}
 	if n != w.n || n != w.byMini.n {
 		return fmt.Errorf("%d timewaits, counted as %d, %d have addresses", n, w.n, w.byMini.n)
+	}
+	if used := len(w.pairs.blocks)*cellBlock - len(w.pairs.free); used != v6 {
+		return fmt.Errorf("%d timewaits of IPv6 have %d pairs of addresses", v6, used)
 	}
 	for number, s := range w.shared.list {
 		if s.users != users[uint32(number)] {

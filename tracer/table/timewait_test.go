@@ -77,12 +77,10 @@ func TestTimewaitKeepsAll(t *testing.T) {
 		if !r.rests() {
 			t.Fatalf("%+v does not rest", r)
 		}
-		var packed timewait
-		packed.pack(&r)
+		var w timewaits
+		number := w.take(&r)
 		var got row
-		packed.unpack(&got)
-		common := sharedOf(&r)
-		common.give(&got)
+		w.give(number, &got)
 		equal := cmp.Options{
 			cmp.AllowUnexported(row{}, marks{}, History{}), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
 			cmpopts.EquateComparable(snapshot.Owner{}),

@@ -1,6 +1,10 @@
 package table
 
-import "github.com/nettrace/nettrace/snapshot"
+import (
+	"net/netip"
+
+	"github.com/nettrace/nettrace/snapshot"
+)
 
 // timewaits are the packed rows: none of them is in another index, nor has a *row. One
 // that an event or a row of the kernel's table is about becomes a row again before that is
@@ -9,19 +13,48 @@ import "github.com/nettrace/nettrace/snapshot"
 // Rows are packed from the end of the initial table on, while no scan is under way; a scan
 // marks those that it has shown.
 type timewaits struct {
-	open    bool // the initial table is over
-	blocks  [][]timewait
-	free    []uint32 // numbers without a timewait, whose id is 0
+	open    bool            // the initial table is over
+	cells   cells[timewait] // the id of those not in use is 0
+	pairs   cells[addressPair]
 	n       int
 	byMini  slots
 	byPlace slots // during a scan: by tuple
 	shared  sharings
 }
 
-const timewaitBlock = 256 // of 24 KiB, a size that the allocator has
+func (w *timewaits) at(number uint32) *timewait { return w.cells.at(number) }
 
-func (w *timewaits) at(number uint32) *timewait {
-	return &w.blocks[number/timewaitBlock][number%timewaitBlock]
+// take packs r, and returns the number of the timewait.
+func (w *timewaits) take(r *row) uint32 {
+	number := w.cells.take()
+	t := w.at(number)
+	t.pack(r)
+	w.setAddresses(t, r)
+	t.shared = w.shared.add(sharedOf(r))
+	w.byMini.add(mix64(t.mini), number)
+	w.n++
+	return number
+}
+
+// give makes an empty r what was packed under a number, but for the last scan.
+func (w *timewaits) give(number uint32, r *row) {
+	t := w.at(number)
+	t.unpack(r)
+	local, remote := w.addressesOf(t)
+	r.Local, r.Remote = netip.AddrPortFrom(local, t.localPort), netip.AddrPortFrom(remote, t.remotePort)
+	w.shared.of(t.shared).give(r)
+}
+
+// drop forgets the timewait of a number.
+func (w *timewaits) drop(number uint32) {
+	t := w.at(number)
+	w.shared.drop(t.shared)
+	w.byMini.remove(mix64(t.mini), number)
+	if !t.has(timewaitV4) {
+		w.pairs.drop(t.pair())
+	}
+	w.cells.drop(number)
+	w.n--
 }
 
 // pack takes r out of the other indexes and keeps it as a timewait, if it rests.
@@ -30,12 +63,7 @@ func (x *rows) pack(r *row) {
 	if !w.open || x.places.rows != nil || x.lateCookies || !r.rests() {
 		return
 	}
-	number := w.place()
-	t := w.at(number)
-	t.pack(r)
-	t.shared = w.shared.add(sharedOf(r))
-	w.byMini.add(mix64(t.mini), number)
-	w.n++
+	w.take(r)
 	x.remove(r)
 }
 
@@ -46,36 +74,15 @@ func (x *rows) packAll() {
 	}
 }
 
-// place returns a number that has no timewait.
-func (w *timewaits) place() uint32 {
-	if len(w.free) == 0 {
-		first := uint32(len(w.blocks) * timewaitBlock)
-		w.blocks = append(w.blocks, make([]timewait, timewaitBlock))
-		for i := range uint32(timewaitBlock) {
-			w.free = append(w.free, first+timewaitBlock-1-i)
-		}
-	}
-	last := len(w.free) - 1
-	number := w.free[last]
-	w.free = w.free[:last]
-	return number
-}
-
 // unpack makes a timewait a row again.
 func (x *rows) unpack(number uint32) *row {
 	w := &x.timewaits
-	t := w.at(number)
 	r := x.store.empty()
-	t.unpack(r)
-	w.shared.of(t.shared).give(r)
-	if t.has(timewaitSeen) {
+	w.give(number, r)
+	if w.at(number).has(timewaitSeen) {
 		r.scan = x.places.scan
 	}
-	w.shared.drop(t.shared)
-	w.byMini.remove(mix64(t.mini), number)
-	*t = timewait{}
-	w.free = append(w.free, number)
-	w.n--
+	w.drop(number)
 	x.byMini[r.mini] = r
 	x.place(r)
 	return r
@@ -99,9 +106,9 @@ func (w *timewaits) each(yield func(uint32) bool) {
 	if w.n == 0 {
 		return
 	}
-	for b, block := range w.blocks {
+	for b, block := range w.cells.blocks {
 		for i := range block {
-			if block[i].id != 0 && !yield(uint32(b*timewaitBlock+i)) {
+			if block[i].id != 0 && !yield(uint32(b*cellBlock+i)) {
 				return
 			}
 		}
@@ -113,9 +120,7 @@ func (w *timewaits) conns(yield func(*Conn) bool) {
 	var r row
 	for number := range w.each {
 		r = row{}
-		t := w.at(number)
-		t.unpack(&r)
-		w.shared.of(t.shared).give(&r)
+		w.give(number, &r)
 		if !yield(&r.Conn) {
 			return
 		}
@@ -132,9 +137,11 @@ func (w *timewaits) openPlaces() {
 
 func (w *timewaits) tuple(number uint32) tuple {
 	t := w.at(number)
-	of := t.tuple()
-	of.netns = w.shared.of(t.shared).netns
-	return of
+	local, remote := w.addressesOf(t)
+	return tuple{
+		local: netip.AddrPortFrom(local, t.localPort), remote: netip.AddrPortFrom(remote, t.remotePort),
+		netns: w.shared.of(t.shared).netns,
+	}
 }
 
 // atPlace returns the timewait in the place of a row of the kernel's table.
