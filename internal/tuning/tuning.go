@@ -13,7 +13,7 @@ const (
 	percentManySockets  = 400
 	percentOpening      = 400
 	percentInitialTable = 10
-	percentChanges      = 50
+	percentChanges      = 20
 )
 
 // readers is the number of goroutines that read from the kernel at a time when
