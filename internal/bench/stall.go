@@ -87,7 +87,8 @@ func (b *bench) stallOnce(ctx context.Context, stall time.Duration) (r stalled, 
 	r.connections = stallFactor * b.connections / clients * clients
 	took, loadErr := s.connect(0, r.connections, load.FIN)
 	r.took = took
-	time.Sleep(time.Until(time.Unix(0, reader.until.Load()).Add(2 * time.Second))) // the reader catches up
+	time.Sleep(time.Until(time.Unix(0, reader.until.Load())))
+	time.Sleep(2 * time.Second) // the reader catches up, and so does the server
 	r.grown = highest() - m.anonymous
 	m, memErr := memoryOf(cmd.Process.Pid)
 	r.peak = m.peak
