@@ -163,11 +163,9 @@ func (w socketLines) unixEnd(s *table.Socket) {
 
 // unixName adds the name of a Unix socket. "@" stands for the NUL before an abstract one.
 func (w socketLines) unixName(key, name string) {
-	if name == "" {
+	if name == "" || !w.open(key) {
 		return
 	}
-	w.key(key)
-	w.buf = append(w.buf, '"')
 	if name[0] == 0 {
 		w.buf = append(w.buf, '@')
 		name = name[1:]

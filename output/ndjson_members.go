@@ -100,15 +100,29 @@ func (w *encoder) time(key string, ns int64) {
 }
 
 // str adds a string that takes at most limit bytes in the line. Nothing is added
-// for an empty one: a field that is absent is unknown.
+// for an empty one, nor without room: a field that is absent is unknown.
 func (w *line) str(key, s string, limit int) {
 	if s == "" {
 		return
 	}
+	if w.open(key) {
+		w.escaped(s, min(limit, w.room()-1))
+		w.buf = append(w.buf, '"')
+	}
+}
+
+// open begins a string, if the line has room for a character of it and its end. If not, the
+// string is left out, and the line counts as cut.
+func (w *line) open(key string) bool {
+	before := len(w.buf)
 	w.key(key)
 	w.buf = append(w.buf, '"')
-	w.escaped(s, min(limit, w.room()-1))
-	w.buf = append(w.buf, '"')
+	if w.room() < len(`\u0001"`) {
+		w.buf = w.buf[:before]
+		w.cutHere()
+		return false
+	}
+	return true
 }
 
 // escaped appends the inside of a string. It reports, and keeps in w.cut, whether it

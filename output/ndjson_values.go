@@ -146,18 +146,12 @@ func (w *encoder) user(uid uint32) {
 }
 
 // cmdline adds a command line whose arguments are separated by NUL, with spaces
-// between them, if there is room for the longest key and a character.
+// between them.
 func (w *encoder) cmdline(args string) {
 	args = strings.TrimRight(args, "\x00")
-	if args == "" {
+	if args == "" || !w.open(`,"cmdline":`) {
 		return
 	}
-	if w.room() < len(`,"process.command_line":"\u0001"`) {
-		w.cutHere()
-		return
-	}
-	w.key(`,"cmdline":`)
-	w.buf = append(w.buf, '"')
 	for more := true; more; {
 		var arg string
 		arg, args, more = strings.Cut(args, "\x00")
