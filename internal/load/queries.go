@@ -16,8 +16,12 @@ const QueryPort = 7053
 // each time by a socket of its own, every other one connected.
 func Queries(count int) string { return QueriesAt(count, 0) }
 
-// QueriesAt is Queries at a rate a second, or with 0 as fast as the machine can.
+// QueriesAt is Queries at a rate a second, by several who ask at the same time: one that
+// waits for each answer does not reach any rate. With 0 one asks as fast as it can.
 func QueriesAt(count, rate int) string { return fmt.Sprintf("queries %d %d", count, rate) }
+
+// askers is how many ask at a rate.
+const askers = 4
 
 func playQueries(count, rate string) error {
 	n, err1 := strconv.Atoi(count)
@@ -35,15 +39,31 @@ func playQueries(count, rate string) error {
 	}
 	go answer(server)
 	return asClient(func() error {
-		start := time.Now()
-		for i := range n {
-			pace(start, i, perSecond)
-			if err := query(at, i%2 == 0); err != nil {
-				return fmt.Errorf("query %d: %w", i, err)
-			}
+		if perSecond <= 0 {
+			return ask(at, 0, 1, n, 0)
 		}
-		return nil
+		failed := make(chan error, askers)
+		for first := range askers {
+			go func() { failed <- ask(at, first, askers, n, perSecond) }()
+		}
+		var errs []error
+		for range askers {
+			errs = append(errs, <-failed)
+		}
+		return errors.Join(errs...)
 	})
+}
+
+// ask makes every step-th of n queries, from the first on, at the rate of all of them.
+func ask(at *unix.SockaddrInet4, first, step, n, perSecond int) error {
+	start := time.Now()
+	for i := first; i < n; i += step {
+		pace(start, i, perSecond)
+		if err := query(at, i/step%2 == 0); err != nil {
+			return fmt.Errorf("query %d: %w", i, err)
+		}
+	}
+	return nil
 }
 
 // pace waits until it is time for a query. Sleeping takes longer than a query: several
