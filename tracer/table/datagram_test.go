@@ -362,3 +362,24 @@ func TestSocketIndex(t *testing.T) {
 		}
 	}
 }
+
+// TestSocketsAllocateNothing has a UDP socket be opened, connected and closed again and again.
+func TestSocketsAllocateNothing(t *testing.T) {
+	script := newSocketScript(SocketConfig{Closes: always, Polled: never})
+	calls := []*SocketEvent{
+		script.event(1, SocketOpen, "0.0.0.0:0", "0.0.0.0:0"),
+		script.event(1, SocketConnect, "127.0.0.1:1000", "127.0.0.1:53"),
+		script.event(1, SocketClose, "127.0.0.1:1000", "127.0.0.1:53"),
+	}
+	told := 0
+	sockets := NewSockets(SocketConfig{Closes: always, Polled: never}, script.procs, func(*SocketChange) { told++ })
+	if n := testing.AllocsPerRun(100, func() {
+		for _, e := range calls {
+			script.now += 10
+			e.Time = script.now
+			sockets.Apply(e)
+		}
+	}); n != 0 || told != 101*len(calls) {
+		t.Errorf("%v allocations for each socket, %d changes", n, told)
+	}
+}

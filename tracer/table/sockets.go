@@ -49,6 +49,7 @@ type Sockets struct {
 	report func(*SocketChange)
 	change SocketChange
 	closed SocketClosed
+	before SocketBefore // the row as it was, during take
 	stats  SocketStats
 }
 
@@ -170,7 +171,8 @@ func (s *Sockets) add(e *SocketEvent) *socketRow {
 
 // take sets the row by an event and reports what that changes.
 func (s *Sockets) take(r *socketRow, e *SocketEvent) {
-	before := SocketBefore{State: r.State, Head: r.Head, Shown: r.Shown}
+	before := &s.before
+	*before = SocketBefore{State: r.State, Head: r.Head, Shown: r.Shown}
 	s.index.identify(r, e)
 	r.take(e)
 	s.rules[r.Protocol].take(r, e)
@@ -178,8 +180,8 @@ func (s *Sockets) take(r *socketRow, e *SocketEvent) {
 		r.last = e.Time
 	}
 	s.own(r, e)
-	if kind := s.rules[r.Protocol].told(r, &before, e); kind != SocketSeen {
-		s.tell(r, kind, &before, e)
+	if kind := s.rules[r.Protocol].told(r, before, e); kind != SocketSeen {
+		s.tell(r, kind, before, e)
 	}
 	if e.Intent {
 		s.intend(r, e)
