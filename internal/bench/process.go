@@ -82,7 +82,8 @@ func fdinfos(pid int) iter.Seq[[]byte] {
 	}
 }
 
-// bpfRuns returns the BPF programs that a process has open, by their id.
+// bpfRuns returns the BPF programs that a process has open, by their id, but for those that
+// it runs itself (BPF_PROG_TYPE_SYSCALL): their time is in its own.
 func bpfRuns(pid int) (map[uint32]bpfRun, error) {
 	runs := make(map[uint32]bpfRun)
 	for info := range fdinfos(pid) {
@@ -93,11 +94,13 @@ func bpfRuns(pid int) (map[uint32]bpfRun, error) {
 		if _, known := runs[id]; known {
 			continue
 		}
-		run, err := bpfRunOf(ebpf.ProgramID(id))
+		run, kind, err := bpfRunOf(ebpf.ProgramID(id))
 		if err != nil {
 			return nil, fmt.Errorf("BPF program %d: %w", id, err)
 		}
-		runs[id] = run
+		if kind != ebpf.Syscall {
+			runs[id] = run
+		}
 	}
 	return runs, nil
 }
@@ -120,21 +123,21 @@ func infoNumber(fdinfo []byte, name string) (n uint64, ok bool) {
 	return 0, false
 }
 
-func bpfRunOf(id ebpf.ProgramID) (bpfRun, error) {
+func bpfRunOf(id ebpf.ProgramID) (bpfRun, ebpf.ProgramType, error) {
 	p, err := ebpf.NewProgramFromID(id)
 	if err != nil {
-		return bpfRun{}, err
+		return bpfRun{}, 0, err
 	}
 	defer p.Close()
 	info, err := p.Info()
 	if err != nil {
-		return bpfRun{}, err
+		return bpfRun{}, 0, err
 	}
 	stats, err := p.Stats()
 	if err != nil {
-		return bpfRun{}, err
+		return bpfRun{}, 0, err
 	}
-	return bpfRun{info.Name, stats.Runtime, stats.RunCount, stats.RecursionMisses}, nil
+	return bpfRun{info.Name, stats.Runtime, stats.RunCount, stats.RecursionMisses}, info.Type, nil
 }
 
 // sample is one run of a command.
