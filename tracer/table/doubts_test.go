@@ -2,6 +2,7 @@ package table_test
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"testing"
@@ -375,5 +376,51 @@ func TestScanRefreshes(t *testing.T) {
 			}
 			h.want("100 FIN_WAIT2>TIME_WAIT nobody")
 		})
+	}
+}
+
+// TestTimewaitAtFormerAddress has a scan find a timewait socket whose birth was lost, and its
+// timer start again where another one was whose end was lost too: the table has each once.
+func TestTimewaitAtFormerAddress(t *testing.T) {
+	for _, last := range []table.EventKind{table.EventMiniBorn, table.EventMiniGone} {
+		h := newHost(t, table.Config{CanScan: true})
+		at := uint64(0xffff888000400000)
+		for _, e := range []table.Event{
+			socket(table.EventState, 1, snapshot.SynRecv, snapshot.Established, 100),
+			socket(table.EventState, 1, snapshot.Established, snapshot.FinWait1, 100),
+			socket(table.EventMiniBorn, 1, 0, snapshot.TimeWait, 100),
+			socket(table.EventState, 1, snapshot.FinWait1, snapshot.Close, 100),
+		} {
+			if e.Kind == table.EventMiniBorn {
+				e.Sock = at
+			}
+			h.apply(e)
+		}
+		stays, found := rowOf(1, snapshot.TimeWait, 100), rowOf(2, snapshot.TimeWait, 200)
+		for _, row := range []*table.Event{&stays, &found} {
+			row.Sock, row.Mini = 0, true
+		}
+		h.scan([]table.Event{stays, found}, map[uint64][]*table.Event{2: {&found}})
+		if h.table.Len() != 2 {
+			t.Fatalf("%d rows: %v", h.table.Len(), tableRows(h.table))
+		}
+		e := socket(last, 2, snapshot.TimeWait, snapshot.TimeWait, 200)
+		e.Sock = at
+		h.apply(e)
+		h.settle()
+		h.settle()
+		if err := h.table.Check(); err != nil {
+			t.Error(err)
+		}
+		ports := make(map[uint16]int)
+		for c := range h.table.All {
+			ports[c.Remote.Port()]++
+		}
+		if want := map[uint16]int{100: 1, 200: 1}; last == table.EventMiniBorn && !maps.Equal(ports, want) {
+			t.Errorf("started again: %v", ports)
+		}
+		if want := map[uint16]int{100: 1}; last == table.EventMiniGone && !maps.Equal(ports, want) {
+			t.Errorf("ended: %v", ports)
+		}
 	}
 }

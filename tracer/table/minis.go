@@ -31,7 +31,7 @@ type minis struct {
 
 // born handles the start of a mini-socket's timer.
 func (m *minis) born(e *Event) {
-	if r := m.rows.ofMini(e); r != nil {
+	for r := m.rows.ofMini(e); r != nil; r = m.rows.ofMini(e) {
 		if r.sameMini(e) {
 			r.dying = 0 // its timer was started again
 			r.last = e.Time

@@ -110,14 +110,19 @@ func (x *rows) rekey(e *Event) *row {
 	return r
 }
 
-// ofMini returns the row of the mini-socket that e is about, or nil.
+// ofMini returns the row of the mini-socket that e is about, or nil. It may be that of a
+// former one at the address, whose end no event reported, unless the table has the socket by
+// its cookie.
 func (x *rows) ofMini(e *Event) *row {
-	r := x.ofAddress(e.Sock)
-	if r != nil || e.Cookie == 0 {
-		return r
+	at := x.ofAddress(e.Sock)
+	if e.Cookie == 0 || at != nil && at.sameCookie(e) {
+		return at
 	}
-	r = x.ofAddress(e.Cookie)
-	if r != nil { // now its address is known
+	r := x.ofAddress(e.Cookie)
+	if r == nil {
+		return at
+	}
+	if at == nil { // now its address is known
 		delete(x.byMini, e.Cookie)
 		r.mini = e.Sock
 		x.byMini[r.mini] = r
