@@ -3,10 +3,14 @@ package load
 import (
 	"errors"
 	"fmt"
+	"os"
+	"runtime"
 	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nettrace/nettrace/internal/netns"
 )
 
 // QueryPort is where the server of Queries answers.
@@ -40,26 +44,44 @@ func playQueries(count, rate string) error {
 	go answer(server)
 	return asClient(func() error {
 		if perSecond <= 0 {
-			return ask(at, 0, 1, n, 0)
+			return ask(*at, 0, 1, n, 0)
 		}
-		failed := make(chan error, askers)
-		for first := range askers {
-			go func() { failed <- ask(at, first, askers, n, perSecond) }()
-		}
-		var errs []error
-		for range askers {
-			errs = append(errs, <-failed)
-		}
-		return errors.Join(errs...)
+		return askTogether(at, n, perSecond)
 	})
 }
 
+// askTogether has all askers ask, each on a thread of its own, in the network namespace of
+// this one.
+func askTogether(at *unix.SockaddrInet4, n, perSecond int) error {
+	namespace, err := os.Open(netns.Current)
+	if err != nil {
+		return err
+	}
+	defer namespace.Close()
+	failed := make(chan error, askers)
+	for first := range askers {
+		go func() {
+			runtime.LockOSThread()
+			if err := netns.EnterFD(int(namespace.Fd())); err != nil {
+				failed <- err
+				return
+			}
+			failed <- ask(*at, first, askers, n, perSecond)
+		}()
+	}
+	var errs []error
+	for range askers {
+		errs = append(errs, <-failed)
+	}
+	return errors.Join(errs...)
+}
+
 // ask makes every step-th of n queries, from the first on, at the rate of all of them.
-func ask(at *unix.SockaddrInet4, first, step, n, perSecond int) error {
+func ask(at unix.SockaddrInet4, first, step, n, perSecond int) error {
 	start := time.Now()
 	for i := first; i < n; i += step {
 		pace(start, i, perSecond)
-		if err := query(at, i/step%2 == 0); err != nil {
+		if err := query(&at, i/step%2 == 0); err != nil {
 			return fmt.Errorf("query %d: %w", i, err)
 		}
 	}
