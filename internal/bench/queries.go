@@ -244,7 +244,10 @@ func (r *queryResults) tellPaced(out *report) {
 	const most = 1.10
 	plain, traced := r.paced[nil], r.paced[queryPeers[1]]
 	slower := medianRatio(traced, plain, asked.ownEach)
-	missing := medianOf(traced, func(a asked) float64 { return float64(a.queries - a.told + a.lost) })
+	missing := 0.0
+	for _, a := range traced {
+		missing += float64(a.queries - a.told + a.lost)
+	}
 	row := func(name string, f func(asked) float64, unit string) []string {
 		return []string{name, number(medianOf(plain, f)) + unit, number(medianOf(traced, f)) + unit, "", ""}
 	}
@@ -253,6 +256,6 @@ func (r *queryResults) tellPaced(out *report) {
 			row("queries per second", asked.rate, ""),
 			row("CPU of who asks and answers, a query", asked.ownEach, " ns"),
 			append([]string{"of untraced", "", number(slower)}, out.budget(slower, most, number(most))...),
-			append([]string{"not told, or without a process, or lost", "", number(missing)}, out.budget(missing, 0, "0")...),
+			append([]string{"not told, or without a process, or lost, in all rounds", "", number(missing)}, out.budget(missing, 0, "0")...),
 		})
 }
