@@ -278,6 +278,8 @@ func churnBoth(t *testing.T, closes Closes, rounds int) (full, kept *closesOf, f
 	t.Helper()
 	netns := testnet.New(t)
 	testnet.Set(t, netns, "net/ipv4/tcp_fin_timeout", "2")
+	// A FIN that nobody answers is sent again for 100 s unless this is set.
+	testnet.Set(t, netns, "net/ipv4/tcp_orphan_retries", "3")
 	early, err := load.Start(load.Holder(0, 10), netns)
 	if err != nil {
 		t.Fatal(err)
