@@ -121,8 +121,8 @@ const (
 type Closed struct {
 	Outcome                  Outcome
 	ClosedBy                 Side          // who sent FIN or RST first
-	Errno                    syscall.Errno // the error that ended it; 0: none
 	HasStats                 bool          // the counters below were read
+	Errno                    syscall.Errno // the error that ended it; 0: none
 	BytesSent, BytesReceived uint64        // of the programs' data, each byte once
 	BytesRetrans             uint64        // sent again
 	SegsOut, SegsIn, Retrans uint32

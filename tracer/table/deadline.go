@@ -28,8 +28,8 @@ func (t *Table) Deadline() uint64 {
 // OwnersDeadline returns when OwnersDue may report true at the earliest.
 func (t *Table) OwnersDeadline() uint64 {
 	due := Never
-	for i := range t.owners.unaccepted.waiting {
-		due = min(due, t.owners.unaccepted.waiting[i].due)
+	for ref := range t.owners.unaccepted.all {
+		due = min(due, ref.due)
 	}
 	return due
 }
@@ -38,10 +38,10 @@ func (t *Table) OwnersDeadline() uint64 {
 func (t *Table) WantsScan() bool { return t.scan.wanted }
 
 // earliest returns the earliest time that until has of a row in the list.
-func (w waiting) earliest(until func(*row) uint64) uint64 {
+func (w *waiting) earliest(until func(*row) uint64) uint64 {
 	due := Never
-	for i := range w {
-		if ref := &w[i]; ref.row.ID == ref.id {
+	for ref := range w.all {
+		if ref.row.ID == ref.id {
 			due = min(due, until(ref.row))
 		}
 	}

@@ -8,14 +8,17 @@ import (
 
 // ending is what is known of the end of a connection.
 type ending struct {
-	Closed                  // what is reported of it
-	full      *Event        // in stageUndecided: the end of the full socket
-	connect   syscall.Errno // what connect() returned at once
-	icmp      syscall.Errno // an ICMP error that came while connect() held the socket
-	resetSent bool          // a RST was sent
-	resetCame bool          // a RST ended the timewait socket
-	expired   bool          // the timewait socket waited for a FIN in vain
+	Closed               // what is reported of it
+	full      *Event     // in stageUndecided: the end of the full socket
+	connect   shortErrno // what connect() returned at once
+	icmp      shortErrno // an ICMP error that came while connect() held the socket
+	resetSent bool       // a RST was sent
+	resetCame bool       // a RST ended the timewait socket
+	expired   bool       // the timewait socket waited for a FIN in vain
 }
+
+// shortErrno is a syscall.Errno, which is 4095 at most (MAX_ERRNO, include/linux/err.h).
+type shortErrno uint16
 
 const (
 	socketNone        = 0 // there is no struct socket: nobody accepted it
@@ -190,10 +193,10 @@ func (n *ending) failedOutcome(e *Event) Outcome {
 	switch {
 	case e.SegsOut > 0 && n.connect == 0: // the firewall refused the SYN (NF_DROP_ERR)
 		return Rejected
-	case n.connect == 0, n.connect == syscall.ENOMEM:
+	case n.connect == 0, n.connect == shortErrno(syscall.ENOMEM):
 		return NoLocalPort
 	}
-	return hostOutcome(n.connect)
+	return hostOutcome(syscall.Errno(n.connect))
 }
 
 // silentConnect is the outcome of a connect without an error.
@@ -204,7 +207,7 @@ func (n *ending) silentConnect(e *Event) Outcome {
 	case !e.SendShutdown && (!e.Owned || e.SocketState == socketNone):
 		return OutcomeUnknown // somebody took the error before the end, or it is not a program's
 	case n.tookICMP(e):
-		return hostOutcome(n.icmp)
+		return hostOutcome(syscall.Errno(n.icmp))
 	}
 	return AbortedConnect
 }
@@ -228,9 +231,9 @@ func (n *ending) errno(r *row, e *Event, o Outcome) syscall.Errno {
 	case r.mini != 0, o == Finished, o == AbortedConnect, o == ResetLocal && !e.lateData(r.State):
 		return 0
 	case r.State == snapshot.SynSent && e.insideConnect() && (e.SegsOut == 0 || e.Err == 0):
-		return n.connect
+		return syscall.Errno(n.connect)
 	case r.State == snapshot.SynSent && n.tookICMP(e):
-		return n.icmp
+		return syscall.Errno(n.icmp)
 	}
 	return e.Err
 }

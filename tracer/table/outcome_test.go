@@ -35,7 +35,7 @@ func TestOutcome(t *testing.T) {
 		{name: "no port", last: snapshot.SynSent, event: Event{SocketState: socketUnconnected, Owned: true}, outcome: NoLocalPort},
 		{
 			name: "no port, and its errno", last: snapshot.SynSent, event: Event{SocketState: socketUnconnected, Owned: true},
-			known: ending{connect: syscall.EADDRNOTAVAIL}, outcome: NoLocalPort, errno: syscall.EADDRNOTAVAIL,
+			known: ending{connect: shortErrno(syscall.EADDRNOTAVAIL)}, outcome: NoLocalPort, errno: syscall.EADDRNOTAVAIL,
 		},
 		{
 			name: "no port, with an error of an earlier life", last: snapshot.SynSent,
@@ -43,11 +43,11 @@ func TestOutcome(t *testing.T) {
 		},
 		{
 			name: "no route in the end", last: snapshot.SynSent, event: Event{SocketState: socketUnconnected, Owned: true},
-			known: ending{connect: syscall.ENETUNREACH}, outcome: Unreachable, errno: syscall.ENETUNREACH,
+			known: ending{connect: shortErrno(syscall.ENETUNREACH)}, outcome: Unreachable, errno: syscall.ENETUNREACH,
 		},
 		{
 			name: "SYN refused on its way out", last: snapshot.SynSent, event: Event{SocketState: socketUnconnected, Owned: true, SegsOut: 1},
-			known: ending{connect: syscall.ECONNREFUSED}, outcome: Rejected, errno: syscall.ECONNREFUSED,
+			known: ending{connect: shortErrno(syscall.ECONNREFUSED)}, outcome: Rejected, errno: syscall.ECONNREFUSED,
 		},
 		{name: "given up", last: snapshot.SynSent, event: Event{SocketState: connecting, Owned: true, SegsOut: 1}, outcome: AbortedConnect},
 		{
@@ -59,12 +59,12 @@ func TestOutcome(t *testing.T) {
 		{name: "subflow without a socket", last: snapshot.SynSent, event: Event{Owned: true, SegsOut: 1}, outcome: OutcomeUnknown},
 		{
 			name: "ICMP error taken", last: snapshot.SynSent, event: Event{SocketState: connecting, Owned: true, SegsOut: 1},
-			known: ending{icmp: syscall.ECONNREFUSED}, outcome: Rejected, errno: syscall.ECONNREFUSED,
+			known: ending{icmp: shortErrno(syscall.ECONNREFUSED)}, outcome: Rejected, errno: syscall.ECONNREFUSED,
 		},
 		{
 			name: "ICMP error not looked at", last: snapshot.SynSent,
 			event: Event{SocketState: connecting, Owned: true, SegsOut: 1, ErrSoft: syscall.ECONNREFUSED},
-			known: ending{icmp: syscall.ECONNREFUSED}, outcome: AbortedConnect,
+			known: ending{icmp: shortErrno(syscall.ECONNREFUSED)}, outcome: AbortedConnect,
 		},
 		{
 			name: "refused", last: snapshot.SynSent, event: Event{Err: syscall.ECONNREFUSED, SegsIn: 1},

@@ -228,7 +228,7 @@ func (t *Table) TakeScanRequest() bool {
 
 // FinWait2 returns how many timewait sockets NextFinWait2 goes through. A few of
 // them may have left FIN_WAIT2 already.
-func (t *Table) FinWait2() int { return len(t.minis.finWait2) }
+func (t *Table) FinWait2() int { return t.minis.finWait2.length }
 
 // NextFinWait2 passes up to most timewait sockets in FIN_WAIT2 to look, those not
 // looked at for longest first. It is empty unless Config.RefreshMinis is set.

@@ -113,7 +113,7 @@ func (f *fulls) connectFailed(e *Event) {
 	if r := f.rows.undecided[e.key()]; r != nil {
 		own := r.State == snapshot.SynSent
 		if own {
-			r.ending.connect = e.Err
+			r.ending.connect = shortErrno(e.Err)
 		}
 		f.decide(r)
 		if own {
@@ -123,7 +123,7 @@ func (f *fulls) connectFailed(e *Event) {
 	r := f.rows.ofFull(e)
 	switch {
 	case r != nil && e.New == snapshot.SynSent && r.State == snapshot.SynSent:
-		f.life.endingOf(r).icmp = e.Err
+		f.life.endingOf(r).icmp = shortErrno(e.Err)
 	case r == nil && e.New == snapshot.Close:
 		f.reportFailed(e)
 	}
