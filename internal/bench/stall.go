@@ -205,6 +205,6 @@ func (b *bench) reportStall(plain, held []stalled) {
 			value("by which its own memory grew, MiB", grown),
 			{"of that by the stall, MiB", "", number(medianOf(held, grown) - medianOf(plain, grown))},
 		})
-	b.report.paragraph("Both ends of a connection are on the host: it has ten transitions and two closes. Memory grows by " +
-		"the timewait sockets of the load with either reader; what a stall adds may be that of the queue, 64 MiB, and 16 MiB.")
+	b.report.paragraph("Both ends of a connection are on the host: it has ten transitions and two closes. Memory may grow by " +
+		"that of the queue, 64 MiB, and 16 MiB; the timewait sockets of the load are in it with either reader.")
 }

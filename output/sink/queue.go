@@ -3,11 +3,12 @@ package sink
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/pierrec/lz4/v4"
 )
 
 // chunkSize is how much memory the queue takes at a time. A line may leave the end of
@@ -21,6 +22,10 @@ const Full = chunkSize - 4096
 // keptChunks are kept when they are empty. The others go back to the system.
 const keptChunks = 4
 
+// looseChunks are waiting before what comes then is compressed: a hiccup costs no
+// compression, and of a stall little memory is lines as they are.
+const looseChunks = 16
+
 // queue holds the lines that wait, oldest first. Its memory is the system's and not of
 // the heap of Go, which would be as large again before it is collected, and would keep
 // it after a stall.
@@ -29,16 +34,10 @@ type queue struct {
 	chunks []*chunk
 	taken  *chunk // by the writing goroutine; nil: none
 	free   []*chunk
+	lz4    *lz4.Compressor // nil: nothing was compressed yet
 
 	bytes   atomic.Int64 // of lines that are not written yet
 	records atomic.Int64 // how many lines that are
-}
-
-// chunk holds whole lines.
-type chunk struct {
-	memory []byte
-	lines  []byte    // the part of memory that is used
-	since  time.Time // when the first line came
 }
 
 // put appends whole lines.
@@ -83,9 +82,33 @@ func (q *queue) spare() (*chunk, error) {
 func (q *queue) add(c *chunk, lines []byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	c.lines, c.since = lines, time.Now()
-	q.chunks = append(q.chunks, c)
+	c.lines = lines
+	q.push(c)
 	q.count(lines)
+}
+
+// push appends a chunk. The one before it gets no more lines.
+func (q *queue) push(c *chunk) {
+	if last := len(q.chunks) - 1; last >= looseChunks {
+		q.compress(q.chunks[last])
+	}
+	c.since = time.Now()
+	q.chunks = append(q.chunks, c)
+}
+
+// compress makes a chunk smaller, if that works, and keeps its memory for the next lines.
+func (q *queue) compress(c *chunk) {
+	if len(c.memory) != chunkSize {
+		return
+	}
+	if q.lz4 == nil {
+		q.lz4 = new(lz4.Compressor)
+	}
+	if small, err := c.compressed(q.lz4); err == nil {
+		loose := *c
+		*c = small
+		q.release(&loose)
+	}
 }
 
 var newline = []byte{'\n'}
@@ -110,8 +133,7 @@ func (q *queue) last(lines []byte) (*chunk, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.since = time.Now()
-	q.chunks = append(q.chunks, c)
+	q.push(c)
 	return c, nil
 }
 
@@ -122,15 +144,12 @@ func (q *queue) empty(length int) (*chunk, error) {
 		q.free = q.free[:n-1]
 		return c, nil
 	}
-	memory, err := unix.Mmap(-1, 0, max(length, chunkSize), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
-	if err != nil {
-		return nil, err
-	}
-	return &chunk{memory: memory, lines: memory[:0]}, nil
+	return newChunk(max(length, chunkSize))
 }
 
-// take returns the lines of the oldest chunk, for one caller, until it calls again.
-func (q *queue) take() []byte {
+// take returns the lines of the oldest chunk, for one caller, until it calls again. With an
+// error nothing is taken.
+func (q *queue) take() ([]byte, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.taken != nil {
@@ -138,11 +157,23 @@ func (q *queue) take() []byte {
 		q.taken = nil
 	}
 	if len(q.chunks) == 0 {
-		return nil
+		return nil, nil
 	}
-	q.taken = q.chunks[0]
+	c := q.chunks[0]
+	if c.isCompressed() {
+		loose, err := q.empty(chunkSize)
+		if err != nil {
+			return nil, fmt.Errorf("memory for the queue: %w", err)
+		}
+		if err := c.expand(loose); err != nil {
+			return nil, err
+		}
+		c.discard()
+		c = loose
+	}
+	q.taken = c
 	q.chunks = q.chunks[:copy(q.chunks, q.chunks[1:])]
-	return q.taken.lines
+	return c.lines, nil
 }
 
 func (q *queue) release(c *chunk) {
@@ -151,7 +182,7 @@ func (q *queue) release(c *chunk) {
 		q.free = append(q.free, c)
 		return
 	}
-	_ = unix.Munmap(c.memory) // it is ours: there is nothing that can fail
+	c.discard()
 }
 
 // wrote counts lines that are written.
@@ -177,13 +208,13 @@ func (q *queue) oldest() time.Time {
 
 // discard gives all memory back. No line of it is used any more.
 func (q *queue) discard() {
-	for more := true; more; {
-		more = q.take() != nil
-	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, c := range q.free {
-		_ = unix.Munmap(c.memory) // it is ours: there is nothing that can fail
+	if q.taken != nil {
+		q.chunks = append(q.chunks, q.taken)
 	}
-	q.free = nil
+	for _, c := range slices.Concat(q.chunks, q.free) {
+		c.discard()
+	}
+	q.taken, q.chunks, q.free = nil, nil, nil
 }

@@ -68,8 +68,11 @@ func (w *writer) run() {
 // end.
 func (w *writer) step() bool {
 	w.look()
-	next := w.next()
-	if next == 0 && !w.due {
+	next, err := w.next()
+	switch {
+	case err != nil:
+		return w.failed(err)
+	case next == 0 && !w.due:
 		return w.idle()
 	}
 	w.due = false
@@ -124,17 +127,19 @@ func (w *writer) reopen() {
 
 // next returns the length of what is to be written next: of a line, or of the rest of
 // one. 0: there is nothing.
-func (w *writer) next() int {
+func (w *writer) next() (length int, err error) {
 	if len(w.rest) > 0 {
-		return len(w.rest)
+		return len(w.rest), nil
 	}
 	if len(w.head) > 0 {
-		return numberedLength(w.head, w.seq+1)
+		return numberedLength(w.head, w.seq+1), nil
 	}
 	if len(w.lines) == 0 {
-		w.lines = w.sink.queue.take()
+		if w.lines, err = w.sink.queue.take(); err != nil {
+			return 0, fmt.Errorf("%s: %w", w.sink.opts.Place, err)
+		}
 	}
-	return numberedLength(firstLine(w.lines), w.seq+1)
+	return numberedLength(firstLine(w.lines), w.seq+1), nil
 }
 
 func firstLine(lines []byte) []byte { return lines[:bytes.IndexByte(lines, '\n')+1] }
@@ -260,7 +265,11 @@ func (s *Sink) freed() {
 func (w *writer) idle() bool {
 	if w.sink.written.isClosing() {
 		// What came before the closing is in the queue since then.
-		return w.next() > 0
+		next, err := w.next()
+		if err != nil {
+			return w.failed(err)
+		}
+		return next > 0
 	}
 	w.setTimer()
 	select {
