@@ -7,8 +7,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/cilium/ebpf/link"
-
 	"github.com/nettrace/nettrace/internal/load"
 	"github.com/nettrace/nettrace/internal/testnet"
 	"github.com/nettrace/nettrace/snapshot"
@@ -63,13 +61,7 @@ func TestEndWithoutEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.table()
-	for _, l := range w.tracer.hooks.links {
-		if _, iter := l.(*link.Iter); !iter {
-			if err := l.Close(); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
+	detach(t, w.tracer)
 	if err := p.Kill(); err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,10 @@ const (
 
 	// scanRetry is how long after a scan that failed the next one is made.
 	scanRetry = 10 * time.Second
+
+	// confirmAfter is how long after a scan that did not show what the kernel side keeps
+	// another one confirms it.
+	confirmAfter = 5 * time.Second
 )
 
 // scanKind says what a scan is for.
@@ -84,6 +88,7 @@ type schedule struct {
 	due       uint64        // when one is due by the period; 0 at first: right after the initial one
 	nextOwn   uint64        // before that the table's own wishes have to wait
 	unsettled bool          // the last scan could not decide everything
+	confirm   uint64        // when what it did not show is to be confirmed; 0: there is nothing
 	requests  chan struct{} // of Tracer.Resync
 }
 
@@ -102,7 +107,10 @@ func newScan(every time.Duration) scan {
 
 // begin starts a scan; read reads its rows.
 func (s *scan) begin(kind scanKind, now uint64, read func() scanResult) {
-	s.kind, s.start, s.asked, s.unsettled, s.coverage = kind, now, false, false, coverage{}
+	s.kind, s.start, s.asked, s.coverage = kind, now, false, coverage{}
+	if kind != scanPoll {
+		s.unsettled, s.confirm = false, 0
+	}
 	if kind == scanResync {
 		s.answers, s.wish, s.wanted = s.wish, false, false
 	} else {
@@ -180,6 +188,7 @@ func (t *Tracer) scanIfDue(now uint64) {
 	s.ask(s.requested() || lost)
 	s.mend(lost)
 	s.want(s.periodic(now))
+	s.want(s.confirm > 0 && now >= s.confirm)
 	s.want(now >= s.nextOwn && (s.unsettled || t.table.TakeScanRequest()))
 	if s.state != scanIdle || !t.out.ready {
 		return
@@ -312,7 +321,10 @@ func (t *Tracer) endScan() {
 	found, more := t.sockets.end(s.kind, c, monotonic())
 	s.lost = s.lost && more
 	r.Added, r.Removed, r.Changed = r.Added+found.Added, r.Removed+found.Removed, r.Changed+found.Changed
-	s.unsettled = again || more || unseen && t.shutdown != running // else it waits for the next one
+	s.unsettled = again || more || unseen && t.shutdown != running
+	if unseen && t.shutdown == running {
+		s.confirm = max(s.nextOwn, monotonic()+uint64(confirmAfter))
+	}
 	c.unread(t.table.Namespaces)
 	r.Unread = len(c.failed)
 	for _, news := range t.scope.news(c) {

@@ -63,6 +63,21 @@ func TestScanRequests(t *testing.T) {
 	}
 }
 
+// TestScanPollDecidesNothing has sockets of other protocols read before the scan that is to
+// decide what the last one could not: it stays due.
+func TestScanPollDecidesNothing(t *testing.T) {
+	s := newScan(-1)
+	s.unsettled, s.confirm = true, 5
+	for kind, due := range map[scanKind]bool{scanPoll: true, scanResync: false, scanOwners: false} {
+		s := s
+		s.begin(kind, 1, func() scanResult { return scanResult{} })
+		if s.unsettled != due || s.confirm > 0 != due {
+			t.Errorf("a scan of kind %d leaves unsettled %t, and one to confirm at %d", kind, s.unsettled, s.confirm)
+		}
+		<-s.done
+	}
+}
+
 // TestWaitScan has a run that ends when the scan under way has been read already.
 func TestWaitScan(t *testing.T) {
 	tr := &Tracer{scan: scan{state: scanRead, done: make(chan scanResult, 1)}}

@@ -173,7 +173,7 @@ func (t *Tracer) nextDue() uint64 {
 // scanDue is when the next scan is due.
 func (t *Tracer) scanDue() uint64 {
 	due := table.Never
-	for _, at := range []uint64{t.losses.healAt, t.scan.retry} {
+	for _, at := range []uint64{t.losses.healAt, t.scan.retry, t.scan.confirm} {
 		if at > 0 {
 			due = min(due, at)
 		}
