@@ -61,7 +61,9 @@ static __always_inline void inet_fill_call(struct socket_event *s, __u8 change, 
 					   bool process)
 {
 	s->cgroup = process ? bpf_get_current_cgroup_id() : 0;
-	if (!process || bpf_get_current_comm(s->thread, sizeof(s->thread)))
+	if (process)
+		fill_thread(s->thread);
+	else
 		__builtin_memset(s->thread, 0, sizeof(s->thread));
 	s->change = change;
 	s->flags = flags;

@@ -94,8 +94,7 @@ static __always_inline void fill_by(struct caller *by, bool known)
 	by->known = known ? process_known() : 0;
 	by->task = known ? bpf_get_current_pid_tgid() >> 32 : 0;
 	by->tid = known ? current_tid() : 0;
-	if (bpf_get_current_comm(by->thread, sizeof(by->thread)))
-		by->thread[0] = 0;
+	fill_thread(by->thread);
 }
 
 /* Gives a child what its request socket knew, if that is known. */

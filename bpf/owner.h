@@ -250,8 +250,7 @@ static __always_inline bool send_process(bool exe)
 static __always_inline void fill_caller(struct owner_event *o)
 {
 	o->cgroup = bpf_get_current_cgroup_id();
-	if (bpf_get_current_comm(o->thread, sizeof(o->thread)))
-		o->thread[0] = 0;
+	fill_thread(o->thread);
 }
 
 /*

@@ -252,6 +252,22 @@ static __always_inline struct task_struct *current_task(void)
 #define task_field(task, field) (has_task_btf ? (task)->field : BPF_CORE_READ(task, field))
 
 /*
+ * Fills in the name of the current thread, in 16 bytes at a multiple of 8. Two loads take less
+ * than the helper, which goes through the name twice.
+ */
+static __always_inline void fill_thread(__u8 *name)
+{
+	if (has_task_btf) {
+		struct task_struct *task = current_task();
+
+		*(__u64 *)&name[0] = *(__u64 *)&task->comm[0];
+		*(__u64 *)&name[8] = *(__u64 *)&task->comm[8];
+	} else if (bpf_get_current_comm(name, 16)) {
+		name[0] = 0;
+	}
+}
+
+/*
  * Whether the current task is the kernel's own. It works for others (mptcp_worker, the
  * servers of NFS), and is never whose the socket is.
  */
@@ -321,19 +337,24 @@ static __always_inline __u32 number_of_task(struct task_struct *task)
 	return number_of(task_field(task, thread_pid));
 }
 
-/* Returns the number of the current thread there. */
+/* Returns the number of the current thread there; ids are those of the helper. */
+static __always_inline __u32 tid_of(__u64 ids)
+{
+	return pid_level ? number_of_task(current_task()) : (__u32)ids;
+}
+
 static __always_inline __u32 current_tid(void)
 {
-	if (!pid_level)
-		return bpf_get_current_pid_tgid();
-	return number_of_task(current_task());
+	return tid_of(bpf_get_current_pid_tgid());
 }
 
 /* Fills in the ids of the current process; 0 where it is not the one that acts. */
 static __always_inline void fill_ids(struct event_head *h, bool process)
 {
-	h->task = process ? bpf_get_current_pid_tgid() >> 32 : 0;
-	h->tid = process ? current_tid() : 0;
+	__u64 ids = process ? bpf_get_current_pid_tgid() : 0;
+
+	h->task = ids >> 32;
+	h->tid = process ? tid_of(ids) : 0;
 }
 
 static __always_inline void fill_head(struct event_head *h, __u8 kind,

@@ -144,7 +144,9 @@ static __always_inline void unix_fill_peer(struct unix_event *e, struct unix_soc
 static __always_inline void unix_fill_caller(struct socket_event *s, bool process)
 {
 	s->cgroup = process ? bpf_get_current_cgroup_id() : 0;
-	if (!process || bpf_get_current_comm(s->thread, sizeof(s->thread)))
+	if (process)
+		fill_thread(s->thread);
+	else
 		__builtin_memset(s->thread, 0, sizeof(s->thread));
 }
 
