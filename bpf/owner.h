@@ -246,6 +246,22 @@ static __always_inline bool send_process(bool exe)
 	return sent >= 0;
 }
 
+/*
+ * Fills in the name of the current thread, in 16 bytes at a multiple of 8. Two loads take less
+ * than the helper, which goes through the name twice.
+ */
+static __always_inline void fill_thread(__u8 *name)
+{
+	if (has_task_btf) {
+		struct task_struct *task = current_task();
+
+		*(__u64 *)&name[0] = *(__u64 *)&task->comm[0];
+		*(__u64 *)&name[8] = *(__u64 *)&task->comm[8];
+	} else if (bpf_get_current_comm(name, 16)) {
+		name[0] = 0;
+	}
+}
+
 /* Fills in who called, but for the ids in the head. */
 static __always_inline void fill_caller(struct owner_event *o)
 {

@@ -252,22 +252,6 @@ static __always_inline struct task_struct *current_task(void)
 #define task_field(task, field) (has_task_btf ? (task)->field : BPF_CORE_READ(task, field))
 
 /*
- * Fills in the name of the current thread, in 16 bytes at a multiple of 8. Two loads take less
- * than the helper, which goes through the name twice.
- */
-static __always_inline void fill_thread(__u8 *name)
-{
-	if (has_task_btf) {
-		struct task_struct *task = current_task();
-
-		*(__u64 *)&name[0] = *(__u64 *)&task->comm[0];
-		*(__u64 *)&name[8] = *(__u64 *)&task->comm[8];
-	} else if (bpf_get_current_comm(name, 16)) {
-		name[0] = 0;
-	}
-}
-
-/*
  * Whether the current task is the kernel's own. It works for others (mptcp_worker, the
  * servers of NFS), and is never whose the socket is.
  */
