@@ -12,7 +12,7 @@ import (
 )
 
 // chunkSize is how much memory the queue takes at a time. A line may leave the end of
-// a chunk unused, so that the queue takes up to a fiftieth more than its lines have.
+// a chunk unused.
 const chunkSize = 256 << 10
 
 // Full is how many bytes of lines Swap takes without copying them, if they are at least so
@@ -166,6 +166,7 @@ func (q *queue) take() ([]byte, error) {
 			return nil, fmt.Errorf("memory for the queue: %w", err)
 		}
 		if err := c.expand(loose); err != nil {
+			q.release(loose)
 			return nil, err
 		}
 		c.discard()
