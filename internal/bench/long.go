@@ -165,7 +165,7 @@ func (b *bench) halves(ctx context.Context, s *scene, pid int) ([2]half, error) 
 
 // compared asks a nettrace to compare with the kernel's table, as it does by itself every five
 // minutes, and returns its maps once nothing is left in them, or after a while. A second scan
-// confirms what the first one misses, 50 times as long after it as it took.
+// confirms what the first one misses, 5 s later or more.
 func compared(ctx context.Context, pid int) (maps bpfMaps, err error) {
 	if err := unix.Kill(pid, unix.SIGUSR1); err != nil {
 		return maps, fmt.Errorf("have the tables compared: %w", err)
