@@ -23,18 +23,12 @@
 
 #ifdef KEEP_CLOSES
 
+#include "lives.h"
+
 #define KEEPS true
 #define EPIPE 32
 #define ECONNRESET 104
 #define ETIMEDOUT 110
-
-/* The connections that are kept, by cookie. The loader says how many there may be. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
-	__type(key, __u64);
-	__type(value, struct life);
-} lives SEC(".maps");
 
 /* Who accepted them, by cookie. */
 struct {
@@ -54,8 +48,6 @@ struct {
 
 const volatile bool only_failed; /* connections that did not fail are not told */
 
-static const struct life no_life;
-
 static __always_inline void count_fine(void)
 {
 	__u32 zero = 0;
@@ -68,20 +60,14 @@ static __always_inline void count_fine(void)
 /* Returns what is kept of a connection whose full socket lives, or NULL. */
 static __always_inline struct life *life_of(__u64 cookie)
 {
-	struct life *l = bpf_map_lookup_elem(&lives, &cookie);
+	struct life *l = find_life(cookie);
 
 	return l && !(l->flags & LIFE_TOLD) ? l : NULL;
 }
 
-static __always_inline void forget_life(__u64 cookie)
+/* Returns the time of the record that says what a process is. */
+static __always_inline __u64 process_known(__u32 task)
 {
-	bpf_map_delete_elem(&lives, &cookie);
-}
-
-/* Returns the time of the record that says what the current process is. */
-static __always_inline __u64 process_known(void)
-{
-	__u32 task = bpf_get_current_pid_tgid() >> 32;
 	struct seen *seen = bpf_map_lookup_elem(&processes, &task);
 
 	return seen ? seen->sent : 0;
@@ -90,10 +76,12 @@ static __always_inline __u64 process_known(void)
 /* Fills in the current process. known says whether the reader knows it. */
 static __always_inline void fill_by(struct caller *by, bool known)
 {
+	__u64 ids = known ? bpf_get_current_pid_tgid() : 0;
+
 	by->cgroup = bpf_get_current_cgroup_id();
-	by->known = known ? process_known() : 0;
-	by->task = known ? bpf_get_current_pid_tgid() >> 32 : 0;
-	by->tid = known ? current_tid() : 0;
+	by->task = ids >> 32;
+	by->known = known ? process_known(by->task) : 0;
+	by->tid = known ? tid_of(ids) : 0;
 	fill_thread(by->thread);
 }
 
@@ -140,19 +128,23 @@ static __always_inline void fill_place(struct life *l, const struct sock_common 
 	copy_addrs(l->local_addr, l->remote_addr, skc);
 }
 
+/* Keeps a transition. now is the time, where that is known already; else 0. */
 static __always_inline void add_step(struct life *l, const struct sock_common *skc, int from,
-				     int to)
+				     int to, __u64 now)
 {
+	bool moves = l->flags & LIFE_INCOMING && !l->used_at;
 	__u32 n = l->steps & 15;
 
 	barrier_var(n); /* the verifier of 6.1 loses a bound that it only sees compared */
 	if (from == to)
 		return;
 	l->local_port = skc->skc_num;
+	if (!now && (moves || to == TCP_ESTABLISHED))
+		now = bpf_ktime_get_ns();
 	if (to == TCP_ESTABLISHED)
-		l->established = bpf_ktime_get_ns();
-	if (l->flags & LIFE_INCOMING && !l->used_at)
-		l->moved = bpf_ktime_get_ns();
+		l->established = now;
+	if (moves)
+		l->moved = now;
 	if (n < LIFE_STEPS) {
 		l->walk[n] = from << 4 | to;
 		l->steps = n + 1;
@@ -177,21 +169,21 @@ static __always_inline bool may_have_connected(struct sock *sk, int from)
 	return from == TCP_SYN_RECV && sk->sk_socket;
 }
 
-/* Begins to keep a connection; false where it cannot be kept. */
+/*
+ * Begins to keep a connection; false where it cannot be kept. told says that there still is what
+ * was kept of a former one of the same socket.
+ */
 static __always_inline bool begin_life(struct sock *sk, int from, int to, __u32 netns, __u64 cookie,
-				       bool first)
+				       bool told, bool first)
 {
 	struct life *l;
+	__u64 now;
 
 	if (!begins_here(from, to))
 		return from == to && to == TCP_CLOSE; /* close() of a socket that has ended */
 	if (!wanted_transition(sk, from, to))
 		return true;
-	if (to == TCP_CLOSE || may_have_connected(sk, from) ||
-	    bpf_map_update_elem(&lives, &cookie, &no_life, BPF_NOEXIST))
-		l = NULL;
-	else
-		l = bpf_map_lookup_elem(&lives, &cookie);
+	l = told || to == TCP_CLOSE || may_have_connected(sk, from) ? NULL : new_life(cookie);
 	if (!l) {
 		/* The request socket is not known yet: the next transition tells. */
 		if (to == TCP_SYN_RECV)
@@ -200,7 +192,7 @@ static __always_inline bool begin_life(struct sock *sk, int from, int to, __u32 
 			send_request_of(&sk->__sk_common, netns);
 		return false;
 	}
-	l->start = bpf_ktime_get_ns();
+	l->start = now = bpf_ktime_get_ns();
 	fill_place(l, &sk->__sk_common, netns);
 	if (from == TCP_CLOSE && to == TCP_SYN_SENT) {
 		if (in_call(sk, first) && send_process(first)) {
@@ -212,21 +204,24 @@ static __always_inline bool begin_life(struct sock *sk, int from, int to, __u32 
 		if (from == TCP_SYN_RECV)
 			inherit_request(l, &sk->__sk_common, netns);
 	}
-	add_step(l, &sk->__sk_common, from, to);
+	add_step(l, &sk->__sk_common, from, to, now);
 	return true;
 }
 
 /* Keeps the process whose call leads to a transition, where no hook sees accept. */
 static __always_inline void use_life(struct life *l, struct sock *sk, int from, int to, bool first)
 {
+	__u64 ids;
+
 	if (!owner_by_use || l->flags & LIFE_OWNED || !by_call(sk, from, to) ||
 	    !in_call(sk, first) || !send_process(first))
 		return;
 	if (!l->used_at)
 		l->used_at = bpf_ktime_get_ns();
-	l->used = bpf_get_current_pid_tgid() >> 32;
-	l->used_tid = current_tid();
-	l->used_known = process_known();
+	ids = bpf_get_current_pid_tgid();
+	l->used = ids >> 32;
+	l->used_tid = tid_of(ids);
+	l->used_known = process_known(l->used);
 }
 
 /*
@@ -305,17 +300,18 @@ static __always_inline void end_life(struct life *l, struct sock *sk, int from, 
 static __always_inline bool keep_transition(struct sock *sk, int from, int to, __u32 netns,
 					    bool first)
 {
-	__u64 cookie = bpf_get_socket_cookie(sk);
-	struct life *l = life_of(cookie);
+	__u64 cookie = cookie_of(sk);
+	struct life *l = find_life(cookie);
+	bool told = l && l->flags & LIFE_TOLD;
 
-	if (!l)
-		return begin_life(sk, from, to, netns, cookie, first);
-	if (from == TCP_CLOSE) {
+	if (l && !told && from == TCP_CLOSE) {
 		/* No program saw the end of the former life. */
 		count(COUNT_DROPPED + TELLS_CLOSE);
 		forget_life(cookie);
-		return begin_life(sk, from, to, netns, cookie, first);
+		l = NULL;
 	}
+	if (!l || told)
+		return begin_life(sk, from, to, netns, cookie, told, first);
 	if (from == TCP_SYN_RECV && l->flags & LIFE_INCOMING)
 		inherit_request(l, &sk->__sk_common, netns);
 	if (to == TCP_CLOSE) {
@@ -323,7 +319,7 @@ static __always_inline bool keep_transition(struct sock *sk, int from, int to, _
 		return true;
 	}
 	use_life(l, sk, from, to, first);
-	add_step(l, &sk->__sk_common, from, to);
+	add_step(l, &sk->__sk_common, from, to, 0);
 	return true;
 }
 

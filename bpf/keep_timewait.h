@@ -40,7 +40,7 @@ static __always_inline bool keep_timewait(const void *tw, __u64 cookie, __u8 sub
 
 	if (only_failed)
 		return true;
-	l = bpf_map_lookup_elem(&lives, &cookie);
+	l = find_life(cookie);
 	if (!l)
 		return false;
 	if (l->flags & LIFE_TOLD) { /* its timer was started again */
@@ -62,7 +62,7 @@ static __always_inline bool keep_timewait_change(__u64 cookie)
 
 	if (only_failed)
 		return true;
-	l = bpf_map_lookup_elem(&lives, &cookie);
+	l = find_life(cookie);
 	if (!l)
 		return false;
 	if (l->flags & LIFE_TOLD) {
@@ -80,7 +80,7 @@ static __always_inline bool keep_timewait_end(__u64 cookie, __u8 substate)
 
 	if (only_failed)
 		return true;
-	l = bpf_map_lookup_elem(&lives, &cookie);
+	l = find_life(cookie);
 	if (!l)
 		return substate == TCP_TIME_WAIT;
 	if (l->flags & LIFE_TOLD)

@@ -327,11 +327,6 @@ static __always_inline __u32 tid_of(__u64 ids)
 	return pid_level ? number_of_task(current_task()) : (__u32)ids;
 }
 
-static __always_inline __u32 current_tid(void)
-{
-	return tid_of(bpf_get_current_pid_tgid());
-}
-
 /* Fills in the ids of the current process; 0 where it is not the one that acts. */
 static __always_inline void fill_ids(struct event_head *h, bool process)
 {

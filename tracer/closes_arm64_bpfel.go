@@ -87,6 +87,11 @@ type closesLife struct {
 	RemoteAddr  [16]uint8
 }
 
+type closesLivesSet struct {
+	_       structs.HostLayout
+	Cookies [16]uint64
+}
+
 type closesMarks struct {
 	_    structs.HostLayout
 	Last struct {
@@ -156,6 +161,7 @@ const (
 	closesMapHandled           = "handled"
 	closesMapLastStopped       = "last_stopped"
 	closesMapLives             = "lives"
+	closesMapLivesSets         = "lives_sets"
 	closesMapMarks             = "marks"
 	closesMapMiniRefs          = "mini_refs"
 	closesMapPortSets          = "port_sets"
@@ -216,6 +222,7 @@ const (
 	closesVarKindType          = "kind_type"
 	closesVarLifeEventType     = "life_event_type"
 	closesVarLifeFlagType      = "life_flag_type"
+	closesVarLivesSetCount     = "lives_set_count"
 	closesVarOnlyFailed        = "only_failed"
 	closesVarOnlyFamily        = "only_family"
 	closesVarOnlyNetns         = "only_netns"
@@ -334,6 +341,7 @@ type closesMapSpecs struct {
 	Handled     *ebpf.MapSpec `ebpf:"handled"`
 	LastStopped *ebpf.MapSpec `ebpf:"last_stopped"`
 	Lives       *ebpf.MapSpec `ebpf:"lives"`
+	LivesSets   *ebpf.MapSpec `ebpf:"lives_sets"`
 	Marks       *ebpf.MapSpec `ebpf:"marks"`
 	MiniRefs    *ebpf.MapSpec `ebpf:"mini_refs"`
 	PortSets    *ebpf.MapSpec `ebpf:"port_sets"`
@@ -364,6 +372,7 @@ type closesVariableSpecs struct {
 	KindType          *ebpf.VariableSpec `ebpf:"kind_type"`
 	LifeEventType     *ebpf.VariableSpec `ebpf:"life_event_type"`
 	LifeFlagType      *ebpf.VariableSpec `ebpf:"life_flag_type"`
+	LivesSetCount     *ebpf.VariableSpec `ebpf:"lives_set_count"`
 	OnlyFailed        *ebpf.VariableSpec `ebpf:"only_failed"`
 	OnlyFamily        *ebpf.VariableSpec `ebpf:"only_family"`
 	OnlyNetns         *ebpf.VariableSpec `ebpf:"only_netns"`
@@ -418,6 +427,7 @@ type closesMaps struct {
 	Handled     *ebpf.Map `ebpf:"handled"`
 	LastStopped *ebpf.Map `ebpf:"last_stopped"`
 	Lives       *ebpf.Map `ebpf:"lives"`
+	LivesSets   *ebpf.Map `ebpf:"lives_sets"`
 	Marks       *ebpf.Map `ebpf:"marks"`
 	MiniRefs    *ebpf.Map `ebpf:"mini_refs"`
 	PortSets    *ebpf.Map `ebpf:"port_sets"`
@@ -436,6 +446,7 @@ func (m *closesMaps) Close() error {
 		m.Handled,
 		m.LastStopped,
 		m.Lives,
+		m.LivesSets,
 		m.Marks,
 		m.MiniRefs,
 		m.PortSets,
@@ -467,6 +478,7 @@ type closesVariables struct {
 	KindType          *ebpf.Variable `ebpf:"kind_type"`
 	LifeEventType     *ebpf.Variable `ebpf:"life_event_type"`
 	LifeFlagType      *ebpf.Variable `ebpf:"life_flag_type"`
+	LivesSetCount     *ebpf.Variable `ebpf:"lives_set_count"`
 	OnlyFailed        *ebpf.Variable `ebpf:"only_failed"`
 	OnlyFamily        *ebpf.Variable `ebpf:"only_family"`
 	OnlyNetns         *ebpf.Variable `ebpf:"only_netns"`

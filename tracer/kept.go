@@ -21,8 +21,9 @@ const (
 	FailedCloses               // those of connections that failed
 )
 
-// keptMost is how many connections the kernel side keeps at a time, of some 270 bytes each
-// with who accepted them. What there is no room for is told by its transitions.
+// keptMost is how many connections the kernel side keeps at most, of some 270 bytes each
+// with who accepted them: a power of two, and at least livesWays. What there is no room for is
+// told by its transitions.
 var keptMost uint32 = 1 << 16 // a variable for tests
 
 // stoppedGrace is how long nothing must follow a request whose timer stopped, on its CPU,
@@ -32,7 +33,7 @@ const stoppedGrace = 50 * time.Millisecond
 // kept is what the kernel side keeps of connections until they end (bpf/keep.h), where
 // closes alone are asked for. The zero value is that it keeps nothing.
 type kept struct {
-	lives     *ebpf.Map // by cookie; nil: it keeps nothing
+	lives     *lives    // nil: it keeps nothing
 	acceptors *ebpf.Map // who accepted them, by cookie
 	fine      *ebpf.Map // how many ended untold, as they did not fail, for each CPU
 	stopped   *ebpf.Map // the request whose timer stopped last on each CPU
@@ -48,16 +49,17 @@ type kept struct {
 	taken  []uint64             // when the request taken last was gone, by CPU
 }
 
-func newKept(h *hooks) kept {
+func openKept(h *hooks) (kept, error) {
 	if h.set.closes == AllChanges {
-		return kept{}
+		return kept{}, nil
 	}
 	m := h.maps.Maps
+	lives, err := openLives(m[closesMapLivesSets], m[closesMapLives])
 	return kept{
-		lives: m[closesMapLives], acceptors: m[closesMapAcceptors],
+		lives: lives, acceptors: m[closesMapAcceptors],
 		fine: m[closesMapFine], stopped: m[closesMapLastStopped],
 		seekOwners: h.chosen[Acceptor] == "" && h.chosen[Files] != "",
-	}
+	}, err
 }
 
 // KeepsCloses reports whether closes alone come from the kernel side. Else its transitions
@@ -69,8 +71,7 @@ func (k *kept) keeps() func(cookie uint64) bool {
 	if k.lives == nil {
 		return nil
 	}
-	life := make([]byte, k.lives.ValueSize())
-	return func(cookie uint64) bool { return k.lives.Lookup(cookie, life) == nil }
+	return k.lives.has
 }
 
 // handle applies a record of what was kept, and reports whether it is one.
@@ -140,7 +141,7 @@ func (k *kept) addTo(s *table.Stats) {
 		s.Opened += n
 		s.Closed += n
 	}
-	_ = each(k.lives, func(_ uint64, l *streamLife) { // what is missing is told the next time
+	_ = k.lives.each(func(_ uint64, l *streamLife) { // what is missing is told the next time
 		if streamLifeFlag(l.Flags)&streamLifeFlagLIFE_TOLD == 0 {
 			s.Opened++
 			s.Open++

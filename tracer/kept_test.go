@@ -323,7 +323,7 @@ func (c *closesOf) left() (n int) {
 	c.t.Helper()
 	k := &c.tracer.kept
 	if err := errors.Join(
-		each(k.lives, func(uint64, *streamLife) { n++ }),
+		k.lives.each(func(uint64, *streamLife) { n++ }),
 		each(k.acceptors, func(uint64, *streamCaller) { n++ }),
 	); err != nil {
 		c.t.Fatal(err)

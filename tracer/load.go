@@ -96,11 +96,7 @@ func (h *hooks) addObject(read func() (*ebpf.CollectionSpec, error)) error {
 		return fmt.Errorf("read the BPF object: %w", err)
 	}
 	spec.Maps[streamMapEvents].MaxEntries = uint32(h.set.ringBytes)
-	for _, name := range []string{closesMapLives, closesMapAcceptors} {
-		if m := spec.Maps[name]; m != nil {
-			m.MaxEntries = keptMost
-		}
-	}
+	makeRoom(keptMost, spec.Maps)
 	o, err := newObject(spec, h.maps.Maps)
 	if err != nil {
 		return fmt.Errorf("create the BPF maps: %w", err)

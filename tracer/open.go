@@ -74,7 +74,6 @@ func Open(opts Options) (*Tracer, error) {
 		// One that is not there needs no deleting.
 		_ = t.hooks.maps.Maps[streamMapProcesses].Delete(task)
 	})
-	t.kept = newKept(t.hooks)
 	t.table = table.New(t.tableConfig(), t.procs, t.out.change)
 	t.scan.rows = newRowReader(&t.scope, opts.Family, t.hooks.chosen[Rows] != "")
 	t.sockets = newSockets(t.hooks, t.procs, &t.out)
@@ -83,7 +82,7 @@ func Open(opts Options) (*Tracer, error) {
 	return t, nil
 }
 
-// openRing opens the ring buffer, what the reader sleeps on, and the refresher.
+// openRing opens the ring buffer, and what else is mapped.
 func (t *Tracer) openRing() (err error) {
 	t.pace.idle = cmp.Or(t.opts.idle, idleInterval)
 	if t.pace.bed, err = makeBed(t.hooks.maps.Maps[streamMapReader]); err != nil {
@@ -92,8 +91,11 @@ func (t *Tracer) openRing() (err error) {
 	if t.refresher, err = openRefresher(t.hooks); err != nil {
 		return errors.Join(err, t.pace.bed.close())
 	}
-	if t.ring, err = openRing(t.hooks.maps.Maps[streamMapEvents], t.pace.bed); err != nil {
+	if t.kept, err = openKept(t.hooks); err != nil {
 		return errors.Join(err, t.refresher.close(), t.pace.bed.close())
+	}
+	if t.ring, err = openRing(t.hooks.maps.Maps[streamMapEvents], t.pace.bed); err != nil {
+		return errors.Join(err, t.kept.lives.close(), t.refresher.close(), t.pace.bed.close())
 	}
 	return nil
 }

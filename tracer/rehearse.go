@@ -52,12 +52,10 @@ func (k *kept) rehearse() error {
 		return nil
 	}
 	_, err := k.named()
-	for _, m := range []*ebpf.Map{k.lives, k.acceptors} {
-		if gone := m.Delete(uint64(0)); !errors.Is(gone, ebpf.ErrKeyNotExist) {
-			err = errors.Join(err, gone)
-		}
+	if gone := k.acceptors.Delete(uint64(0)); !errors.Is(gone, ebpf.ErrKeyNotExist) {
+		err = errors.Join(err, gone)
 	}
-	return errors.Join(err, k.fine.Lookup(uint32(0), &k.perCPU), k.stopped.Lookup(uint32(0), &k.latest))
+	return errors.Join(err, k.lives.rehearse(), k.fine.Lookup(uint32(0), &k.perCPU), k.stopped.Lookup(uint32(0), &k.latest))
 }
 
 func (w *witness) rehearse() error {

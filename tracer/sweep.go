@@ -40,7 +40,7 @@ func each[V any](m *ebpf.Map, f func(cookie uint64, v *V)) error {
 // named returns the processes that are named by what is kept.
 func (k *kept) named() (map[table.ProcessRef]bool, error) {
 	named := make(map[table.ProcessRef]bool)
-	err := each(k.lives, func(_ uint64, l *streamLife) {
+	err := k.lives.each(func(_ uint64, l *streamLife) {
 		named[table.ProcessRef{Task: l.By.Task, Known: l.By.Known}] = true
 		named[table.ProcessRef{Task: l.Used, Known: l.UsedKnown}] = true
 	})
@@ -84,7 +84,7 @@ func (k *kept) ownersDue(now uint64) (due bool, err error) {
 	}
 	was := s.due
 	s.due = make(map[uint64]uint64)
-	err = each(k.lives, func(cookie uint64, l *streamLife) {
+	err = k.lives.each(func(cookie uint64, l *streamLife) {
 		incoming := streamLifeFlag(l.Flags)&streamLifeFlagLIFE_INCOMING != 0
 		if !incoming || l.Established == 0 || now < l.Start+uint64(searchAfter) {
 			return
@@ -112,7 +112,7 @@ func (k *kept) sweep(sockets *table.Table, began uint64, visited map[uint32]bool
 		return false, nil
 	}
 	absent := make(unended)
-	err = each(k.lives, func(cookie uint64, l *streamLife) {
+	err = k.lives.each(func(cookie uint64, l *streamLife) {
 		told := streamLifeFlag(l.Flags)&streamLifeFlagLIFE_TOLD != 0 // its timewait socket is left
 		if l.Start != 0 && l.Start < began && visited[l.Netns] && !sockets.Shown(cookie, told) {
 			absent[cookie] = *l
@@ -133,7 +133,7 @@ func (k *kept) sweep(sockets *table.Table, began uint64, visited map[uint32]bool
 // end tells the close of a connection that is kept, and forgets it.
 func (k *kept) end(sockets *table.Table, cookie uint64) {
 	var l streamLife
-	if k.lives.Lookup(cookie, &l) != nil || k.lives.Delete(cookie) != nil {
+	if !k.lives.take(cookie, &l) {
 		return // it ended just now
 	}
 	decodeUnended(cookie, &l, &k.story)

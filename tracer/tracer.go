@@ -111,7 +111,7 @@ func (t *Tracer) Table() *table.Table { return t.table }
 
 // Close detaches everything.
 func (t *Tracer) Close() error {
-	err := errors.Join(t.ring.close(), t.refresher.close(), t.pace.bed.close())
+	err := errors.Join(t.ring.close(), t.kept.lives.close(), t.refresher.close(), t.pace.bed.close())
 	t.ring = nil
 	t.hooks.close()
 	return errors.Join(err, t.scan.rows.close(), t.scope.close())
