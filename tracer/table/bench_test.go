@@ -190,3 +190,57 @@ func BenchmarkTableLives(b *testing.B) {
 		f.lives()
 	}
 }
+
+// BenchmarkTableStories has both ends of connections told as stories: one that was accepted,
+// and one that connected and leaves a timewait socket in FIN_WAIT2, as a busy host has them.
+func BenchmarkTableStories(b *testing.B) {
+	closes := 0
+	merged := table.New(table.Config{
+		ReportsPort: true, CanScan: true, Resets: true, RefreshMinis: true, OwnersByUse: true,
+		Keeping: table.Keeping{Kept: func(uint64) bool { return false }},
+	}, noProcesses(), func(*table.Change) { closes++ })
+	merged.EndInitial()
+	for task := range uint32(2) {
+		merged.Apply(&table.Event{Kind: table.EventProcess, Task: 7 + task, Time: 1, Process: &snapshot.Process{PID: 7, Comm: "life"}})
+	}
+	story := func(n, at uint64, server, client netip.AddrPort) table.Story {
+		return table.Story{
+			Start: at, Established: at + 10, Caller: table.Event{Task: 7, Known: 1, TID: 7, CgroupID: 8},
+			End: table.Event{
+				Kind: table.EventState, Old: snapshot.LastAck, New: snapshot.Close, Time: at + 100, Cookie: n, Netns: 1,
+				Sock: 1<<63 | n<<10, Local: server, Remote: client, UID: 7, HasUID: true, Task: 8, Known: 1,
+				HasStats: true, AllAcked: true, AllSent: true, GotFIN: true, SegsOut: 4, SegsIn: 4, SocketState: 3,
+			},
+		}
+	}
+	accepted := []table.Step{{Old: snapshot.SynRecv, New: snapshot.Established}, {Old: snapshot.Established, New: snapshot.CloseWait}, {Old: snapshot.CloseWait, New: snapshot.LastAck}}
+	connected := []table.Step{
+		{Old: snapshot.Close, New: snapshot.SynSent}, {Old: snapshot.SynSent, New: snapshot.Established},
+		{Old: snapshot.Established, New: snapshot.FinWait1}, {Old: snapshot.FinWait1, New: snapshot.FinWait2},
+	}
+	var minis []table.Event
+	n, at := uint64(0), uint64(1e9)
+	for b.Loop() {
+		n, at = n+2, at+1000
+		server := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 80)
+		client := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 1, byte(n >> 16), byte(n >> 8)}), uint16(n)|1)
+		s := story(n, at, server, client)
+		s.Incoming, s.Request, s.Used, s.Steps = true, true, at+90, accepted
+		merged.ApplyStory(&s)
+		s = story(n+1, at, client, server)
+		s.Owned, s.Steps, s.Timewait, s.Substate = true, connected, 1<<63|(n<<10+512), snapshot.FinWait2
+		s.End.Old = snapshot.FinWait2
+		merged.ApplyStory(&s)
+		if minis = append(minis, table.Event{Kind: table.EventMiniState, Sock: s.Timewait, Cookie: n + 1, Time: at + 200, New: snapshot.TimeWait}); len(minis) == 256 {
+			for i := range minis {
+				merged.Apply(&minis[i])
+			}
+			minis = minis[:0]
+			merged.Settle(at)
+			merged.NextFinWait2(256, func(uint64, uint64) {})
+		}
+	}
+	if want := (int(n)/2 - len(minis)) * 2; closes < want {
+		b.Errorf("%d closes told, want %d", closes, want)
+	}
+}

@@ -40,6 +40,11 @@ func (f *fulls) apply(e *Event) {
 		f.endMissed(r, e.Time)
 		r = f.first(e)
 	}
+	f.proceed(r, e)
+}
+
+// proceed has r, which is the full socket of e, make the transition.
+func (f *fulls) proceed(r *row, e *Event) {
 	r.setUID(e)
 	if e.Released && r.Local.Port() != 0 && r.State != snapshot.Listen { // those are found by it; see places
 		r.Inode = 0
@@ -158,7 +163,7 @@ func (f *fulls) add(r *row, e *Event) {
 // end ends the full socket of r. What is left is a timewait socket or nothing.
 func (f *fulls) end(r *row, e *Event) {
 	f.owners.useContext(r, e)
-	f.ended.add(r.key)
+	f.ended.add(e.key())
 	f.scan.fullEnded(r, e.Time)
 	f.rows.dropFull(r)
 	if r.mini == 0 {

@@ -20,12 +20,25 @@ type life struct {
 func (l *life) transition(r *row, to snapshot.State, at uint64, inferred bool) {
 	l.portKnown(r)
 	from := r.State
+	l.enter(r, to, at)
+	if l.cfg.ReportsPort && from == snapshot.Close && !inferred && r.Local.Port() == 0 {
+		r.awaitsPort = true
+		l.noPort.add(r)
+		return
+	}
+	l.count(r)
+	l.change = Change{Kind: ChangeState, Time: at, Conn: &r.Conn, Old: from, New: to, Inferred: inferred, Close: l.ended}
+	l.emit()
+}
+
+// enter moves r to a state.
+func (l *life) enter(r *row, to snapshot.State, at uint64) {
+	if r.State == snapshot.Listen {
+		l.rows.listeners.end(r, at)
+	}
 	r.State = to
 	r.last = at
 	r.History.Add(to)
-	if from == snapshot.Listen {
-		l.rows.listeners.end(r, at)
-	}
 	switch to {
 	case snapshot.Established:
 		if r.StartKnown {
@@ -38,14 +51,12 @@ func (l *life) transition(r *row, to snapshot.State, at uint64, inferred bool) {
 	case snapshot.Listen:
 		l.rows.listeners.add(r)
 	}
-	if l.cfg.ReportsPort && from == snapshot.Close && !inferred && r.Local.Port() == 0 {
-		r.awaitsPort = true
-		l.noPort.add(r)
-		return
-	}
+}
+
+// walk moves r to a state without a report.
+func (l *life) walk(r *row, to snapshot.State, at uint64) {
+	l.enter(r, to, at)
 	l.count(r)
-	l.change = Change{Kind: ChangeState, Time: at, Conn: &r.Conn, Old: from, New: to, Inferred: inferred, Close: l.ended}
-	l.emit()
 }
 
 // lastTransition moves r to the state in which its connection ends, and reports that

@@ -31,21 +31,37 @@ type minis struct {
 
 // born handles the start of a mini-socket's timer.
 func (m *minis) born(e *Event) {
+	switch {
+	case m.startedAgain(e):
+	case e.New == snapshot.SynRecv:
+		m.requestBorn(e)
+	default:
+		m.timewaitBorn(e)
+	}
+}
+
+// bornOf handles the birth of the timewait socket of r, which ends.
+func (m *minis) bornOf(r *row, e *Event) {
+	if !m.startedAgain(e) {
+		m.rows.setTimewait(r, e.Sock, e.New)
+		r.last = e.Time
+	}
+}
+
+// startedAgain reports whether e is about a mini-socket that there was before. Another one at
+// its address has ended.
+func (m *minis) startedAgain(e *Event) bool {
 	for r := m.rows.ofMini(e); r != nil; r = m.rows.ofMini(e) {
 		if r.sameMini(e) {
-			r.dying = 0 // its timer was started again
+			r.dying = 0
 			r.last = e.Time
 			m.owners.relisten(r, e.Listener)
 			m.setState(r, e.New, e.Time, false)
-			return
+			return true
 		}
 		m.life.end(r, cmp.Or(r.dying, e.Time), r.dying == 0)
 	}
-	if e.New == snapshot.SynRecv {
-		m.requestBorn(e)
-		return
-	}
-	m.timewaitBorn(e)
+	return false
 }
 
 func (m *minis) requestBorn(e *Event) {

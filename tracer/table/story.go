@@ -8,9 +8,9 @@ import (
 )
 
 // Where closes alone are told, the kernel side keeps the transitions of a connection and
-// reports them at the end of its full socket, as one story (bpf/keep.h). The table takes it
-// as the events that it would have had, so that it concludes the same; and tells the end
-// alone. Sockets of which nothing is kept come event by event, as ever.
+// reports them at the end of its full socket, as one story (bpf/keep.h). The table walks its
+// row through them as the events would have, so that it concludes the same; and tells the
+// end alone. Sockets of which nothing is kept come event by event, as ever.
 
 // Step is a transition of a story.
 type Step struct{ Old, New snapshot.State }
@@ -45,9 +45,13 @@ func (t *Table) ApplyStory(s *Story) {
 	if t.unwanted(&s.End) {
 		return
 	}
-	t.applySteps(s)
-	t.beforeEnd(s)
-	t.Apply(&s.End)
+	r := t.retell(s)
+	t.beforeEnd(r, s)
+	if s.End.CPU != 0 {
+		t.minis.decide(&s.End)
+		t.fulls.decideNext(&s.End)
+	}
+	t.fulls.proceed(r, &s.End)
 }
 
 // ApplyUnended merges a story whose end no event told: the kernel's table does not have the
@@ -57,31 +61,33 @@ func (t *Table) ApplyUnended(s *Story, timewait bool, at uint64) {
 	if t.unwanted(&s.End) {
 		return
 	}
-	t.applySteps(s)
-	r := t.rows.byKey[s.End.key()]
-	if r == nil {
-		return
-	}
+	r := t.retell(s)
 	s.End.Time = at
 	t.setStoryRow(r, s)
 	t.scan.found.Removed++
 	if !timewait {
-		t.fulls.ended.add(r.key)
+		t.fulls.ended.add(s.End.key())
 		t.life.end(r, at, true)
 		return
 	}
+	t.fulls.add(r, &s.End)
 	e := t.storyEvent(s, EventRow, at)
 	e.Mini, e.New, e.Sock = true, snapshot.TimeWait, s.End.Cookie
 	t.merger.replace(r, e)
 }
 
-// applySteps applies all but the end.
-func (t *Table) applySteps(s *Story) {
+// retell returns the row that a story makes, in the state before the end. No index has it,
+// as nothing comes in between, but where something is known of the socket already.
+func (t *Table) retell(s *Story) *row {
 	t.dropShown(s)
-	t.beginStory(s)
-	for i := range s.Steps {
-		t.applyStep(s, i)
+	if former := t.rows.undecided[s.End.key()]; former != nil {
+		t.fulls.decide(former)
 	}
+	r := t.storyRow(s)
+	for i, step := range s.Steps {
+		t.takeStep(r, s, step, s.timeOf(i))
+	}
+	return r
 }
 
 // dropShown drops what a scan has shown of a connection that the story tells whole.
@@ -109,38 +115,71 @@ func (t *Table) storyEvent(s *Story, kind EventKind, at uint64) *Event {
 	return e
 }
 
-// beginStory applies the birth of the request socket. Its address is not kept, so that one
-// is made up.
-func (t *Table) beginStory(s *Story) {
-	if !s.Request {
-		return
+// storyRow returns the row in which a story begins: it is to take all steps, or the first one
+// is that in which it is.
+func (t *Table) storyRow(s *Story) *row {
+	e := t.storyEvent(s, EventState, s.timeOf(0))
+	if s.Request {
+		return t.requestRow(s, e)
 	}
-	e := t.storyEvent(s, EventMiniBorn, s.Start)
-	e.New, e.Sock, e.Cookie, e.Listener = snapshot.SynRecv, ^s.End.Cookie, 0, s.Listener
-	t.Apply(e)
+	if len(s.Steps) == 0 { // which is none of the kernel side's
+		return t.fulls.first(&s.End)
+	}
+	switch e.Old, e.New = s.Steps[0].Old, s.Steps[0].New; {
+	case e.Old == snapshot.Close && e.New == snapshot.SynSent:
+		r := t.rows.add(e)
+		r.State, r.firstSeen, r.StartKnown, r.Direction = snapshot.Close, snapshot.Close, true, Outgoing
+		if s.Owned {
+			s.setCaller(e)
+			t.owners.setSocket(r, e)
+		}
+		return r
+	case e.Old == snapshot.Close && e.New == snapshot.SynRecv: // its listener was closed meanwhile
+		e.Old = snapshot.Listen
+	}
+	r := t.fulls.first(e)
+	t.owners.disinherit(r)
+	return r
 }
 
-// applyStep applies a transition, and what was kept beside it.
-func (t *Table) applyStep(s *Story, i int) {
-	step := s.Steps[i]
-	e := t.storyEvent(s, EventState, max(s.Start, s.Established))
-	e.Old, e.New = step.Old, step.New
-	if s.Established == 0 || i == 0 && e.New != snapshot.Established {
-		e.Time = s.Start
+// requestRow returns the row of a connection whose request socket the story tells of.
+func (t *Table) requestRow(s *Story, e *Event) *row {
+	e.Time = s.Start
+	r := t.rows.add(e)
+	r.State, r.firstSeen, r.StartKnown = snapshot.Listen, snapshot.Listen, true
+	t.owners.inherit(r, s.Listener)
+	t.life.walk(r, snapshot.SynRecv, s.Start)
+	t.scan.placeEnded(r.tuple(), s.Start)
+	return r
+}
+
+// timeOf returns the time of a step. Of those after ESTABLISHED none is known.
+func (s *Story) timeOf(i int) uint64 {
+	if s.Established == 0 || i == 0 && (len(s.Steps) == 0 || s.Steps[0].New != snapshot.Established) {
+		return s.Start
 	}
-	if i == 0 && s.Owned {
-		s.setCaller(e)
+	return max(s.Start, s.Established)
+}
+
+// takeStep takes a step of a story, and what was kept beside it.
+func (t *Table) takeStep(r *row, s *Story, step Step, at uint64) {
+	old := step.Old
+	if old == snapshot.Close && step.New == snapshot.SynRecv {
+		old = snapshot.Listen
 	}
-	t.Apply(e)
+	if r.State != step.New {
+		if r.State != old && old != snapshot.Close { // no program saw what led there
+			t.life.walk(r, old, at)
+		}
+		t.life.walk(r, step.New, at)
+	}
 	switch {
-	case e.New == snapshot.SynSent && s.ICMP != 0:
-		e = t.storyEvent(s, EventConnectFailed, s.Start)
-		e.New, e.Err = snapshot.SynSent, s.ICMP
-		t.Apply(e)
-	case e.New == snapshot.Established && s.Accepted:
-		e = t.storyEvent(s, EventAccept, s.Established)
+	case step.New == snapshot.SynSent && s.ICMP != 0:
+		t.life.endingOf(r).icmp = shortErrno(s.ICMP)
+	case step.New == snapshot.Established && s.Accepted:
+		e := t.storyEvent(s, EventAccept, s.Established)
 		s.setCaller(e)
-		t.Apply(e)
+		t.owners.setSocket(r, e)
 	}
 }
 
@@ -150,17 +189,15 @@ func (s *Story) setCaller(e *Event) {
 }
 
 // beforeEnd applies what was kept of the end.
-func (t *Table) beforeEnd(s *Story) {
-	if r := t.rows.byKey[s.End.key()]; r != nil {
-		t.setStoryRow(r, s)
-	}
+func (t *Table) beforeEnd(r *row, s *Story) {
+	t.setStoryRow(r, s)
 	if s.ResetSent {
-		t.Apply(t.storyEvent(s, EventResetSent, s.End.Time))
+		t.fulls.resetSent(r)
 	}
 	if s.Timewait != 0 {
 		e := t.storyEvent(s, EventMiniBorn, s.End.Time)
 		e.Sock, e.New, e.HasUID = s.Timewait, s.Substate, false
-		t.Apply(e)
+		t.minis.bornOf(r, e)
 	}
 }
 

@@ -101,8 +101,14 @@ func (f *fulls) reset(e *Event) {
 		}
 		return
 	}
-	r := f.rows.ofFull(e)
-	if r != nil && (afterFIN(r.State) || r.State == snapshot.Established || r.State == snapshot.CloseWait) {
+	if r := f.rows.ofFull(e); r != nil {
+		f.resetSent(r)
+	}
+}
+
+// resetSent takes that a RST was sent for r.
+func (f *fulls) resetSent(r *row) {
+	if afterFIN(r.State) || r.State == snapshot.Established || r.State == snapshot.CloseWait {
 		f.life.endingOf(r).resetSent = true
 	}
 }
