@@ -260,12 +260,12 @@ static __always_inline bool send_life(struct life *l, struct sock *sk, int from,
 		return false;
 	if (may_be_accepted(l))
 		by = bpf_map_lookup_elem(&acceptors, &cookie);
-	e = reserve(sizeof(*e), TELLS_CLOSE);
+	e = reserve(offsetof(struct life_event, life.family), TELLS_CLOSE);
 	if (!e)
 		return false;
 	fill_close(&e->close, sk, tp, from, netns, cookie, false);
 	e->close.event.head.kind = EVENT_LIFE;
-	e->life = *l;
+	__builtin_memcpy(&e->life, l, offsetof(struct life, family));
 	if (by) {
 		e->life.by = *by;
 		e->life.flags |= LIFE_ACCEPTED;

@@ -4,8 +4,9 @@
  * kernel would do, but a look into it costs as much as all else that a transition needs:
  * a call, and a list whose elements lie anywhere. These are two arrays, which a program
  * reads by itself. One has the connections. The other has the cookie of the connection in
- * each place; it is divided into sets, and a cookie may be in any place of one of them.
- * The kernel counts cookies up, so that neighbours in time are neighbours in memory.
+ * each place: a cookie says where its connection lies, or it is in one of the next
+ * LIVES_NEAR - 1 places. The kernel counts cookies up, so that neighbours in time are
+ * neighbours in memory.
  *
  * A place is free, claimed, or has a connection. It goes from one to the next by
  * compare-and-swap alone, by programs and by the reader (tracer/lives.go):
@@ -18,38 +19,42 @@
 
 #include "stream.h"
 
-/* The places of a set. */
-#define LIVES_WAYS 16
+#define LIVES_MOST 65536
+#define LIVES_NEAR 16
+#define LIVES_PLACES (LIVES_MOST + LIVES_NEAR - 1)
 
 /* No cookie: the kernel counts them up from 1. */
 #define LIFE_CLAIMED (~0ULL)
 
-/* Places are numbered set by set: all first ones, all second ones. */
-struct lives_set {
-	__u64 cookies[LIVES_WAYS];
+struct lives_index {
+	__u64 cookies[LIVES_PLACES];
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 65536 / LIVES_WAYS);
+	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct lives_set);
-} lives_sets SEC(".maps");
+	__type(value, struct lives_index);
+} lives_index SEC(".maps");
 
-/* The loader says how many there are: LIVES_WAYS for each set. */
+/* Nobody maps it: the flag has it begin at a page, and so each connection at a cache line. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, LIVES_PLACES);
 	__type(key, __u32);
 	__type(value, struct life);
 } lives SEC(".maps");
 
-const volatile __u32 lives_set_count = 1; /* a power of two */
+/* The bits of a cookie that say where its connection lies; fewer than these for tests. */
+const volatile __u32 lives_mask = LIVES_MOST - 1;
 
-static __always_inline __u32 set_of(__u64 cookie)
+static __always_inline struct lives_index *index_of_lives(void)
 {
-	return cookie & (lives_set_count - 1);
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&lives_index, &zero);
 }
 
 /*
@@ -67,43 +72,42 @@ static __always_inline __u64 swap(__u64 *at, __u64 old, __u64 new)
  */
 __noinline int place_of(__u64 cookie)
 {
-	__u32 set = set_of(cookie);
-	struct lives_set *s = bpf_map_lookup_elem(&lives_sets, &set);
+	__u32 at = cookie & lives_mask & (LIVES_MOST - 1);
+	struct lives_index *x = index_of_lives();
 	int i;
 
-	if (!s)
+	if (!x)
 		return -1;
 #pragma unroll
-	for (i = 0; i < LIVES_WAYS; i++)
-		if (s->cookies[i] == cookie)
-			return i * lives_set_count + set;
+	for (i = 0; i < LIVES_NEAR; i++)
+		if (x->cookies[at + i] == cookie)
+			return at + i;
 	return -1;
 }
 
 /* Claims a place for a connection that has none, and returns it; -1: there is no room. */
 __noinline int claim_place(__u64 cookie)
 {
-	__u32 set = set_of(cookie);
-	struct lives_set *s = bpf_map_lookup_elem(&lives_sets, &set);
+	__u32 at = cookie & lives_mask & (LIVES_MOST - 1);
+	struct lives_index *x = index_of_lives();
 	int i;
 
-	if (!s)
+	if (!x)
 		return -1;
 #pragma unroll
-	for (i = 0; i < LIVES_WAYS; i++)
-		if (!s->cookies[i] && !swap(&s->cookies[i], 0, LIFE_CLAIMED))
-			return i * lives_set_count + set;
+	for (i = 0; i < LIVES_NEAR; i++)
+		if (!x->cookies[at + i] && !swap(&x->cookies[at + i], 0, LIFE_CLAIMED))
+			return at + i;
 	return -1;
 }
 
 /* Has a place go from one value to another, if it has that; returns 0. */
 __noinline int change_place(__u32 place, __u64 from, __u64 to)
 {
-	__u32 set = place & (lives_set_count - 1), way = place / lives_set_count;
-	struct lives_set *s = bpf_map_lookup_elem(&lives_sets, &set);
+	struct lives_index *x = index_of_lives();
 
-	if (s)
-		swap(&s->cookies[way & (LIVES_WAYS - 1)], from, to);
+	if (x && place < LIVES_PLACES)
+		swap(&x->cookies[place], from, to);
 	return 0;
 }
 
@@ -130,10 +134,7 @@ static __always_inline struct life *new_life(__u64 cookie)
 
 static __always_inline void forget_life(__u64 cookie)
 {
-	__u32 place = place_of(cookie);
-
-	if (place != (__u32)-1)
-		change_place(place, cookie, 0);
+	change_place(place_of(cookie), cookie, 0);
 }
 
 #endif

@@ -204,33 +204,43 @@ enum life_flag {
 
 #define LIFE_STEPS 12 /* as many states as a history has */
 
-/* What is kept of a connection until its full socket ends. */
+/*
+ * What is kept of a connection until its full socket ends. Each part is a cache line: what a
+ * transition writes, what else its record has, and where it is.
+ */
 struct life {
-	__u64 start;	   /* the first event */
 	__u64 established; /* 0: never */
 	__u64 moved;	   /* the last transition before a call used an incoming connection */
 	__u64 used_at;	   /* when one did first; 0: none */
-	__u64 listener;	   /* as in request_event */
-	__u64 timewait;	   /* address of its timewait socket; 0: none */
 	__u64 used_known;  /* as caller.known, of used */
-	struct caller by;
 	__u32 used; /* process whose call led to the last transition that one made; 0: none */
 	__u32 used_tid;
-	__u16 icmp;    /* an ICMP error that came while connect() held the socket */
-	__u8 flags;    /* enum life_flag */
-	__u8 substate; /* of the timewait socket */
+	__u16 local_port; /* where it is known by now */
+	__u16 icmp;	  /* an ICMP error that came while connect() held the socket */
+	__u8 flags;	  /* enum life_flag */
+	__u8 substate;	  /* of the timewait socket */
+	__u8 pad;
 	__u8 steps;
 	__u8 walk[LIFE_STEPS]; /* transitions: the former state in the upper half */
+	__u32 pad_walk;
+
+	__u64 start;	/* the first event */
+	__u64 listener; /* as in request_event */
+	__u64 timewait; /* address of its timewait socket; 0: none */
+	struct caller by;
+
 	__u8 family;
+	__u8 pad_family;
 	__u16 remote_port;
 	__u32 netns;
 	__u32 device;
-	__u16 local_port; /* where it is known by now */
-	__u16 pad;
+	__u32 pad_device;
 	__u8 local_addr[16]; /* as in event */
 	__u8 remote_addr[16];
+	__u64 pad_addr[2];
 };
 
+/* The record of it ends before where it is: the event has that. */
 struct life_event {
 	struct close_event close;
 	struct life life;

@@ -62,34 +62,38 @@ type closesEvent struct {
 
 type closesLife struct {
 	_           structs.HostLayout
-	Start       uint64
 	Established uint64
 	Moved       uint64
 	UsedAt      uint64
-	Listener    uint64
-	Timewait    uint64
 	UsedKnown   uint64
-	By          closesCaller
 	Used        uint32
 	UsedTid     uint32
+	LocalPort   uint16
 	Icmp        uint16
 	Flags       uint8
 	Substate    uint8
+	Pad         uint8
 	Steps       uint8
 	Walk        [12]uint8
+	PadWalk     uint32
+	Start       uint64
+	Listener    uint64
+	Timewait    uint64
+	By          closesCaller
 	Family      uint8
+	PadFamily   uint8
 	RemotePort  uint16
 	Netns       uint32
 	Device      uint32
-	LocalPort   uint16
-	Pad         uint16
+	PadDevice   uint32
 	LocalAddr   [16]uint8
 	RemoteAddr  [16]uint8
+	PadAddr     [2]uint64
 }
 
-type closesLivesSet struct {
+type closesLivesIndex struct {
 	_       structs.HostLayout
-	Cookies [16]uint64
+	Cookies [65551]uint64
 }
 
 type closesMarks struct {
@@ -161,7 +165,7 @@ const (
 	closesMapHandled           = "handled"
 	closesMapLastStopped       = "last_stopped"
 	closesMapLives             = "lives"
-	closesMapLivesSets         = "lives_sets"
+	closesMapLivesIndex        = "lives_index"
 	closesMapMarks             = "marks"
 	closesMapMiniRefs          = "mini_refs"
 	closesMapPortSets          = "port_sets"
@@ -222,7 +226,7 @@ const (
 	closesVarKindType          = "kind_type"
 	closesVarLifeEventType     = "life_event_type"
 	closesVarLifeFlagType      = "life_flag_type"
-	closesVarLivesSetCount     = "lives_set_count"
+	closesVarLivesMask         = "lives_mask"
 	closesVarOnlyFailed        = "only_failed"
 	closesVarOnlyFamily        = "only_family"
 	closesVarOnlyNetns         = "only_netns"
@@ -341,7 +345,7 @@ type closesMapSpecs struct {
 	Handled     *ebpf.MapSpec `ebpf:"handled"`
 	LastStopped *ebpf.MapSpec `ebpf:"last_stopped"`
 	Lives       *ebpf.MapSpec `ebpf:"lives"`
-	LivesSets   *ebpf.MapSpec `ebpf:"lives_sets"`
+	LivesIndex  *ebpf.MapSpec `ebpf:"lives_index"`
 	Marks       *ebpf.MapSpec `ebpf:"marks"`
 	MiniRefs    *ebpf.MapSpec `ebpf:"mini_refs"`
 	PortSets    *ebpf.MapSpec `ebpf:"port_sets"`
@@ -372,7 +376,7 @@ type closesVariableSpecs struct {
 	KindType          *ebpf.VariableSpec `ebpf:"kind_type"`
 	LifeEventType     *ebpf.VariableSpec `ebpf:"life_event_type"`
 	LifeFlagType      *ebpf.VariableSpec `ebpf:"life_flag_type"`
-	LivesSetCount     *ebpf.VariableSpec `ebpf:"lives_set_count"`
+	LivesMask         *ebpf.VariableSpec `ebpf:"lives_mask"`
 	OnlyFailed        *ebpf.VariableSpec `ebpf:"only_failed"`
 	OnlyFamily        *ebpf.VariableSpec `ebpf:"only_family"`
 	OnlyNetns         *ebpf.VariableSpec `ebpf:"only_netns"`
@@ -427,7 +431,7 @@ type closesMaps struct {
 	Handled     *ebpf.Map `ebpf:"handled"`
 	LastStopped *ebpf.Map `ebpf:"last_stopped"`
 	Lives       *ebpf.Map `ebpf:"lives"`
-	LivesSets   *ebpf.Map `ebpf:"lives_sets"`
+	LivesIndex  *ebpf.Map `ebpf:"lives_index"`
 	Marks       *ebpf.Map `ebpf:"marks"`
 	MiniRefs    *ebpf.Map `ebpf:"mini_refs"`
 	PortSets    *ebpf.Map `ebpf:"port_sets"`
@@ -446,7 +450,7 @@ func (m *closesMaps) Close() error {
 		m.Handled,
 		m.LastStopped,
 		m.Lives,
-		m.LivesSets,
+		m.LivesIndex,
 		m.Marks,
 		m.MiniRefs,
 		m.PortSets,
@@ -478,7 +482,7 @@ type closesVariables struct {
 	KindType          *ebpf.Variable `ebpf:"kind_type"`
 	LifeEventType     *ebpf.Variable `ebpf:"life_event_type"`
 	LifeFlagType      *ebpf.Variable `ebpf:"life_flag_type"`
-	LivesSetCount     *ebpf.Variable `ebpf:"lives_set_count"`
+	LivesMask         *ebpf.Variable `ebpf:"lives_mask"`
 	OnlyFailed        *ebpf.Variable `ebpf:"only_failed"`
 	OnlyFamily        *ebpf.Variable `ebpf:"only_family"`
 	OnlyNetns         *ebpf.Variable `ebpf:"only_netns"`

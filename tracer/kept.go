@@ -21,9 +21,9 @@ const (
 	FailedCloses               // those of connections that failed
 )
 
-// keptMost is how many connections the kernel side keeps at most, of some 270 bytes each
-// with who accepted them: a power of two, and at least livesWays. What there is no room for is
-// told by its transitions.
+// keptMost is how many connections the kernel side keeps at a time, of some 300 bytes each
+// with who accepted them: a power of two, LIVES_MOST in bpf/lives.h at most. What there is no
+// room for is told by its transitions.
 var keptMost uint32 = 1 << 16 // a variable for tests
 
 // stoppedGrace is how long nothing must follow a request whose timer stopped, on its CPU,
@@ -54,7 +54,7 @@ func openKept(h *hooks) (kept, error) {
 		return kept{}, nil
 	}
 	m := h.maps.Maps
-	lives, err := openLives(m[closesMapLivesSets], m[closesMapLives])
+	lives, err := openLives(m[closesMapLivesIndex], m[closesMapLives], keptMost)
 	return kept{
 		lives: lives, acceptors: m[closesMapAcceptors],
 		fine: m[closesMapFine], stopped: m[closesMapLastStopped],

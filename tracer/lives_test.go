@@ -9,8 +9,8 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// testLives makes the maps with so many sets.
-func testLives(t *testing.T, sets int) *lives {
+// testLives makes the maps, for a number of connections.
+func testLives(t *testing.T, most uint32) *lives {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs root: makes BPF maps")
@@ -20,15 +20,14 @@ func testLives(t *testing.T, sets int) *lives {
 	if err != nil {
 		t.Fatal(err)
 	}
-	makeRoom(uint32(sets*livesWays), spec.Maps)
 	made := make(map[string]*ebpf.Map)
-	for _, name := range []string{closesMapLivesSets, closesMapLives} {
+	for _, name := range []string{closesMapLivesIndex, closesMapLives} {
 		if made[name], err = ebpf.NewMap(spec.Maps[name]); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { made[name].Close() })
 	}
-	l, err := openLives(made[closesMapLivesSets], made[closesMapLives])
+	l, err := openLives(made[closesMapLivesIndex], made[closesMapLives], most)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,16 +39,16 @@ func testLives(t *testing.T, sets int) *lives {
 	return l
 }
 
-// put keeps a connection as a program does; false: its set is full.
+// put keeps a connection as a program does; false: there is no room near its place.
 func (l *lives) put(t *testing.T, cookie uint64, life *streamLife) bool {
 	t.Helper()
-	set := int(cookie & uint64(len(l.sets)-1))
-	for way := range livesWays {
-		if *l.cookie(set, way) == 0 {
-			if err := l.places.Put(l.place(set, way), life); err != nil {
+	at := cookie & l.mask
+	for place := at; place < at+livesNear; place++ {
+		if l.cookies[place] == 0 {
+			if err := l.places.Put(uint32(place), life); err != nil {
 				t.Fatal(err)
 			}
-			*l.cookie(set, way) = cookie
+			l.cookies[place] = cookie
 			return true
 		}
 	}
@@ -58,11 +57,11 @@ func (l *lives) put(t *testing.T, cookie uint64, life *streamLife) bool {
 
 // TestLives compares what is kept with a map, while connections come and go.
 func TestLives(t *testing.T) {
-	l := testLives(t, 8)
+	l := testLives(t, 64)
 	random := rand.New(rand.NewPCG(1, 2))
 	want, full := make(map[uint64]uint64), 0
 	for i := range 4000 {
-		cookie := uint64(1 + random.IntN(300))
+		cookie := uint64(1 + random.IntN(400))
 		_, known := want[cookie]
 		if l.has(cookie) != known {
 			t.Fatalf("cookie %d is kept: %v", cookie, !known)
@@ -83,12 +82,12 @@ func TestLives(t *testing.T) {
 		t.Errorf("%d connections had no room, %d are left: nothing was tested", full, len(want))
 	}
 	for cookie := range want {
-		if cookie%8 == 3 {
-			l.take(cookie, new(streamLife))
-			delete(want, cookie)
-		}
+		place, _ := l.find(cookie)
+		l.take(cookie, new(streamLife))
+		delete(want, cookie)
+		l.cookies[place] = lifeClaimed // by a program that is about to keep one
+		break
 	}
-	*l.cookie(3, 0) = lifeClaimed // by a program that is about to keep one
 	got := make(map[uint64]uint64)
 	if err := l.each(func(cookie uint64, life *streamLife) { got[cookie] = life.Start }); err != nil {
 		t.Fatal(err)

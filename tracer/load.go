@@ -96,7 +96,6 @@ func (h *hooks) addObject(read func() (*ebpf.CollectionSpec, error)) error {
 		return fmt.Errorf("read the BPF object: %w", err)
 	}
 	spec.Maps[streamMapEvents].MaxEntries = uint32(h.set.ringBytes)
-	makeRoom(keptMost, spec.Maps)
 	o, err := newObject(spec, h.maps.Maps)
 	if err != nil {
 		return fmt.Errorf("create the BPF maps: %w", err)

@@ -118,7 +118,7 @@ func (s *settings) write(contents []byte, variables map[string]*ebpf.VariableSpe
 		streamVarCanProbe:        s.probe,
 		streamVarCountAll:        s.countAll,
 		closesVarOnlyFailed:      s.closes == FailedCloses,
-		closesVarLivesSetCount:   keptMost / uint32(livesWays),
+		closesVarLivesMask:       keptMost - 1,
 		streamVarHasPortSets:     w.sets != nil,
 		streamVarHasAddrAtoms:    w.addrs,
 		streamVarHasNetnsAtoms:   w.netns,

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	sizeLife    = int(unsafe.Sizeof(streamLifeEvent{}))
+	sizeLife    = offsetLife + int(unsafe.Offsetof(streamLife{}.Family)) // of a record
 	sizeDropped = int(unsafe.Sizeof(streamDroppedEvent{}))
 	offsetLife  = int(unsafe.Offsetof(streamLifeEvent{}.Life))
 )

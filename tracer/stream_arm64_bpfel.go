@@ -140,29 +140,33 @@ type streamFileEvent struct {
 
 type streamLife struct {
 	_           structs.HostLayout
-	Start       uint64
 	Established uint64
 	Moved       uint64
 	UsedAt      uint64
-	Listener    uint64
-	Timewait    uint64
 	UsedKnown   uint64
-	By          streamCaller
 	Used        uint32
 	UsedTid     uint32
+	LocalPort   uint16
 	Icmp        uint16
 	Flags       uint8
 	Substate    uint8
+	Pad         uint8
 	Steps       uint8
 	Walk        [12]uint8
+	PadWalk     uint32
+	Start       uint64
+	Listener    uint64
+	Timewait    uint64
+	By          streamCaller
 	Family      uint8
+	PadFamily   uint8
 	RemotePort  uint16
 	Netns       uint32
 	Device      uint32
-	LocalPort   uint16
-	Pad         uint16
+	PadDevice   uint32
 	LocalAddr   [16]uint8
 	RemoteAddr  [16]uint8
+	PadAddr     [2]uint64
 }
 
 type streamLifeEvent struct {
