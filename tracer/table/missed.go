@@ -11,9 +11,16 @@ import (
 // recent remembers sockets that ended, by key, until eight later ones share their
 // bucket. What is reported twice is reported twice within microseconds, unless
 // packets or a busy host come between: then thousands of others may end first.
+//
+// A bucket is a cache line. Eight cookies in a row, which end at about the same time, share one.
 type recent [2048][8]uint64
 
-func (r *recent) bucket(key uint64) *[8]uint64 { return &r[mix64(key)%uint64(len(r))] }
+func (r *recent) bucket(key uint64) *[8]uint64 {
+	if key>>63 != 0 { // an address, of sockets that lie far apart
+		key = mix64(key)
+	}
+	return &r[key/8%uint64(len(r))]
+}
 
 func (r *recent) add(key uint64) {
 	b := r.bucket(key)
