@@ -1,6 +1,7 @@
 package output
 
 import (
+	"encoding/binary"
 	"time"
 	"unicode/utf8"
 )
@@ -115,12 +116,11 @@ func (t *timeText) append(dst []byte, ns int64) []byte {
 	if !t.valid || t.second != second {
 		t.set(second)
 	}
-	micros := uint32(fraction / 1e3)
-	for i := len(t.text) - len("Z") - 1; t.text[i] != '.'; i-- {
-		t.text[i] = byte('0' + micros%10)
-		micros /= 10
-	}
-	return append(dst, t.text[:]...)
+	dst = append(dst, t.text[:]...)
+	// The last eight bytes are a dot, six digits and a Z. Of the eight digits two are in front.
+	micros := eightDigits(uint64(fraction)/1e3) | zeros
+	binary.LittleEndian.PutUint64(dst[len(dst)-8:], micros>>8&^0xff|'.'|'Z'<<56)
+	return dst
 }
 
 func (t *timeText) set(second int64) {
