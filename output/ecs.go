@@ -2,6 +2,7 @@ package output
 
 import (
 	"io"
+	"math"
 	"net/netip"
 	"time"
 
@@ -130,7 +131,9 @@ func (w *ECS) identity(id *identity) {
 	if id.device.index != 0 {
 		w.str(`,"nettrace.iface":`, id.device.name, nameMax)
 	}
-	w.place(id)
+	if id.netns != 0 {
+		w.uint(`,"nettrace.netns":`, uint64(id.netns))
+	}
 }
 
 // onWire returns an address of the family whose packets a connection has: those of an
@@ -204,5 +207,23 @@ func (w *ECS) counters(d table.Direction, c *table.Closed) {
 	w.uint(local.packets, uint64(c.SegsOut))
 	w.uint(remote.packets, uint64(c.SegsIn))
 	w.uint(`,"nettrace.retrans":`, uint64(c.Retrans))
-	w.roundTrips(c)
+	if c.RTT != 0 {
+		w.uint(`,"nettrace.rtt_us":`, uint64(c.RTT))
+	}
+	if c.MinRTT != math.MaxUint32 {
+		w.uint(`,"nettrace.rtt_min_us":`, uint64(c.MinRTT))
+	}
+}
+
+// life adds when a connection began and how long it and its handshake took.
+func (w *ECS) life(c *table.Change) {
+	conn := c.Conn
+	w.time(`,"event.start":`, w.wall.At(conn.Start))
+	if !conn.StartKnown {
+		w.flag(`,"nettrace.start_known":`, false)
+	}
+	w.uint(`,"event.duration":`, since(conn.Start, c.Time))
+	if conn.StartKnown && conn.Established != 0 {
+		w.uint(`,"nettrace.established_ns":`, since(conn.Start, conn.Established))
+	}
 }

@@ -101,7 +101,7 @@ func (w *NDJSON) tcpClose(c *table.Change) {
 func (w *NDJSON) beginChange(event string, c *table.Change) {
 	w.begin(event, w.wall.At(c.Time))
 	if w.fromKernel(c) {
-		w.uint(`,"mono_ns":`, c.Time)
+		w.buf = appendUint(append(w.buf, `,"mono_ns":`...), c.Time)
 	}
 	w.connBy(c.Conn, w.identity)
 	w.source()
@@ -121,24 +121,23 @@ func (w *NDJSON) source() {
 
 // identity adds what identifies a connection.
 func (w *NDJSON) identity(id *identity) {
-	w.connID(id)
-	w.word(`,"transport":`, "tcp")
+	b := appendHex64(append(w.buf, `,"conn_id":"`...), id.id)
+	if id.cookie != 0 {
+		b = appendUint(append(b, `","cookie":"`...), id.cookie)
+	}
+	b = append(b, `","transport":"tcp"`...)
+	w.buf = b
 	w.addresses(id.local, id.remote, id.device)
 	w.name(`,"direction":`, directions[:], uint8(id.direction))
-	w.place(id)
+	if id.netns != 0 {
+		w.buf = appendUint(append(w.buf, `,"netns":`...), uint64(id.netns))
+	}
 }
 
 func (w *line) connID(id *identity) {
 	w.hex(`,"conn_id":`, id.id)
 	if id.cookie != 0 {
 		w.id(`,"cookie":`, id.cookie)
-	}
-}
-
-// place adds where the addresses of a connection mean something.
-func (w *NDJSON) place(id *identity) {
-	if id.netns != 0 {
-		w.uint(`,"netns":`, uint64(id.netns))
 	}
 }
 
@@ -200,14 +199,16 @@ func (w *NDJSON) paths(h *holder) {
 // life adds when a connection began and how long it and its handshake took.
 func (w *NDJSON) life(c *table.Change) {
 	conn := c.Conn
-	w.time(`,"start":`, w.wall.At(conn.Start))
+	b := w.since.append(append(w.buf, `,"start":"`...), w.wall.At(conn.Start))
+	b = append(b, '"')
 	if !conn.StartKnown {
-		w.flag(`,"start_known":`, false)
+		b = append(b, `,"start_known":false`...)
 	}
-	w.uint(`,"duration_ns":`, since(conn.Start, c.Time))
+	b = appendUint(append(b, `,"duration_ns":`...), since(conn.Start, c.Time))
 	if conn.StartKnown && conn.Established != 0 {
-		w.uint(`,"established_ns":`, since(conn.Start, conn.Established))
+		b = appendUint(append(b, `,"established_ns":`...), since(conn.Start, conn.Established))
 	}
+	w.buf = b
 }
 
 // since returns the time from start to end, or 0 if end comes first: the clocks of
@@ -231,10 +232,8 @@ func (w *NDJSON) history(h *table.History) {
 	if len(h.States()) == 0 {
 		return
 	}
-	w.key(`,"history":`)
-	w.buf = append(w.buf, '"')
-	w.buf = appendHistory(w.buf, h)
-	w.buf = append(w.buf, '"')
+	b := append(w.keyed(`,"history":`), '"')
+	w.buf = append(appendHistory(b, h), '"')
 }
 
 func appendHistory(dst []byte, h *table.History) []byte {
@@ -249,21 +248,17 @@ func appendHistory(dst []byte, h *table.History) []byte {
 
 // counters adds the kernel's statistics of the connection.
 func (w *NDJSON) counters(c *table.Closed) {
-	w.uint(`,"bytes_sent":`, c.BytesSent)
-	w.uint(`,"bytes_received":`, c.BytesReceived)
-	w.uint(`,"bytes_retrans":`, c.BytesRetrans)
-	w.uint(`,"segs_out":`, uint64(c.SegsOut))
-	w.uint(`,"segs_in":`, uint64(c.SegsIn))
-	w.uint(`,"retrans":`, uint64(c.Retrans))
-	w.roundTrips(c)
-}
-
-// roundTrips adds the round-trip times, those of them that were measured.
-func (w *NDJSON) roundTrips(c *table.Closed) {
-	if c.RTT != 0 {
-		w.uint(`,"rtt_us":`, uint64(c.RTT))
+	b := appendUint(append(w.buf, `,"bytes_sent":`...), c.BytesSent)
+	b = appendUint(append(b, `,"bytes_received":`...), c.BytesReceived)
+	b = appendUint(append(b, `,"bytes_retrans":`...), c.BytesRetrans)
+	b = appendUint(append(b, `,"segs_out":`...), uint64(c.SegsOut))
+	b = appendUint(append(b, `,"segs_in":`...), uint64(c.SegsIn))
+	b = appendUint(append(b, `,"retrans":`...), uint64(c.Retrans))
+	if c.RTT != 0 { // it was measured
+		b = appendUint(append(b, `,"rtt_us":`...), uint64(c.RTT))
 	}
 	if c.MinRTT != math.MaxUint32 {
-		w.uint(`,"rtt_min_us":`, uint64(c.MinRTT))
+		b = appendUint(append(b, `,"rtt_min_us":`...), uint64(c.MinRTT))
 	}
+	w.buf = b
 }

@@ -150,11 +150,13 @@ func (w *encoder) begin(event string, ns int64) {
 		return
 	}
 	w.beginLine()
-	w.buf = append(w.buf, `{"timestamp":"`...)
-	w.buf = w.clock.append(w.buf, ns)
-	w.buf = append(w.buf, `","v":1,"event":"`...)
-	w.buf = append(w.buf, event...)
-	w.buf = append(w.buf, `","seq":`...)
+	b := w.buf
+	b = append(b, `{"timestamp":"`...)
+	b = w.clock.append(b, ns)
+	b = append(b, `","v":1,"event":"`...)
+	b = append(b, event...)
+	b = append(b, `","seq":`...)
+	w.buf = b
 	w.appendSeq()
 	w.endEnvelope()
 }

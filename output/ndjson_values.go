@@ -36,8 +36,15 @@ func (w *encoder) device(netns, index uint32) device {
 func (w *encoder) addresses(local, remote netip.AddrPort, d device) {
 	w.family(local.Addr())
 	if d.index == 0 {
-		w.endpoint(`,"local_addr":`, `,"local_port":`, local)
-		w.endpoint(`,"remote_addr":`, `,"remote_port":`, remote)
+		b := w.quoted(append(w.buf, `,"local_addr":"`...), local.Addr())
+		if local.Port() != 0 {
+			b = appendUint(append(b, `,"local_port":`...), uint64(local.Port()))
+		}
+		b = w.quoted(append(b, `,"remote_addr":"`...), remote.Addr())
+		if remote.Port() != 0 {
+			b = appendUint(append(b, `,"remote_port":`...), uint64(remote.Port()))
+		}
+		w.buf = b
 		return
 	}
 	w.addrOn(`,"local_addr":`, local.Addr(), d)
@@ -99,16 +106,18 @@ func (w *line) endpoint(addrKey, portKey string, a netip.AddrPort) {
 // interface, which may hold any byte but a slash, a colon and white space
 // (dev_valid_name in net/core/dev.c, 6.12).
 func (w *line) addr(key string, a netip.Addr) {
-	w.key(key)
-	w.buf = append(w.buf, '"')
-	if zone := a.Zone(); zone == "" {
-		w.buf = a.AppendTo(w.buf)
-	} else {
-		w.buf = a.WithZone("").AppendTo(w.buf)
-		w.buf = append(w.buf, '%')
-		w.escaped(zone, nameMax)
+	w.buf = w.quoted(append(w.keyed(key), '"'), a)
+}
+
+// quoted appends an address and a quote to dst, which is the line with more at its end.
+func (w *line) quoted(dst []byte, a netip.Addr) []byte {
+	zone := a.Zone()
+	if zone == "" {
+		return append(a.AppendTo(dst), '"')
 	}
-	w.buf = append(w.buf, '"')
+	w.buf = append(a.WithZone("").AppendTo(dst), '%')
+	w.escaped(zone, nameMax)
+	return append(w.buf, '"')
 }
 
 // port adds a port. Port 0 says that there is none, or that it is not known.
