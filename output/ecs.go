@@ -112,7 +112,7 @@ func (w *ECS) beginChange(event, class string, c *table.Change) {
 	if w.fromKernel(c) {
 		w.uint(`,"nettrace.mono_ns":`, c.Time)
 	}
-	w.connBy(c.Conn, w.identity)
+	w.connBy(c.Conn, c.Kind == table.ChangeClose, w.identity)
 	w.source()
 	if c.Inferred {
 		w.flag(`,"nettrace.inferred":`, true)

@@ -17,6 +17,7 @@ type cache struct {
 	conns   [connsKept]identified // by connection
 	holders [holdersKept]holding  // by owner
 	steps   [stateEnd][stateEnd]piece
+	last    identity // of a connection of which nothing is kept
 }
 
 // stateEnd is above every state that has a name.
@@ -100,17 +101,21 @@ func holderSlot(head *snapshot.Head) uint64 {
 }
 
 // connBy adds what identifies a connection, and is made by members where it is not in
-// the cache.
-func (w *NDJSON) connBy(c *table.Conn, members func(*identity)) {
-	k := &w.kept().conns[c.ID%connsKept]
-	if d := w.device(c.Netns, c.Device); !k.identity.of(c, d) {
-		k.identity, k.members.valid = identityOf(c, d), false
-	}
-	if k.members.valid {
+// the cache. After the last record of a connection there is nothing to keep it for: where
+// closes alone are told, each is the first one too.
+func (w *NDJSON) connBy(c *table.Conn, last bool, members func(*identity)) {
+	d, kept := w.device(c.Netns, c.Device), w.kept()
+	k := &kept.conns[c.ID%connsKept]
+	switch {
+	case k.identity.of(c, d) && k.members.valid:
 		w.buf = append(w.buf, k.members.text...)
-		return
+	case last && w.pick == nil: // else keep drops what is not chosen, which would take room
+		kept.last = identityOf(c, d)
+		members(&kept.last)
+	default:
+		k.identity = identityOf(c, d)
+		w.keep(&k.members, func() { members(&k.identity) })
 	}
-	w.keep(&k.members, func() { members(&k.identity) })
 }
 
 // holding returns the place in the cache of the owner of a socket.

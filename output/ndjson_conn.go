@@ -48,7 +48,7 @@ func (w *NDJSON) socket(wall int64, c *table.Conn) {
 // socketBy completes the line of a row. The schema has members of its own for what
 // identifies a connection, and for its owner.
 func (w *NDJSON) socketBy(c *table.Conn, conn func(*identity), owner func(*holder)) {
-	w.connBy(c, conn)
+	w.connBy(c, false, conn)
 	w.source()
 	w.state(`,"state":`, c.State)
 	k := w.holding(&c.Head, c.HasUID)
@@ -103,7 +103,7 @@ func (w *NDJSON) beginChange(event string, c *table.Change) {
 	if w.fromKernel(c) {
 		w.buf = appendUint(append(w.buf, `,"mono_ns":`...), c.Time)
 	}
-	w.connBy(c.Conn, w.identity)
+	w.connBy(c.Conn, c.Kind == table.ChangeClose, w.identity)
 	w.source()
 	if c.Inferred {
 		w.flag(`,"inferred":`, true)
