@@ -89,8 +89,7 @@ func (w *ECS) tcpClose(c *table.Change) {
 	w.life(c)
 	w.time(`,"event.end":`, w.wall.At(c.Time))
 	w.word(`,"event.outcome":`, ecsOutcome(closed))
-	w.ending(closed)
-	w.history(&c.Conn.History)
+	w.ending(closed, &c.Conn.History)
 	if closed.HasStats {
 		w.counters(c.Conn.Direction, closed)
 	}

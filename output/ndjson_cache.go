@@ -2,6 +2,7 @@ package output
 
 import (
 	"net/netip"
+	"syscall"
 
 	"github.com/nettrace/nettrace/snapshot"
 	"github.com/nettrace/nettrace/tracer/table"
@@ -17,7 +18,8 @@ type cache struct {
 	conns   [connsKept]identified // by connection
 	holders [holdersKept]holding  // by owner
 	steps   [stateEnd][stateEnd]piece
-	last    identity // of a connection of which nothing is kept
+	ends    [endsKept]end // by how a connection ended
+	last    identity      // of a connection of which nothing is kept
 }
 
 // stateEnd is above every state that has a name.
@@ -33,6 +35,10 @@ const (
 	holderBits  = 8
 )
 
+// endsKept is the number of ways to end in the cache: most connections of a program go one
+// way, as seen from each side.
+const endsKept = 32
+
 // identified is the JSON of what identifies a connection.
 type identified struct {
 	identity identity
@@ -43,6 +49,12 @@ type identified struct {
 type holding struct {
 	holder       holder
 	owner, paths piece
+}
+
+// end is the JSON of how a connection ended.
+type end struct {
+	ending  ending
+	members piece
 }
 
 // piece is the JSON of some members, none of which may be chosen.
@@ -100,6 +112,19 @@ func holderSlot(head *snapshot.Head) uint64 {
 	return n * golden >> (64 - holderBits)
 }
 
+// ending is what the members about the end of a connection are made from.
+type ending struct {
+	outcome  table.Outcome
+	closedBy table.Side
+	errno    syscall.Errno
+	history  table.History
+}
+
+// slot returns where an ending is in the cache. Those that are usual are in different places.
+func (e *ending) slot() int {
+	return (int(e.outcome) + 13*int(e.closedBy) + 3*len(e.history.States())) % endsKept
+}
+
 // connBy adds what identifies a connection, and is made by members where it is not in
 // the cache. After the last record of a connection there is nothing to keep it for: where
 // closes alone are told, each is the first one too.
@@ -144,6 +169,22 @@ func (w *NDJSON) step(c *table.Change, members func(*table.Change)) {
 	}
 	if p := &w.kept().steps[c.Old][c.New]; !w.again(p) {
 		w.keep(p, func() { members(c) })
+	}
+}
+
+// ending adds how a connection ended and the states that it went through.
+func (w *NDJSON) ending(c *table.Closed, h *table.History) {
+	e := ending{outcomeOf(c), c.ClosedBy, c.Errno, *h}
+	if w.pick != nil { // strings are cut where they always were: keep would make room
+		w.ended(&e)
+		return
+	}
+	k := &w.kept().ends[e.slot()]
+	if k.ending != e {
+		k.ending, k.members.valid = e, false
+	}
+	if !w.again(&k.members) {
+		w.keep(&k.members, func() { w.ended(&k.ending) })
 	}
 }
 

@@ -88,8 +88,7 @@ func (w *NDJSON) tcpClose(c *table.Change) {
 	if closed == nil {
 		closed = &table.Closed{}
 	}
-	w.ending(closed)
-	w.history(&c.Conn.History)
+	w.ending(closed, &c.Conn.History)
 	if closed.HasStats {
 		w.counters(closed)
 	}
@@ -220,11 +219,12 @@ func since(start, end uint64) uint64 {
 	return end - start
 }
 
-// ending adds how a connection ended.
-func (w *NDJSON) ending(c *table.Closed) {
-	w.word(`,"outcome":`, outcomes[outcomeOf(c)].word)
-	w.errno(c.Errno)
-	w.name(`,"closed_by":`, sides[:], uint8(c.ClosedBy))
+// ended adds how a connection ended and the states that it went through.
+func (w *NDJSON) ended(e *ending) {
+	w.word(`,"outcome":`, outcomes[e.outcome].word)
+	w.errno(e.errno)
+	w.name(`,"closed_by":`, sides[:], uint8(e.closedBy))
+	w.history(&e.history)
 }
 
 // history adds the states that a connection went through.
