@@ -121,15 +121,18 @@ type Timed interface {
 // wait waits for records, or until something else is due.
 func (t *Tracer) wait() error {
 	d := t.pause()
-	if d <= pollInterval {
+	switch {
+	case t.scan.state != scanIdle: // its goroutines need the processors
 		return t.ring.wait(d)
+	case d <= pollInterval:
+		return t.ring.poll(d)
 	}
 	woken, err := t.ring.sleep(t.pace.bed, d)
 	if err != nil || !woken {
 		return err
 	}
 	t.pace.unchecked = monotonic()
-	return t.ring.wait(pollInterval)
+	return t.ring.poll(pollInterval)
 }
 
 // pause is how long the ring is waited for.

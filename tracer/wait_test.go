@@ -1,6 +1,8 @@
 package tracer
 
 import (
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,6 +59,43 @@ func TestWaiterSeesEachWake(t *testing.T) {
 		if took := time.Since(start); took < short {
 			t.Errorf("waited %v though nobody woke it, less than %v", took, short)
 		}
+	}
+}
+
+// TestWaiterPolls wants a poll to end with a wake, be that before it or in it. One may end
+// without, by a signal of the runtime's.
+func TestWaiterPolls(t *testing.T) {
+	event := newEvent(t)
+	w, err := newWaiter(event)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := w.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	start := time.Now()
+	for _, after := range []time.Duration{0, 10 * time.Millisecond} {
+		var wakes atomic.Bool
+		var waker sync.WaitGroup
+		waker.Go(func() {
+			time.Sleep(after)
+			wakes.Store(true)
+			wake(t, event)
+		})
+		for !wakes.Load() {
+			if err := w.poll(longSleep); err != nil {
+				t.Error(err)
+			}
+		}
+		waker.Wait()
+	}
+	if time.Since(start) >= longSleep {
+		t.Error("a wake did not end the poll")
+	}
+	if err := w.poll(0); err != nil {
+		t.Error(err)
 	}
 }
 
