@@ -3,7 +3,6 @@ package tracer
 import (
 	"errors"
 	"fmt"
-	"time"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
@@ -70,13 +69,13 @@ func (k *kept) sweepProcesses(procs *table.Processes, drain func() error) error 
 type ownerSearch struct {
 	next uint64            // time of the next look
 	due  map[uint64]uint64 // when the owner has to be looked for, by cookie
+	last []uint64          // the cookies of the last look, by place
 }
 
-// searchAfter is how long a connection may take to end before its owner is looked for.
-const searchAfter = 100 * time.Millisecond
-
-// ownersDue reports whether the owner of some connection should be looked for. As in the
-// table, the longer it stays unknown, the longer until it is looked for again.
+// ownersDue reports whether the owner of some connection should be looked for: of one that
+// was there at the last look already. Those that come and go in between, or wait to be
+// accepted for a short time, are no reason to go through all open files. As in the table, the
+// longer an owner stays unknown, the longer until it is looked for again.
 func (k *kept) ownersDue(now uint64) (due bool, err error) {
 	s := &k.search
 	if k.lives == nil || !k.seekOwners || now < s.next {
@@ -84,9 +83,9 @@ func (k *kept) ownersDue(now uint64) (due bool, err error) {
 	}
 	was := s.due
 	s.due = make(map[uint64]uint64)
-	err = k.lives.each(func(cookie uint64, l *streamLife) {
+	s.last, err = k.lives.eachSince(s.last, func(cookie uint64, l *streamLife) {
 		incoming := streamLifeFlag(l.Flags)&streamLifeFlagLIFE_INCOMING != 0
-		if !incoming || l.Established == 0 || now < l.Start+uint64(searchAfter) {
+		if !incoming || l.Established == 0 {
 			return
 		}
 		at := was[cookie]
