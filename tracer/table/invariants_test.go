@@ -35,10 +35,17 @@ func (t *Table) Check() error {
 			return fmt.Errorf("latest has %x, which byKey lacks", r.key)
 		}
 	}
+	noAddress := 0
 	for mini, r := range t.rows.byMini {
 		if r.mini != mini {
 			return fmt.Errorf("byMini has %x in stage %d with mini %x", mini, r.stage, r.mini)
 		}
+		if !r.hasAddress() {
+			noAddress++
+		}
+	}
+	if noAddress != t.rows.noAddress {
+		return fmt.Errorf("%d mini-sockets without an address, counted as %d", noAddress, t.rows.noAddress)
 	}
 	if err := t.rows.checkTimewaits(); err != nil {
 		return err
@@ -71,12 +78,15 @@ func (t *Table) Check() error {
 // checkTimewaits returns an error if a packed row is in an index of the others, or cannot be
 // found by its address, or if what it shares is not counted.
 func (x *rows) checkTimewaits() error {
-	w, n, v6, users := &x.timewaits, 0, 0, make(map[uint32]int)
+	w, n, v6, noAddress, users := &x.timewaits, 0, 0, 0, make(map[uint32]int)
 	for number := range w.each {
 		t := w.at(number)
 		n++
 		if !t.has(timewaitV4) {
 			v6++
+		}
+		if t.mini>>63 == 0 {
+			noAddress++
 		}
 		users[t.shared]++
 		found, ok := w.byMini.find(mix64(t.mini), func(i uint32) bool { return w.at(i).mini == t.mini })
@@ -84,8 +94,9 @@ func (x *rows) checkTimewaits() error {
 			return fmt.Errorf("timewait %d at %x is found as %d, %v", number, t.mini, found, ok)
 		}
 	}
-	if n != w.n || n != w.byMini.n {
-		return fmt.Errorf("%d timewaits, counted as %d, %d have addresses", n, w.n, w.byMini.n)
+	if n != w.n || n != w.byMini.n || noAddress != w.noAddress {
+		return fmt.Errorf("%d timewaits, counted as %d, %d are found; %d without an address, counted as %d",
+			n, w.n, w.byMini.n, noAddress, w.noAddress)
 	}
 	if used := len(w.pairs.blocks)*cellBlock - len(w.pairs.free); used != v6 {
 		return fmt.Errorf("%d timewaits of IPv6 have %d pairs of addresses", v6, used)

@@ -19,6 +19,7 @@ type rows struct {
 	byKey     map[uint64]*row  // by Event.key
 	latest    [latestRows]*row // full sockets of the last events, by Event.key; see ofFull
 	byMini    map[uint64]*row  // by address of the mini-socket
+	noAddress int              // of byMini, those whose address is not known yet
 	byTuple   map[uint64]*row  // by tuple.hash
 	pending   map[uint64]*row  // by the key that it had
 	undecided map[uint64]*row  // by the key that it had
@@ -115,7 +116,7 @@ func (x *rows) rekey(e *Event) *row {
 // its cookie.
 func (x *rows) ofMini(e *Event) *row {
 	at := x.ofAddress(e.Sock)
-	if e.Cookie == 0 || at != nil && at.sameCookie(e) {
+	if e.Cookie == 0 || x.noAddress+x.timewaits.noAddress == 0 || at != nil && at.sameCookie(e) {
 		return at
 	}
 	r := x.ofAddress(e.Cookie)
@@ -123,9 +124,9 @@ func (x *rows) ofMini(e *Event) *row {
 		return at
 	}
 	if at == nil { // now its address is known
-		delete(x.byMini, e.Cookie)
+		x.unindexMini(r)
 		r.mini = e.Sock
-		x.byMini[r.mini] = r
+		x.indexMini(r)
 	}
 	return r
 }
@@ -296,16 +297,33 @@ func (x *rows) remove(r *row) {
 }
 
 func (x *rows) setMini(r *row, mini uint64, state snapshot.State) {
-	if r.mini != 0 && r.mini != mini { // no event reported the end of that one
-		delete(x.byMini, r.mini)
+	if r.mini == mini {
+		x.byMini[mini] = r
+	} else {
+		x.dropMini(r) // no event reported the end of that one
+		r.mini = mini
+		x.indexMini(r)
 	}
-	r.mini, r.miniState, r.dying = mini, state, 0
-	x.byMini[mini] = r
+	r.miniState, r.dying = state, 0
+}
+
+func (x *rows) indexMini(r *row) {
+	x.byMini[r.mini] = r
+	if !r.hasAddress() {
+		x.noAddress++
+	}
+}
+
+func (x *rows) unindexMini(r *row) {
+	delete(x.byMini, r.mini)
+	if !r.hasAddress() {
+		x.noAddress--
+	}
 }
 
 func (x *rows) dropMini(r *row) {
 	if r.mini != 0 {
-		delete(x.byMini, r.mini)
+		x.unindexMini(r)
 		r.mini, r.miniState, r.dying = 0, 0, 0
 	}
 }

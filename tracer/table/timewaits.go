@@ -13,13 +13,14 @@ import (
 // Rows are packed from the end of the initial table on, while no scan is under way; a scan
 // marks those that it has shown.
 type timewaits struct {
-	open    bool            // the initial table is over
-	cells   cells[timewait] // the id of those not in use is 0
-	pairs   cells[addressPair]
-	n       int
-	byMini  slots
-	byPlace slots // during a scan: by tuple
-	shared  sharings
+	open      bool            // the initial table is over
+	cells     cells[timewait] // the id of those not in use is 0
+	pairs     cells[addressPair]
+	n         int
+	byMini    slots
+	noAddress int   // as in rows
+	byPlace   slots // during a scan: by tuple
+	shared    sharings
 }
 
 func (w *timewaits) at(number uint32) *timewait { return w.cells.at(number) }
@@ -32,6 +33,9 @@ func (w *timewaits) take(r *row) uint32 {
 	w.setAddresses(t, r)
 	t.shared = w.shared.add(sharedOf(r))
 	w.byMini.add(mix64(t.mini), number)
+	if !r.hasAddress() {
+		w.noAddress++
+	}
 	w.n++
 	return number
 }
@@ -50,6 +54,9 @@ func (w *timewaits) drop(number uint32) {
 	t := w.at(number)
 	w.shared.drop(t.shared)
 	w.byMini.remove(mix64(t.mini), number)
+	if t.mini>>63 == 0 {
+		w.noAddress--
+	}
 	if !t.has(timewaitV4) {
 		w.pairs.drop(t.pair())
 	}
@@ -83,7 +90,7 @@ func (x *rows) unpack(number uint32) *row {
 		r.scan = x.places.scan
 	}
 	w.drop(number)
-	x.byMini[r.mini] = r
+	x.indexMini(r)
 	x.place(r)
 	return r
 }
