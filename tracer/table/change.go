@@ -45,13 +45,13 @@ func (h *History) has(s snapshot.State) bool { return slices.Contains(h.States()
 // Conn is one connection or listener. Times are nanoseconds of CLOCK_MONOTONIC.
 type Conn struct {
 	snapshot.Head
-	ID          uint64 // the same from the first to the last record; unique per connection
 	Start       uint64 // first seen
 	Established uint64 // reached ESTABLISHED; 0 when that was not seen
 	Direction   Direction
 	StartKnown  bool // the connection began while it was traced
 	HasUID      bool // UID is known; else it is 0, which is root's
 	History     History
+	ID          uint64 // the same from the first to the last record; unique per connection
 }
 
 // ChangeKind says what a Change reports.

@@ -268,7 +268,7 @@ func (m *minis) dropTold() {
 // nextFinWait2 is NextFinWait2.
 func (m *minis) nextFinWait2(most int, look func(sock, cookie uint64)) {
 	m.finWait2.rotate(most, func(r *row) bool {
-		if r.stage == stageFull || r.mini == 0 || r.State != snapshot.FinWait2 {
+		if r.stage == stageFull || r.mini == 0 || r.miniState != snapshot.FinWait2 {
 			return false
 		}
 		if !r.hasAddress() { // a scan has to look

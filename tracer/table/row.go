@@ -4,7 +4,8 @@ import "github.com/nettrace/nettrace/snapshot"
 
 // row is one connection or listener of the table: what is reported of it, and
 // what the merge needs besides. The order of the fields leaves no gaps: a table
-// may have hundreds of thousands of rows.
+// may have hundreds of thousands of rows. What the lists of rows that wait look at is in the
+// last of its four cache lines, from Conn.ID on.
 //
 // These hold at all times:
 //   - stage says which indexes of rows hold the row.
