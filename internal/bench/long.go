@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -237,7 +238,8 @@ func bpfMapsOf(pid int) (bpfMaps, error) {
 	return all, nil
 }
 
-// keptIn counts the entries of a map, if it is one that holds connections until their end.
+// keptIn counts the connections of a map, if it is one that holds some until their end: the
+// cookies in lives_index (bpf/lives.h), or the entries of acceptors.
 func keptIn(id ebpf.MapID) (n int, err error) {
 	m, err := ebpf.NewMapFromID(id)
 	if err != nil {
@@ -245,15 +247,29 @@ func keptIn(id ebpf.MapID) (n int, err error) {
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
 	info, err := m.Info()
-	if err != nil || info.Name != "lives" && info.Name != "acceptors" {
+	if err != nil || info.Name != "lives_index" && info.Name != "acceptors" {
 		return 0, err
+	}
+	count := func([]byte) int { return 1 }
+	if info.Name == "lives_index" {
+		count = cookiesIn
 	}
 	key, value := make([]byte, m.KeySize()), make([]byte, m.ValueSize())
 	entries := m.Iterate()
 	for entries.Next(&key, &value) {
-		n++
+		n += count(value)
 	}
 	return n, entries.Err()
+}
+
+// cookiesIn counts the 64-bit numbers that are not 0.
+func cookiesIn(value []byte) (n int) {
+	for at := 0; at < len(value); at += 8 {
+		if binary.NativeEndian.Uint64(value[at:]) != 0 {
+			n++
+		}
+	}
+	return n
 }
 
 func abs(n int) int { return max(n, -n) }
