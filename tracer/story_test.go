@@ -5,6 +5,7 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -89,7 +90,7 @@ func TestDecodeDropped(t *testing.T) {
 func FuzzStory(f *testing.F) {
 	f.Add(encode(f, lifeRecord())[:sizeLife])
 	cut := encode(f, lifeRecord())[:sizeLife]
-	cut[offsetLife+108] = 255 // steps
+	cut[offsetLife+int(unsafe.Offsetof(streamLife{}.Steps))] = 255
 	f.Add(cut)
 	f.Add(encode(f, streamDroppedEvent{Request: streamRequestEvent{Event: body(table.EventDropped)}, Gone: 1}))
 	f.Fuzz(func(t *testing.T, raw []byte) {
