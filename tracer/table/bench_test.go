@@ -215,8 +215,10 @@ func BenchmarkTableStories(b *testing.B) {
 	}
 	accepted := []table.Step{{Old: snapshot.SynRecv, New: snapshot.Established}, {Old: snapshot.Established, New: snapshot.CloseWait}, {Old: snapshot.CloseWait, New: snapshot.LastAck}}
 	connected := []table.Step{
-		{Old: snapshot.Close, New: snapshot.SynSent}, {Old: snapshot.SynSent, New: snapshot.Established},
-		{Old: snapshot.Established, New: snapshot.FinWait1}, {Old: snapshot.FinWait1, New: snapshot.FinWait2},
+		{Old: snapshot.Close, New: snapshot.SynSent},
+		{Old: snapshot.SynSent, New: snapshot.Established},
+		{Old: snapshot.Established, New: snapshot.FinWait1},
+		{Old: snapshot.FinWait1, New: snapshot.FinWait2},
 	}
 	var minis []table.Event
 	n, at := uint64(0), uint64(1e9)

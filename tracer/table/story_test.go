@@ -139,11 +139,14 @@ func (c *storyCase) tell() (events, story []told, left int) {
 	return *want, *got, kept.Len()
 }
 
-// compare wants both to tell the same close.
-func (c *storyCase) compare(t interface {
+// failer is a test, or one draw of it.
+type failer interface {
 	Errorf(string, ...any)
 	Fatalf(string, ...any)
-}) (got told) {
+}
+
+// compare wants both to tell the same close.
+func (c *storyCase) compare(t failer) (got told) {
 	want, closes, left := c.tell()
 	if len(want) != 1 {
 		t.Fatalf("%d closes told event by event", len(want))
