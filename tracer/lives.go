@@ -36,17 +36,20 @@ func openLives(index, places *ebpf.Map, most uint32) (*lives, error) {
 	return &lives{memory: memory, cookies: cookies, mask: uint64(most) - 1, places: places}, nil
 }
 
+// close has nothing be kept any more, for the reader.
 func (l *lives) close() error {
-	if l == nil {
+	if l == nil || l.memory == nil {
 		return nil
 	}
-	return unix.Munmap(l.memory)
+	memory := l.memory
+	l.memory, l.cookies, l.mask = nil, nil, 0
+	return unix.Munmap(memory)
 }
 
 // find returns the place of a connection; false: it is not kept.
 func (l *lives) find(cookie uint64) (place int, ok bool) {
 	at := int(cookie & l.mask)
-	for place = at; place < at+livesNear; place++ {
+	for place = at; place < min(at+livesNear, len(l.cookies)); place++ {
 		if atomic.LoadUint64(&l.cookies[place]) == cookie {
 			return place, cookie != 0
 		}

@@ -116,4 +116,9 @@ func TestLives(t *testing.T) {
 	if err := l.rehearse(); err != nil {
 		t.Error(err)
 	}
+	for cookie := range want {
+		if err := l.close(); err != nil || l.has(cookie) {
+			t.Errorf("closed: %v; it has a connection: %v", err, l.has(cookie))
+		}
+	}
 }
