@@ -324,7 +324,7 @@ func (c *closesOf) left() (n int) {
 	k := &c.tracer.kept
 	if err := errors.Join(
 		k.lives.each(func(uint64, *streamLife) { n++ }),
-		each(k.acceptors, func(uint64, *streamCaller) { n++ }),
+		eachAcceptor(k.acceptors, func(uint64, *streamCaller) { n++ }),
 	); err != nil {
 		c.t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package tracer
 
 import (
 	"fmt"
-	"os"
 	"sync/atomic"
 	"unsafe"
 
@@ -26,9 +25,7 @@ type lives struct {
 
 // openLives maps the cookies. most is how many connections there may be.
 func openLives(index, places *ebpf.Map, most uint32) (*lives, error) {
-	page := os.Getpagesize()
-	size := (int(index.ValueSize()) + page - 1) / page * page
-	memory, err := unix.Mmap(index.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	memory, err := mapArray(index)
 	if err != nil {
 		return nil, fmt.Errorf("map the cookies of what is kept: %w", err)
 	}

@@ -41,14 +41,19 @@ func openRefresher(h *hooks) (refresher, error) {
 		return refresher{}, nil
 	}
 	m := h.maps.Maps[streamMapMiniRefs]
-	n, page := int(m.MaxEntries()), os.Getpagesize()
-	size := (n*int(unsafe.Sizeof(streamMiniRef{})) + page - 1) / page * page
-	memory, err := unix.Mmap(m.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	memory, err := mapArray(m)
 	if err != nil {
 		return refresher{}, fmt.Errorf("map the names of timewait sockets: %w", err)
 	}
-	refs := unsafe.Slice((*streamMiniRef)(unsafe.Pointer(&memory[0])), n)
+	refs := unsafe.Slice((*streamMiniRef)(unsafe.Pointer(&memory[0])), m.MaxEntries())
 	return refresher{program: h.programs[streamProgMiniRefresh], memory: memory, refs: refs}, nil
+}
+
+// mapArray maps an array whose values are multiples of 8 bytes: the kernel rounds them up.
+func mapArray(m *ebpf.Map) ([]byte, error) {
+	page := os.Getpagesize()
+	size := (int(m.MaxEntries()*m.ValueSize()) + page - 1) / page * page
+	return unix.Mmap(m.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 }
 
 func (r *refresher) close() error {

@@ -17,11 +17,11 @@ import (
 // sweepBatch is how many entries are read at once.
 const sweepBatch = 1024
 
-// each calls f for every entry of a map by cookie. What comes or goes meanwhile may be left
+// eachAcceptor calls f for who accepted, by the cookie of what. What comes or goes meanwhile may be left
 // out, or come twice.
-func each[V any](m *ebpf.Map, f func(cookie uint64, v *V)) error {
+func eachAcceptor(m *ebpf.Map, f func(cookie uint64, c *streamCaller)) error {
 	var cursor ebpf.MapBatchCursor
-	cookies, values := make([]uint64, sweepBatch), make([]V, sweepBatch)
+	cookies, values := make([]uint64, sweepBatch), make([]streamCaller, sweepBatch)
 	for {
 		n, err := m.BatchLookup(&cursor, cookies, values, nil)
 		for i := range n {
@@ -43,7 +43,7 @@ func (k *kept) named() (map[table.ProcessRef]bool, error) {
 		named[table.ProcessRef{Task: l.By.Task, Known: l.By.Known}] = true
 		named[table.ProcessRef{Task: l.Used, Known: l.UsedKnown}] = true
 	})
-	return named, errors.Join(err, each(k.acceptors, func(_ uint64, c *streamCaller) {
+	return named, errors.Join(err, eachAcceptor(k.acceptors, func(_ uint64, c *streamCaller) {
 		named[table.ProcessRef{Task: c.Task, Known: c.Known}] = true
 	}))
 }
