@@ -120,6 +120,25 @@ func (f *fulls) first(e *Event) *row {
 			return r
 		}
 	}
+	r := f.newRow(e)
+	f.add(r, e)
+	if f.failedUnsent(e) {
+		r.State, r.firstSeen = snapshot.Close, snapshot.Close
+		f.owners.setSocket(r, e)
+		f.life.transition(r, snapshot.SynSent, e.Time, false)
+	}
+	if e.Old == snapshot.SynRecv {
+		f.scan.placeEnded(r.tuple(), e.Time)
+		// No request socket (SYN cookies), or one that was not seen. The kernel made
+		// this transition just before, without addresses to recognise it by.
+		r.State, r.firstSeen = snapshot.Listen, snapshot.Listen
+		f.life.transition(r, snapshot.SynRecv, e.Time, false)
+	}
+	return r
+}
+
+// newRow returns a row for the first event of a full socket, in no index yet.
+func (f *fulls) newRow(e *Event) *row {
 	r := f.rows.add(e)
 	r.State = e.Old
 	r.StartKnown = begins(e.Old, e.New) || e.Old == snapshot.SynRecv || f.failedUnsent(e)
@@ -135,19 +154,6 @@ func (f *fulls) first(e *Event) *row {
 		if e.Old == snapshot.SynRecv && f.scan.state == scanInitial {
 			r.Direction = DirectionUnknown // it may have been in SYN_SENT before the tracer
 		}
-	}
-	f.add(r, e)
-	if f.failedUnsent(e) {
-		r.State, r.firstSeen = snapshot.Close, snapshot.Close
-		f.owners.setSocket(r, e)
-		f.life.transition(r, snapshot.SynSent, e.Time, false)
-	}
-	if e.Old == snapshot.SynRecv {
-		f.scan.placeEnded(r.tuple(), e.Time)
-		// No request socket (SYN cookies), or one that was not seen. The kernel made
-		// this transition just before, without addresses to recognise it by.
-		r.State, r.firstSeen = snapshot.Listen, snapshot.Listen
-		f.life.transition(r, snapshot.SynRecv, e.Time, false)
 	}
 	return r
 }

@@ -64,10 +64,16 @@ func (m *minis) startedAgain(e *Event) bool {
 	return false
 }
 
-func (m *minis) requestBorn(e *Event) {
+// requestRow returns the row of a request socket that is born, in no index yet.
+func (m *minis) requestRow(e *Event) *row {
 	r := m.rows.add(e)
 	r.State, r.firstSeen, r.StartKnown = snapshot.Listen, snapshot.Listen, true
 	m.owners.inherit(r, e.Listener)
+	return r
+}
+
+func (m *minis) requestBorn(e *Event) {
+	r := m.requestRow(e)
 	m.rows.setRequest(r, e.Sock)
 	m.life.transition(r, e.New, e.Time, false)
 }

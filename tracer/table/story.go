@@ -84,8 +84,8 @@ func (t *Table) retell(s *Story) *row {
 		t.fulls.decide(former)
 	}
 	r := t.storyRow(s)
-	for i, step := range s.Steps {
-		t.takeStep(r, s, step, s.timeOf(i))
+	for i := range s.Steps {
+		t.takeStep(r, s, i)
 	}
 	return r
 }
@@ -125,17 +125,15 @@ func (t *Table) storyRow(s *Story) *row {
 	if len(s.Steps) == 0 { // which is none of the kernel side's
 		return t.fulls.first(&s.End)
 	}
-	switch e.Old, e.New = s.Steps[0].Old, s.Steps[0].New; {
-	case e.Old == snapshot.Close && e.New == snapshot.SynSent:
-		r := t.rows.add(e)
-		r.State, r.firstSeen, r.StartKnown, r.Direction = snapshot.Close, snapshot.Close, true, Outgoing
+	first := s.step(0)
+	e.Old, e.New = first.Old, first.New
+	if e.Old == snapshot.Close && e.New == snapshot.SynSent {
+		r := t.fulls.newRow(e)
 		if s.Owned {
 			s.setCaller(e)
 			t.owners.setSocket(r, e)
 		}
 		return r
-	case e.Old == snapshot.Close && e.New == snapshot.SynRecv: // its listener was closed meanwhile
-		e.Old = snapshot.Listen
 	}
 	r := t.fulls.first(e)
 	t.owners.disinherit(r)
@@ -144,10 +142,8 @@ func (t *Table) storyRow(s *Story) *row {
 
 // requestRow returns the row of a connection whose request socket the story tells of.
 func (t *Table) requestRow(s *Story, e *Event) *row {
-	e.Time = s.Start
-	r := t.rows.add(e)
-	r.State, r.firstSeen, r.StartKnown = snapshot.Listen, snapshot.Listen, true
-	t.owners.inherit(r, s.Listener)
+	e.Time, e.Listener = s.Start, s.Listener
+	r := t.minis.requestRow(e)
 	t.life.walk(r, snapshot.SynRecv, s.Start)
 	t.scan.placeEnded(r.tuple(), s.Start)
 	return r
@@ -161,15 +157,21 @@ func (s *Story) timeOf(i int) uint64 {
 	return max(s.Start, s.Established)
 }
 
-// takeStep takes a step of a story, and what was kept beside it.
-func (t *Table) takeStep(r *row, s *Story, step Step, at uint64) {
-	old := step.Old
-	if old == snapshot.Close && step.New == snapshot.SynRecv {
-		old = snapshot.Listen
+// step returns a step. A child of a listener that was closed meanwhile came from that.
+func (s *Story) step(i int) Step {
+	step := s.Steps[i]
+	if step.Old == snapshot.Close && step.New == snapshot.SynRecv {
+		step.Old = snapshot.Listen
 	}
+	return step
+}
+
+// takeStep takes a step of a story, and what was kept beside it.
+func (t *Table) takeStep(r *row, s *Story, i int) {
+	step, at := s.step(i), s.timeOf(i)
 	if r.State != step.New {
-		if r.State != old && old != snapshot.Close { // no program saw what led there
-			t.life.walk(r, old, at)
+		if r.State != step.Old && step.Old != snapshot.Close { // no program saw what led there
+			t.life.walk(r, step.Old, at)
 		}
 		t.life.walk(r, step.New, at)
 	}
