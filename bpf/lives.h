@@ -66,13 +66,19 @@ static __always_inline __u64 swap(__u64 *at, __u64 old, __u64 new)
 	return __sync_val_compare_and_swap(at, old, new);
 }
 
+/* Returns where a connection lies, if nothing else does. */
+static __always_inline __u32 first_place(__u64 cookie)
+{
+	return cookie & lives_mask & (LIVES_MOST - 1);
+}
+
 /*
  * Returns the place of a connection, or -1. A global function, as are the next two: the
  * verifier goes through it once, and does not tell places apart afterwards.
  */
 __noinline int place_of(__u64 cookie)
 {
-	__u32 at = cookie & lives_mask & (LIVES_MOST - 1);
+	__u32 at = first_place(cookie);
 	struct lives_index *x = index_of_lives();
 	int i;
 
@@ -88,7 +94,7 @@ __noinline int place_of(__u64 cookie)
 /* Claims a place for a connection that has none, and returns it; -1: there is no room. */
 __noinline int claim_place(__u64 cookie)
 {
-	__u32 at = cookie & lives_mask & (LIVES_MOST - 1);
+	__u32 at = first_place(cookie);
 	struct lives_index *x = index_of_lives();
 	int i;
 
