@@ -44,8 +44,9 @@ func TestStatistics(t *testing.T) { golden(t, "statistics", statisticsTrials()) 
 // TestStatisticsLikeNetstat compares with netstat itself over random counters.
 func TestStatisticsLikeNetstat(t *testing.T) {
 	trials := statisticsTrials()
+	names := []string{"net/snmp", "net/netstat", "net/snmp6", "net/sctp/snmp"}
 	kernel := map[string]string{}
-	for _, name := range []string{"net/snmp", "net/netstat", "net/snmp6", "net/sctp/snmp"} {
+	for _, name := range names {
 		b, err := os.ReadFile("testdata/proc/" + name)
 		if err != nil {
 			t.Fatal(err)
@@ -53,9 +54,9 @@ func TestStatisticsLikeNetstat(t *testing.T) {
 		kernel[name] = string(b)
 	}
 	compareRandom(t, 100, 2, func(rnd *rand.Rand, dir string) []trial {
-		for name, content := range kernel {
+		for _, name := range names {
 			if rnd.IntN(10) > 0 {
-				write(t, dir, name, randomStatistics(rnd, name, content))
+				write(t, dir, name, randomStatistics(rnd, name, kernel[name]))
 			}
 		}
 		some := []trial{trials[0], trials[64]}
@@ -87,7 +88,11 @@ func randomStatistics(rnd *rand.Rand, name, content string) string {
 		case pairs:
 			b.WriteString(randomValues(rnd, line))
 		default:
-			b.WriteString(oddLine(rnd, name))
+			// A line without a value shows that of the line before, and as
+			// the first one what lies on netstat's stack.
+			if odd := oddLine(rnd, name); b.Len() > 0 {
+				b.WriteString(odd)
+			}
 			key := strings.Fields(line)[0]
 			fmt.Fprintf(&b, "%-32s\t%s\n", key, randomValue(rnd))
 		}
