@@ -33,6 +33,17 @@ static __always_inline struct sock *file_sock(struct task_struct *task, struct f
 	return socket ? socket->sk : NULL;
 }
 
+/* The id of the cgroup that a socket belongs to; 0: it has none, or that is not known. */
+static __always_inline __u64 cgroup_of(const struct sock *sk)
+{
+	struct cgroup *cgroup;
+
+	if (!bpf_core_field_exists(sk->sk_cgrp_data.cgroup))
+		return 0;
+	cgroup = sk->sk_cgrp_data.cgroup;
+	return cgroup ? cgroup->kn->id : 0;
+}
+
 /*
  * Sends who has the file open. Returns 1, which makes the kernel show the file again, where
  * the ring has no room.
@@ -52,6 +63,9 @@ static __always_inline int send_file(struct task_struct *task, struct file *file
 	f->mptcp = mptcp;
 	*(__u64 *)&f->comm[0] = *(__u64 *)&task->comm[0];
 	*(__u64 *)&f->comm[8] = *(__u64 *)&task->comm[8];
+	f->cgroup = cgroup_of(sk);
+	f->uid = sk->sk_uid.val;
+	f->pad = 0;
 	submit(f);
 	return 0;
 }

@@ -87,6 +87,9 @@ struct file_event {
 	__u32 pid;   /* in the pid namespace that is reported; 0: it has none */
 	__u32 mptcp; /* the file's socket is an MPTCP one: its subflows have its inode */
 	__u8 comm[16];
+	__u64 cgroup; /* of the socket; 0: not known */
+	__u32 uid;    /* of the socket */
+	__u32 pad;
 };
 
 enum close_flag {

@@ -150,6 +150,10 @@ struct cgroup {
 	struct kernfs_node *kn;
 };
 
+struct sock_cgroup_data {
+	struct cgroup *cgroup; /* since 5.15 */
+};
+
 struct pid;
 
 struct sock {
@@ -164,6 +168,7 @@ struct sock {
 	u16 sk_type;
 	u32 sk_max_ack_backlog;
 	struct pid *sk_peer_pid;
+	struct sock_cgroup_data sk_cgrp_data;
 	unsigned long sk_ino; /* since 6.18 */
 };
 

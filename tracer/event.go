@@ -229,4 +229,6 @@ func decodeFile(raw []byte, e *table.Event) {
 	e.Start = native.Uint64(raw[unsafe.Offsetof(f.Start):])
 	e.MPTCP = native.Uint32(raw[unsafe.Offsetof(f.Mptcp):]) != 0
 	copy(e.Thread[:], raw[unsafe.Offsetof(f.Comm):][:len(f.Comm)])
+	e.CgroupID = native.Uint64(raw[unsafe.Offsetof(f.Cgroup):])
+	e.UID, e.HasUID = native.Uint32(raw[unsafe.Offsetof(f.Uid):]), true
 }

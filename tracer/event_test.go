@@ -73,8 +73,10 @@ func TestEventLayout(t *testing.T) {
 		{"life.local_addr", unsafe.Offsetof(l.Life.LocalAddr), 144},
 		{"dropped_event", unsafe.Sizeof(d), 112},
 		{"dropped_event.gone", unsafe.Offsetof(d.Gone), 104},
-		{"file_event", unsafe.Sizeof(f), 80},
+		{"file_event", unsafe.Sizeof(f), 96},
 		{"file_event.comm", unsafe.Offsetof(f.Comm), 64},
+		{"file_event.cgroup", unsafe.Offsetof(f.Cgroup), 80},
+		{"file_event.uid", unsafe.Offsetof(f.Uid), 88},
 		{"exe_event", unsafe.Sizeof(x), 528},
 		{"exe_event.start", unsafe.Offsetof(x.Start), 10},
 		{"exe_event.task", unsafe.Offsetof(x.Task), 12},
@@ -203,6 +205,7 @@ func TestDecode(t *testing.T) {
 	file := released
 	file.Kind, file.Inode, file.Start, file.PID, file.MPTCP = table.EventFile, 99, 5e9, 3, true
 	copy(file.Thread[:], "nginx")
+	file.UID, file.HasUID, file.CgroupID = 33, true, 44
 
 	for _, c := range []struct {
 		name   string
@@ -234,7 +237,7 @@ func TestDecode(t *testing.T) {
 		{"birth of a request", streamRequestEvent{Event: body(table.EventMiniBorn), Listener: 33}, born},
 		{"birth of a timewait socket", timewait, wantTimewait},
 		{"open file", streamFileEvent{
-			Head: head(table.EventFile), Inode: 99, Start: 5e9, Pid: 3, Mptcp: 1, Comm: [16]uint8(file.Thread[:]),
+			Head: head(table.EventFile), Inode: 99, Start: 5e9, Pid: 3, Mptcp: 1, Comm: [16]uint8(file.Thread[:]), Uid: 33, Cgroup: 44,
 		}, file},
 	} {
 		t.Run(c.name, func(t *testing.T) {

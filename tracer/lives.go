@@ -83,24 +83,12 @@ func (l *lives) take(cookie uint64, into *streamLife) bool {
 
 // each calls f for every connection. What comes or goes meanwhile may be left out.
 func (l *lives) each(f func(cookie uint64, life *streamLife)) error {
-	return l.visit(func(int, uint64) bool { return true }, f)
+	all := func(int, uint64) bool { return true }
+	return l.visit(all, func(_ int, cookie uint64, life *streamLife) { f(cookie, life) })
 }
 
-// eachSince does the same for those only that were there at the last call, too. last has the
-// cookies of that, by place; nil: there was none. It returns those of this one.
-func (l *lives) eachSince(last []uint64, f func(cookie uint64, life *streamLife)) ([]uint64, error) {
-	if last == nil {
-		last = make([]uint64, len(l.cookies))
-	}
-	return last, l.visit(func(place int, cookie uint64) bool {
-		was := last[place]
-		last[place] = cookie
-		return was == cookie
-	}, f)
-}
-
-// visit calls f for the connections that are wanted.
-func (l *lives) visit(wanted func(place int, cookie uint64) bool, f func(cookie uint64, life *streamLife)) error {
+// visit does the same for those that are wanted, with their places.
+func (l *lives) visit(wanted func(place int, cookie uint64) bool, f func(place int, cookie uint64, life *streamLife)) error {
 	var life streamLife
 	for place := range l.cookies {
 		cookie := atomic.LoadUint64(&l.cookies[place])
@@ -112,7 +100,7 @@ func (l *lives) visit(wanted func(place int, cookie uint64) bool, f func(cookie 
 			return err
 		}
 		if ok {
-			f(cookie, &life)
+			f(place, cookie, &life)
 		}
 	}
 	return nil

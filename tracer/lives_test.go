@@ -95,21 +95,6 @@ func TestLives(t *testing.T) {
 	if !maps.Equal(got, want) {
 		t.Errorf("each: %v\nwant %v", got, want)
 	}
-	last, err := l.eachSince(nil, func(uint64, *streamLife) { t.Error("a connection was there before the first call") })
-	if err != nil {
-		t.Fatal(err)
-	}
-	const late = 1 << 20
-	if !l.put(t, late, &streamLife{}) {
-		t.Fatal("no room")
-	}
-	clear(got)
-	if _, err := l.eachSince(last, func(cookie uint64, life *streamLife) { got[cookie] = life.Start }); err != nil {
-		t.Fatal(err)
-	}
-	if !maps.Equal(got, want) {
-		t.Errorf("eachSince: %v\nwant %v", got, want)
-	}
 	if l.has(0) {
 		t.Error("what is free has a cookie")
 	}

@@ -32,9 +32,12 @@ type scanKind uint8
 const (
 	scanInitial scanKind = iota // the first one: the initial table
 	scanResync                  // the table is compared with the kernel's
-	scanOwners                  // the same, and the owners of accepted connections are looked for
+	scanOwners                  // the owners of accepted connections are looked for, among open files alone
 	scanPoll                    // sockets are read that no hook tells all of; none of TCP
 )
+
+// compares reports whether such a scan compares all TCP sockets with the kernel's.
+func (k scanKind) compares() bool { return k == scanInitial || k == scanResync }
 
 // scanState is how far a phase of a scan is.
 type scanState uint8
@@ -105,10 +108,10 @@ func newScan(every time.Duration) scan {
 	}
 }
 
-// begin starts a scan; read reads its rows.
+// begin starts a scan; read does what its first phase is for.
 func (s *scan) begin(kind scanKind, now uint64, read func() scanResult) {
 	s.kind, s.start, s.asked, s.coverage = kind, now, false, coverage{}
-	if kind != scanPoll {
+	if kind.compares() {
 		s.unsettled, s.confirm = false, 0
 	}
 	if kind == scanResync {
@@ -116,7 +119,11 @@ func (s *scan) begin(kind scanKind, now uint64, read func() scanResult) {
 	} else {
 		s.answers = false
 	}
-	s.next(phaseRows, read)
+	phase := phaseRows
+	if kind == scanOwners {
+		phase = phaseFiles
+	}
+	s.next(phase, read)
 }
 
 // next starts a phase; read does what it is for.
@@ -137,7 +144,9 @@ func (s *scan) poll() {
 // end ends the scan under way and sets when the next ones are due.
 func (s *scan) end(now uint64) {
 	s.state = scanIdle
-	s.due = now + s.every
+	if s.kind.compares() {
+		s.due = now + s.every
+	}
 	s.nextOwn = now + max(uint64(ownScanInterval), ownScanRest*(now-s.start))
 }
 
@@ -204,10 +213,14 @@ func (t *Tracer) scanIfDue(now uint64) {
 func (t *Tracer) startScan(kind scanKind) {
 	now := monotonic()
 	s := &t.scan
+	if kind == scanOwners {
+		s.begin(kind, now, func() scanResult { return scanResult{err: t.hooks.runIter(streamProgFiles)} })
+		return
+	}
 	read := t.sockets.begin(kind, now, s.lost)
-	if kind != scanPoll {
+	if kind.compares() {
 		t.table.BeginScan(now, kind == scanInitial)
-		s.owners, s.files = kind != scanResync || s.files, false
+		s.owners, s.files = kind == scanInitial || s.files, false
 		read |= t.opts.Protocols & TCP
 	}
 	s.begin(kind, now, func() scanResult { return s.rows.readAll(read) })
@@ -250,6 +263,10 @@ func (t *Tracer) mergePart(p *rowPart) {
 // phase finds decides whether another one follows.
 func (t *Tracer) endPhase() {
 	s := &t.scan
+	if s.kind == scanOwners {
+		endOwners(t)
+		return
+	}
 	if err := s.result.err; err != nil {
 		now := monotonic()
 		s.end(now)
@@ -283,23 +300,17 @@ func (t *Tracer) endPhase() {
 	t.endScan()
 }
 
-// endPoll ends a phase of a poll. What it has found has no owner: open files show whose
-// that is.
-func endPoll(t *Tracer) {
-	s, files := &t.scan, &t.sockets.files
+// endOwners ends a look for owners. Those of which a row is needed a scan finds.
+func endOwners(t *Tracer) {
 	now := monotonic()
-	if s.phase == phaseRows {
-		s.coverage = s.result.coverage
-		if t.hooks.chosen[SocketFiles] != "" && files.start(&t.sockets, now) {
-			s.next(phaseFiles, func() scanResult { return scanResult{err: t.hooks.runIter(socketsProgSocketFiles)} })
-			return
-		}
-	} else {
-		t.sockets.began += now - files.began // they have a rest of their own
-		files.end(now)
+	t.scan.end(now)
+	more := t.table.Owners().EndFiles(now)
+	if err := t.scan.result.err; err != nil {
+		t.scanFailed(err)
+	} else if more {
+		t.scan.files = true
+		t.startScan(scanResync)
 	}
-	s.state = scanIdle
-	t.sockets.end(scanPoll, &s.coverage, now)
 }
 
 // endScan is called when there is no doubt left.

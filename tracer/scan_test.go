@@ -68,7 +68,7 @@ func TestScanRequests(t *testing.T) {
 func TestScanPollDecidesNothing(t *testing.T) {
 	s := newScan(-1)
 	s.unsettled, s.confirm = true, 5
-	for kind, due := range map[scanKind]bool{scanPoll: true, scanResync: false, scanOwners: false} {
+	for kind, due := range map[scanKind]bool{scanPoll: true, scanResync: false, scanOwners: true, scanInitial: false} {
 		s := s
 		s.begin(kind, 1, func() scanResult { return scanResult{} })
 		if s.unsettled != due || s.confirm > 0 != due {

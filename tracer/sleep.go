@@ -164,7 +164,7 @@ func (t *Tracer) nextDue() uint64 {
 	if t.pace.unchecked != 0 {
 		due = min(due, t.pace.nextCheck)
 	}
-	if owners := t.table.OwnersDeadline(); owners != table.Never {
+	if owners := t.table.Owners().Deadline(); owners != table.Never {
 		due = min(due, max(owners, t.scan.nextOwn))
 	}
 	if t.refresher.program != nil && t.table.FinWait2() > 0 {

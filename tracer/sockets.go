@@ -290,3 +290,22 @@ func (r *socketRefresher) rehearse() error {
 	defer func() { r.refs = r.refs[:0] }()
 	return r.run()
 }
+
+// endPoll ends a phase of a poll. What it has found has no owner: open files show whose
+// that is.
+func endPoll(t *Tracer) {
+	s, files := &t.scan, &t.sockets.files
+	now := monotonic()
+	if s.phase == phaseRows {
+		s.coverage = s.result.coverage
+		if t.hooks.chosen[SocketFiles] != "" && files.start(&t.sockets, now) {
+			s.next(phaseFiles, func() scanResult { return scanResult{err: t.hooks.runIter(socketsProgSocketFiles)} })
+			return
+		}
+	} else {
+		t.sockets.began += now - files.began // they have a rest of their own
+		files.end(now)
+	}
+	s.state = scanIdle
+	t.sockets.end(scanPoll, &s.coverage, now)
+}

@@ -129,13 +129,16 @@ type streamExeEvent struct {
 }
 
 type streamFileEvent struct {
-	_     structs.HostLayout
-	Head  streamEventHead
-	Inode uint64
-	Start uint64
-	Pid   uint32
-	Mptcp uint32
-	Comm  [16]uint8
+	_      structs.HostLayout
+	Head   streamEventHead
+	Inode  uint64
+	Start  uint64
+	Pid    uint32
+	Mptcp  uint32
+	Comm   [16]uint8
+	Cgroup uint64
+	Uid    uint32
+	Pad    uint32
 }
 
 type streamLife struct {

@@ -67,9 +67,14 @@ func (k *kept) sweepProcesses(procs *table.Processes, drain func() error) error 
 
 // ownerSearch looks for accepted connections that are kept and whose owner no hook tells.
 type ownerSearch struct {
-	next uint64            // time of the next look
-	due  map[uint64]uint64 // when the owner has to be looked for, by cookie
-	last []uint64          // the cookies of the last look, by place
+	next  uint64   // time of the next look
+	known []sought // what the last look found, by place
+}
+
+// sought is a connection that is kept.
+type sought struct {
+	cookie uint64
+	due    uint64 // when its owner has to be looked for; 0: not known yet
 }
 
 // ownersDue reports whether the owner of some connection should be looked for: of one that
@@ -81,23 +86,35 @@ func (k *kept) ownersDue(now uint64) (due bool, err error) {
 	if k.lives == nil || !k.seekOwners || now < s.next {
 		return false, nil
 	}
-	was := s.due
-	s.due = make(map[uint64]uint64)
-	s.last, err = k.lives.eachSince(s.last, func(cookie uint64, l *streamLife) {
-		incoming := streamLifeFlag(l.Flags)&streamLifeFlagLIFE_INCOMING != 0
-		if !incoming || l.Established == 0 {
-			return
-		}
-		at := was[cookie]
-		if now >= at {
+	if s.known == nil {
+		s.known = make([]sought, len(k.lives.cookies))
+	}
+	err = k.lives.visit(s.wants(now), func(place int, _ uint64, l *streamLife) {
+		at := &s.known[place].due
+		switch incoming := streamLifeFlag(l.Flags)&streamLifeFlagLIFE_INCOMING != 0; {
+		case !incoming:
+			*at = table.Never
+		case l.Established != 0:
 			due = true
-			at = now + 2*(now-l.Start)
+			*at = now + 2*(now-l.Start)
 		}
-		s.due[cookie] = at
 	})
 	took := monotonic() - now
 	s.next = now + max(uint64(ownScanInterval), ownScanRest*took)
 	return due, err
+}
+
+// wants returns what tells which connections have to be read now: those that were there at the
+// last look and are due.
+func (s *ownerSearch) wants(now uint64) func(place int, cookie uint64) bool {
+	return func(place int, cookie uint64) bool {
+		k := &s.known[place]
+		if k.cookie != cookie {
+			*k = sought{cookie: cookie}
+			return false
+		}
+		return now >= k.due
+	}
 }
 
 // unended are connections that are kept and that a scan did not show.

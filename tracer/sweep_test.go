@@ -56,3 +56,29 @@ func TestSweep(t *testing.T) {
 		t.Errorf("%d closes were told, want 20", len(c.closes))
 	}
 }
+
+// TestOwnerSearch has connections come and go between looks for their owners.
+func TestOwnerSearch(t *testing.T) {
+	s := ownerSearch{known: make([]sought, 2)}
+	for i, c := range []struct {
+		now, cookie uint64
+		due         uint64 // of it, set afterwards
+		want        bool
+	}{
+		{1, 7, 0, false}, // it may be gone at the next look
+		{2, 7, 4, true},
+		{3, 7, 4, false},
+		{4, 7, 9, true},
+		{9, 8, 0, false}, // another one is in its place
+		{10, 8, 0, true},
+		{11, 8, 0, true}, // it was not established
+	} {
+		if got := s.wants(c.now)(1, c.cookie); got != c.want {
+			t.Errorf("look %d: connection %d is read: %t", i, c.cookie, got)
+		}
+		s.known[1].due = c.due
+	}
+	if s.known[0] != (sought{}) {
+		t.Errorf("place 0: %+v", s.known[0])
+	}
+}

@@ -265,7 +265,7 @@ func (t *Tracer) housekeep(now uint64) {
 		if t.out.ready && t.scan.state == scanIdle && now >= t.scan.nextOwn {
 			kept, err := t.kept.ownersDue(now)
 			t.out.keep(err)
-			if kept || t.table.OwnersDue(now) {
+			if kept || t.table.Owners().Due(now) {
 				t.startScan(scanOwners)
 			}
 		}

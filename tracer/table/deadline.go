@@ -25,15 +25,6 @@ func (t *Table) Deadline() uint64 {
 	return due
 }
 
-// OwnersDeadline returns when OwnersDue may report true at the earliest.
-func (t *Table) OwnersDeadline() uint64 {
-	due := Never
-	for ref := range t.owners.unaccepted.all {
-		due = min(due, ref.due)
-	}
-	return due
-}
-
 // WantsScan reports whether TakeScanRequest would report true.
 func (t *Table) WantsScan() bool { return t.scan.wanted }
 

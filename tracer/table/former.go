@@ -71,7 +71,7 @@ func (l *listeners) ofThen(r *row, at uint64) (found *row, until uint64) {
 // then: it may have ended since. moved and end are the times of the last transitions of r. The
 // kernel closes what waits in the queue of a listener right after its end: what lived on is
 // not known to be of its process (disinherit, settleHeirs).
-func (o *owners) inheritThen(r *row, key, moved, end uint64) {
+func (o *Owners) inheritThen(r *row, key, moved, end uint64) {
 	var l *row
 	until := Never
 	if key == 0 { // no request told which one it is
@@ -119,7 +119,7 @@ func (f *foundOwners) take(cookie uint64) *snapshot.Process {
 
 // useFound makes the process the owner that was found by its open files while the
 // connection was kept.
-func (o *owners) useFound(r *row) {
+func (o *Owners) useFound(r *row) {
 	if p := o.found.take(r.Cookie); p != nil && o.unsure(r) {
 		r.Owner = snapshot.Owner{Process: p, Source: snapshot.OwnerFiles}
 	}

@@ -7,7 +7,7 @@ type fulls struct {
 	cfg     *Config
 	rows    *rows
 	life    *life
-	owners  *owners
+	owners  *Owners
 	minis   *minis
 	scan    *scan
 	initial *initialTable

@@ -19,7 +19,7 @@ type minis struct {
 	cfg    *Config
 	rows   *rows
 	life   *life
-	owners *owners
+	owners *Owners
 	scan   *scan
 
 	dying     waiting // their timer stopped

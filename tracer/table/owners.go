@@ -12,9 +12,9 @@ import (
 // before its owner is looked for.
 const acceptGrace = uint64(100 * time.Millisecond)
 
-// owners attributes sockets to processes: to the one that called connect, listen or
+// Owners attributes sockets to processes: to the one that called connect, listen or
 // accept, or to nobody.
-type owners struct {
+type Owners struct {
 	cfg        *Config
 	rows       *rows
 	life       *life
@@ -28,7 +28,7 @@ type owners struct {
 
 // inherit makes r an incoming connection, with the owner of its listener. key is that
 // of the listener that the kernel named; 0: it named none.
-func (o *owners) inherit(r *row, key uint64) {
+func (o *Owners) inherit(r *row, key uint64) {
 	r.Direction = Incoming
 	r.Inode = 0
 	l := o.listener(r, key)
@@ -54,7 +54,7 @@ func (o *owners) inherit(r *row, key uint64) {
 
 // listener returns the listener of a key that the kernel named for a connection, or nil. It
 // may have got its cookie since its last event.
-func (o *owners) listener(r *row, key uint64) *row {
+func (o *Owners) listener(r *row, key uint64) *row {
 	l := o.rows.byKey[key]
 	if l != nil || key == 0 || !o.cfg.LateCookies {
 		return l
@@ -68,7 +68,7 @@ func (o *owners) listener(r *row, key uint64) *row {
 }
 
 // addHeir remembers that r has the owner of its listener.
-func (o *owners) addHeir(r *row) {
+func (o *Owners) addHeir(r *row) {
 	o.heirs.makeRoom((*row).inherited)
 	o.heirs.add(r)
 }
@@ -80,19 +80,19 @@ func (r *row) inherited() bool {
 
 // disinherit takes the owner from r that it has from a listener which is gone: another
 // one may have taken it over (net.ipv4.tcp_migrate_req).
-func (o *owners) disinherit(r *row) {
+func (o *Owners) disinherit(r *row) {
 	if r.inherited() && o.rows.listeners.byNumber[r.listener] == nil {
 		o.disown(r)
 	}
 }
 
-func (o *owners) disown(r *row) {
+func (o *Owners) disown(r *row) {
 	r.Owner, r.CgroupID, r.listener = snapshot.Owner{}, 0, 0
 }
 
 // relisten handles a request whose timer was started again, perhaps by another listener
 // that took it over.
-func (o *owners) relisten(r *row, key uint64) {
+func (o *Owners) relisten(r *row, key uint64) {
 	if l := o.listener(r, key); r.inherited() && key != 0 && (l == nil || l.listener != r.listener) {
 		o.disown(r)
 		o.inherit(r, key)
@@ -103,7 +103,7 @@ func (o *owners) relisten(r *row, key uint64) {
 // kernel closes what waits in the queue of a listener right after its end, unless
 // another listener takes that over (inet_csk_listen_stop,
 // net/ipv4/inet_connection_sock.c): what survives is not known to be of its process.
-func (o *owners) settleHeirs(now uint64) {
+func (o *Owners) settleHeirs(now uint64) {
 	ended := o.rows.listeners.ended
 	n := 0
 	for n < len(ended) && now >= ended[n].at+dyingGrace {
@@ -126,7 +126,7 @@ func (o *owners) settleHeirs(now uint64) {
 
 // set makes the calling process the owner. If the record of the process was lost, the
 // socket is nobody's: whose it was before does not count any more.
-func (o *owners) set(r *row, e *Event, source snapshot.OwnerSource) {
+func (o *Owners) set(r *row, e *Event, source snapshot.OwnerSource) {
 	r.Owner = snapshot.Owner{}
 	if p := o.procs.get(e.Task, e.Known); p != nil {
 		r.Owner = snapshot.Owner{Process: p, TID: e.TID, Source: source}
@@ -140,7 +140,7 @@ func (o *owners) set(r *row, e *Event, source snapshot.OwnerSource) {
 }
 
 // setSocket makes the process that called connect, listen or accept the owner.
-func (o *owners) setSocket(r *row, e *Event) {
+func (o *Owners) setSocket(r *row, e *Event) {
 	o.set(r, e, snapshot.OwnerSocket)
 	r.Inode = uint64(e.Inode)
 	r.setUID(e)
@@ -148,7 +148,7 @@ func (o *owners) setSocket(r *row, e *Event) {
 
 // useContext makes the process whose call led to e the owner, unless a better one is
 // known. The kernel names it only where no hook reports who accepts.
-func (o *owners) useContext(r *row, e *Event) {
+func (o *Owners) useContext(r *row, e *Event) {
 	if o.cfg.OwnersByUse && o.unsure(r) && o.procs.get(e.Task, e.Known) != nil {
 		o.set(r, e, snapshot.OwnerContext)
 	}
@@ -156,7 +156,7 @@ func (o *owners) useContext(r *row, e *Event) {
 
 // useFile makes a process with an open file of the socket the owner, unless a
 // better one is known.
-func (o *owners) useFile(e *Event) {
+func (o *Owners) useFile(e *Event) {
 	if e.MPTCP { // by inode, once all rows are known
 		if o.mptcp[uint64(e.Inode)] == nil { // the first one, as netstat
 			o.mptcp[uint64(e.Inode)] = o.procs.ofFile(e)
@@ -164,6 +164,9 @@ func (o *owners) useFile(e *Event) {
 		return
 	}
 	r := o.rows.ofFull(e)
+	if r != nil {
+		r.learnFile(e)
+	}
 	switch {
 	case r != nil && o.unsure(r):
 		o.find(r, o.procs.ofFile(e), e.Time)
@@ -172,8 +175,23 @@ func (o *owners) useFile(e *Event) {
 	}
 }
 
+// learnFile takes what the file of a connection shows that was accepted: whose the socket is
+// since, for one. The iterator holds the file while its record is written
+// (task_file_seq_get_next, kernel/bpf/task_iter.c, 5.10 to 7.2): what close() leads to comes
+// after that.
+func (r *row) learnFile(e *Event) {
+	if r.Inode != 0 {
+		return
+	}
+	r.Inode = uint64(e.Inode)
+	r.setUID(e)
+	if r.CgroupID == 0 {
+		r.CgroupID = e.CgroupID
+	}
+}
+
 // find makes a process that was found by its files the owner.
-func (o *owners) find(r *row, p *snapshot.Process, at uint64) {
+func (o *Owners) find(r *row, p *snapshot.Process, at uint64) {
 	r.Owner = snapshot.Owner{Process: p, Source: snapshot.OwnerFiles}
 	if o.scan.state != scanInitial || r.StartKnown { // else the initial table reports it
 		o.life.ownerChanged(r, at)
@@ -181,27 +199,37 @@ func (o *owners) find(r *row, p *snapshot.Process, at uint64) {
 }
 
 // unsure reports whether the owner was neither seen nor found by its files.
-func (o *owners) unsure(r *row) bool {
+func (o *Owners) unsure(r *row) bool {
 	return r.Owner.Source == snapshot.OwnerUnknown || r.Owner.Source >= snapshot.OwnerListener
 }
 
-// endScan finds the owners of the subflows of MPTCP sockets, which have the inode of
-// the MPTCP socket's file (mptcp_subflow_create_socket and mptcp_sock_graft, net/mptcp).
-func (o *owners) endScan(now uint64) {
+// EndFiles ends a look at the open files, after its last EventFile. It finds the owners of the
+// subflows of MPTCP sockets, which have the inode of the MPTCP socket's file
+// (mptcp_subflow_create_socket and mptcp_sock_graft, net/mptcp), and reports whether there are
+// some of which the table has no subflow: a scan shows the inode.
+func (o *Owners) EndFiles(now uint64) (unknown bool) {
+	of := make(map[uint64]bool)
 	if len(o.mptcp) > 0 {
 		for r := range o.rows.all {
-			if p := o.mptcp[r.Inode]; p != nil && r.Inode != 0 && o.unsure(r) {
+			p := o.mptcp[r.Inode]
+			if p == nil || r.Inode == 0 {
+				continue
+			}
+			of[r.Inode] = true
+			if o.unsure(r) {
 				o.find(r, p, now)
 			}
 		}
-		clear(o.mptcp)
 	}
+	unknown = len(of) < len(o.mptcp)
+	clear(o.mptcp)
 	o.procs.endScan()
 	o.found.endScan()
+	return unknown
 }
 
 // accepted puts r in the list of those whose owner has to be looked for.
-func (o *owners) accepted(r *row, at uint64) {
+func (o *Owners) accepted(r *row, at uint64) {
 	o.unaccepted.makeRoom((*row).unaccepted)
 	o.unaccepted.addAt(r, at+acceptGrace)
 }
@@ -212,9 +240,9 @@ func (r *row) unaccepted() bool {
 	return r.stage == stageFull && !known
 }
 
-// due reports whether the owner of some connection should be looked for. The
-// longer a connection stays unaccepted, the longer until it is looked at again.
-func (o *owners) due(now uint64) bool {
+// Due reports whether the owner of some accepted connection should be looked for, among the
+// open files. The longer a connection stays unaccepted, the longer until it is looked for again.
+func (o *Owners) Due(now uint64) bool {
 	due := false
 	o.unaccepted.visit(func(ref *rowRef) bool {
 		if !ref.row.unaccepted() {
@@ -229,8 +257,17 @@ func (o *owners) due(now uint64) bool {
 	return due
 }
 
+// Deadline returns when Due may report true at the earliest.
+func (o *Owners) Deadline() uint64 {
+	due := Never
+	for ref := range o.unaccepted.all {
+		due = min(due, ref.due)
+	}
+	return due
+}
+
 // fill asks find for the owner of every socket that has none, by its inode.
-func (o *owners) fill(find func(inode uint64) *snapshot.Process) {
+func (o *Owners) fill(find func(inode uint64) *snapshot.Process) {
 	for r := range o.rows.all {
 		if r.Inode == 0 || r.Owner.Process != nil {
 			continue

@@ -345,6 +345,60 @@ func TestOwnerMPTCP(t *testing.T) {
 	}
 }
 
+// TestOwnerOfFileAlone looks for who accepted among the open files, outside of a scan: what the
+// file shows is taken with it.
+func TestOwnerOfFileAlone(t *testing.T) {
+	h := newHost(t, table.Config{CanScan: true, SeekOwners: true})
+	cookie, half := h.establish(101), h.establish(102)
+	h.apply(socket(table.EventState, half, snapshot.Established, snapshot.FinWait1, 102))
+	h.got = nil
+	h.clock += 3 * grace
+	if !h.table.Owners().Due(h.clock) {
+		t.Error("nobody looks for the owner of an accepted connection")
+	}
+	for i, cookie := range []uint64{cookie, half} {
+		file := socket(table.EventFile, cookie, 0, 0, uint16(101+i))
+		file.Inode, file.UID, file.HasUID, file.CgroupID = 55, 33, true, 44
+		h.file(file, 6, "child", 2)
+	}
+	if h.table.Owners().EndFiles(h.clock) {
+		t.Error("a scan has to find a connection that the table has")
+	}
+	h.want("101 owner 6/child/2", "102 owner 6/child/2")
+	for c := range h.table.All {
+		want := []uint64{55, 33, 44}
+		if got := []uint64{c.Inode, uint64(c.UID), c.CgroupID}; !slices.Equal(got, want) {
+			t.Errorf("%v: inode, user and cgroup %d, want %d", c.Remote, got, want)
+		}
+	}
+	if h.clock += 1e12; h.table.Owners().Due(h.clock) {
+		t.Error("the owner that was found is looked for again")
+	}
+}
+
+// TestOwnerMPTCPAlone does so with files of MPTCP sockets: a scan finds the subflows whose inode
+// no row has shown yet.
+func TestOwnerMPTCPAlone(t *testing.T) {
+	h := newHost(t, table.Config{CanScan: true, SeekOwners: true})
+	h.table.BeginScan(h.clock, true)
+	row := socket(table.EventRow, h.cookie(), 0, snapshot.Established, 100)
+	row.Inode = 77
+	h.apply(row)
+	h.table.EndScan(h.clock)
+	for _, c := range []struct {
+		inodes []uint32
+		scan   bool
+	}{{[]uint32{77, 78}, true}, {[]uint32{77}, false}, {nil, false}} {
+		for _, inode := range c.inodes {
+			h.file(table.Event{Kind: table.EventFile, MPTCP: true, Inode: inode}, 5, "server", 1)
+		}
+		if scan := h.table.Owners().EndFiles(h.clock); scan != c.scan {
+			t.Errorf("files of inodes %d want a scan: %t", c.inodes, scan)
+		}
+	}
+	h.want("100 owner 5/server/2")
+}
+
 // TestUserStays has rows without a user not touch the one that events reported, and an
 // accept give the connection the user of the process.
 func TestUserStays(t *testing.T) {

@@ -203,7 +203,7 @@ func (t *Table) EndScan(now uint64) (found Resync, again bool) {
 		t.initial.complete()
 		t.life.countBefore()
 	}
-	t.owners.endScan(now)
+	t.owners.EndFiles(now)
 	t.fulls.settlePending(t.scan.start)
 	if initial && !t.cfg.ScansOnly {
 		t.merger.dropListed()

@@ -50,7 +50,7 @@ type Table struct {
 	cfg     *Config
 	rows    *rows
 	life    *life
-	owners  *owners
+	owners  *Owners
 	minis   *minis
 	fulls   *fulls
 	scan    *scan
@@ -70,7 +70,7 @@ func New(cfg Config, procs *Processes, report func(*Change)) *Table {
 		scan:    &scan{},
 		initial: &initialTable{index: index},
 	}
-	t.owners = &owners{
+	t.owners = &Owners{
 		cfg: &cfg, rows: index, life: t.life, scan: t.scan, procs: procs,
 		mptcp: make(map[uint64]*snapshot.Process),
 	}
@@ -236,9 +236,8 @@ func (t *Table) NextFinWait2(most int, look func(sock, cookie uint64)) {
 	t.minis.nextFinWait2(most, look)
 }
 
-// OwnersDue reports whether the owner of some accepted connection should be looked
-// for, by a scan of open files.
-func (t *Table) OwnersDue(now uint64) bool { return t.owners.due(now) }
+// Owners returns the part of the table that knows whose the sockets are.
+func (t *Table) Owners() *Owners { return t.owners }
 
 // FillOwners asks find for the owner of every socket that has none, by its inode.
 // find returns nil where it finds nobody.
