@@ -15,8 +15,9 @@ import (
 // The members are encoded from the values beside them and from nothing else, so
 // equal values mean equal bytes, as long as the same members are chosen.
 type cache struct {
-	conns   [connsKept]identified // by connection
-	holders [holdersKept]holding  // by owner
+	conns   [connsKept]identified  // by connection
+	filled  [connsKept / 64]uint64 // which of them have something, a bit each
+	holders [holdersKept]holding   // by owner
 	steps   [stateEnd][stateEnd]piece
 	ends    [endsKept]end // by how a connection ended
 	last    identity      // of a connection of which nothing is kept
@@ -125,19 +126,25 @@ func (e *ending) slot() int {
 	return (int(e.outcome) + 13*int(e.closedBy) + 3*len(e.history.States())) % endsKept
 }
 
+// has reports whether a place of conns has something. Where closes alone are told hardly any
+// has, and none of them is in the processor's cache.
+func (c *cache) has(at uint64) bool { return c.filled[at/64]>>(at%64)&1 != 0 }
+
 // connBy adds what identifies a connection, and is made by members where it is not in
 // the cache. After the last record of a connection there is nothing to keep it for: where
 // closes alone are told, each is the first one too.
 func (w *NDJSON) connBy(c *table.Conn, last bool, members func(*identity)) {
 	d, kept := w.device(c.Netns, c.Device), w.kept()
-	k := &kept.conns[c.ID%connsKept]
+	at := c.ID % connsKept
+	k := &kept.conns[at]
 	switch {
-	case k.identity.of(c, d) && k.members.valid:
+	case kept.has(at) && k.identity.of(c, d) && k.members.valid:
 		w.buf = append(w.buf, k.members.text...)
 	case last && w.pick == nil: // else keep drops what is not chosen, which would take room
 		kept.last = identityOf(c, d)
 		members(&kept.last)
 	default:
+		kept.filled[at/64] |= 1 << (at % 64)
 		k.identity = identityOf(c, d)
 		w.keep(&k.members, func() { members(&k.identity) })
 	}

@@ -229,8 +229,8 @@ func (m *minis) change(e *Event) {
 }
 
 // setState reports a timewait socket's state, and with TIME_WAIT the close: the
-// connection is over, though its timewait socket lives another minute. But during a scan
-// r may be packed then: it must not be used any more.
+// connection is over, though its timewait socket lives another minute. Outside of a scan
+// r may be packed or dropped then: it must not be used any more.
 func (m *minis) setState(r *row, state snapshot.State, at uint64, inferred bool) {
 	r.miniState = state
 	switch r.stage {
@@ -255,13 +255,23 @@ func (m *minis) setState(r *row, state snapshot.State, at uint64, inferred bool)
 	}
 	m.life.lastTransition(r, state, at, inferred)
 	if m.cfg.Kept != nil {
-		m.told.add(r)
+		m.drop(r)
 		return
 	}
 	m.rows.pack(r)
 }
 
-// dropTold drops the timewait sockets of which nothing more is told.
+// drop drops a timewait socket of which nothing more is told. During a scan its row may be in
+// use: then dropTold does.
+func (m *minis) drop(r *row) {
+	if m.scan.state != scanNone {
+		m.told.add(r)
+		return
+	}
+	m.rows.remove(r)
+}
+
+// dropTold drops those that drop has left.
 func (m *minis) dropTold() {
 	m.told.visit(func(ref *rowRef) bool {
 		if ref.row.stage == stageTimewait {
