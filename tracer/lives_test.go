@@ -95,6 +95,23 @@ func TestLives(t *testing.T) {
 	if !maps.Equal(got, want) {
 		t.Errorf("each: %v\nwant %v", got, want)
 	}
+	search := ownerSearch{known: make([]sought, len(l.cookies))}
+	look := func(f func(cookie uint64, life *streamLife)) {
+		t.Helper()
+		if err := l.visit(search.wants(1), func(_ int, cookie uint64, life *streamLife) { f(cookie, life) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look(func(uint64, *streamLife) { t.Error("a connection was there before the first look") })
+	const late = 1 << 20
+	if !l.put(t, late, &streamLife{}) {
+		t.Fatal("no room")
+	}
+	clear(got)
+	look(func(cookie uint64, life *streamLife) { got[cookie] = life.Start })
+	if !maps.Equal(got, want) {
+		t.Errorf("the second look: %v\nwant %v", got, want)
+	}
 	if l.has(0) {
 		t.Error("what is free has a cookie")
 	}

@@ -9,7 +9,8 @@ import (
 
 // A scan reads the kernel's whole table, in a goroutine of its own: the sockets by
 // rowReader, the processes that hold them by an iterator, whose records come by the ring
-// buffer, and in between, one by one, the sockets that the table has doubts about.
+// buffer, and in between, one by one, the sockets that the table has doubts about. Some
+// kinds of scans read a part of that (scanKind).
 
 const (
 	// The table may ask for a scan itself. Such scans are at least ownScanInterval
@@ -307,10 +308,10 @@ func endOwners(t *Tracer) {
 	more := t.table.Owners().EndFiles(now)
 	if err := t.scan.result.err; err != nil {
 		t.scanFailed(err)
-	} else if more {
-		t.scan.files = true
-		t.startScan(scanResync)
+		return
 	}
+	t.scan.want(more)
+	t.scan.files = t.scan.files || more
 }
 
 // endScan is called when there is no doubt left.

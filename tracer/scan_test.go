@@ -63,8 +63,8 @@ func TestScanRequests(t *testing.T) {
 	}
 }
 
-// TestScanPollDecidesNothing has sockets of other protocols read before the scan that is to
-// decide what the last one could not: it stays due.
+// TestScanPollDecidesNothing has sockets of other protocols, or open files alone, read before the
+// scan that is to decide what the last one could not: it stays due.
 func TestScanPollDecidesNothing(t *testing.T) {
 	s := newScan(-1)
 	s.unsettled, s.confirm = true, 5

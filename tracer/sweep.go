@@ -17,8 +17,8 @@ import (
 // sweepBatch is how many entries are read at once.
 const sweepBatch = 1024
 
-// eachAcceptor calls f for who accepted, by the cookie of what. What comes or goes meanwhile may be left
-// out, or come twice.
+// eachAcceptor calls f for who accepted, by the cookie of what. What comes or goes meanwhile may
+// be left out, or come twice.
 func eachAcceptor(m *ebpf.Map, f func(cookie uint64, c *streamCaller)) error {
 	var cursor ebpf.MapBatchCursor
 	cookies, values := make([]uint64, sweepBatch), make([]streamCaller, sweepBatch)

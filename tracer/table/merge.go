@@ -291,9 +291,7 @@ func (m *merger) learn(r *row, e *Event) {
 		r.Cookie = e.Cookie
 	}
 	if r.Inode != uint64(e.Inode) {
-		m.rows.unplace(r)
-		r.Inode = uint64(e.Inode)
-		m.rows.place(r)
+		setInode(m.rows, r, e.Inode)
 	}
 }
 

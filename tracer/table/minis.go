@@ -264,7 +264,7 @@ func (m *minis) setState(r *row, state snapshot.State, at uint64, inferred bool)
 // drop drops a timewait socket of which nothing more is told. During a scan its row may be in
 // use: then dropTold does.
 func (m *minis) drop(r *row) {
-	if m.scan.state != scanNone {
+	if m.scan.state != scanNone || r.stage != stageTimewait {
 		m.told.add(r)
 		return
 	}

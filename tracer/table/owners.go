@@ -165,7 +165,7 @@ func (o *Owners) useFile(e *Event) {
 	}
 	r := o.rows.ofFull(e)
 	if r != nil {
-		r.learnFile(e)
+		o.learnFile(r, e)
 	}
 	switch {
 	case r != nil && o.unsure(r):
@@ -179,11 +179,11 @@ func (o *Owners) useFile(e *Event) {
 // since, for one. The iterator holds the file while its record is written
 // (task_file_seq_get_next, kernel/bpf/task_iter.c, 5.10 to 7.2): what close() leads to comes
 // after that.
-func (r *row) learnFile(e *Event) {
+func (o *Owners) learnFile(r *row, e *Event) {
 	if r.Inode != 0 {
 		return
 	}
-	r.Inode = uint64(e.Inode)
+	setInode(o.rows, r, e.Inode)
 	r.setUID(e)
 	if r.CgroupID == 0 {
 		r.CgroupID = e.CgroupID
@@ -203,29 +203,35 @@ func (o *Owners) unsure(r *row) bool {
 	return r.Owner.Source == snapshot.OwnerUnknown || r.Owner.Source >= snapshot.OwnerListener
 }
 
-// EndFiles ends a look at the open files, after its last EventFile. It finds the owners of the
-// subflows of MPTCP sockets, which have the inode of the MPTCP socket's file
-// (mptcp_subflow_create_socket and mptcp_sock_graft, net/mptcp), and reports whether there are
-// some of which the table has no subflow: a scan shows the inode.
+// EndFiles ends a look at the open files, after its last EventFile. It reports whether there are
+// files of MPTCP sockets of which the table knows no subflow: a scan shows their inodes.
 func (o *Owners) EndFiles(now uint64) (unknown bool) {
-	of := make(map[uint64]bool)
-	if len(o.mptcp) > 0 {
-		for r := range o.rows.all {
-			p := o.mptcp[r.Inode]
-			if p == nil || r.Inode == 0 {
-				continue
-			}
-			of[r.Inode] = true
-			if o.unsure(r) {
-				o.find(r, p, now)
-			}
-		}
-	}
-	unknown = len(of) < len(o.mptcp)
+	unknown = o.findSubflows(now)
 	clear(o.mptcp)
 	o.procs.endScan()
 	o.found.endScan()
 	return unknown
+}
+
+// findSubflows finds the owners of the subflows of MPTCP sockets, which have the inode of
+// the MPTCP socket's file (mptcp_subflow_create_socket and mptcp_sock_graft, net/mptcp). It
+// reports whether some file has none.
+func (o *Owners) findSubflows(now uint64) (missing bool) {
+	if len(o.mptcp) == 0 {
+		return false
+	}
+	with := make(map[uint64]bool)
+	for r := range o.rows.all {
+		p := o.mptcp[r.Inode]
+		if p == nil || r.Inode == 0 {
+			continue
+		}
+		with[r.Inode] = true
+		if o.unsure(r) {
+			o.find(r, p, now)
+		}
+	}
+	return len(with) < len(o.mptcp)
 }
 
 // accepted puts r in the list of those whose owner has to be looked for.

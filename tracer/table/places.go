@@ -82,6 +82,13 @@ func (x *rows) unplace(r *row) {
 	}
 }
 
+// setInode gives a row of x an inode that a row of the kernel or a file has shown.
+func setInode(x *rows, r *row, inode uint32) {
+	x.unplace(r)
+	r.Inode = uint64(inode)
+	x.place(r)
+}
+
 // fullAt returns the full socket at the place of e, or nil. Its inode may have changed
 // since it was added, and the row be another socket's by now: so it is looked at.
 func (x *rows) fullAt(e *Event) *row {
