@@ -118,18 +118,23 @@ func TestStartReader(t *testing.T) {
 	}
 }
 
-// awaitProgram waits until a process runs a program. On 6.12 under the emulator
-// exec.Cmd.Start once returned while the child still had the names of its parent.
+// awaitProgram waits until a process runs a program. exec.Cmd.Start may return while the child
+// still has the names of its parent (seen on 6.12 under the emulator), and execve shows the
+// new exe for a moment before the new command line, which is empty then.
 func awaitProgram(t *testing.T, pid int, program string) {
 	t.Helper()
 	var exe string
+	var cmdline []byte
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		var err error
-		if exe, err = os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil && exe == program {
+		if exe, err = os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err != nil || exe != program {
+			continue
+		}
+		if cmdline, err = os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && len(cmdline) > 0 {
 			return
 		}
 	}
-	t.Fatalf("process %d runs %q, not %q", pid, exe, program)
+	t.Fatalf("process %d runs %q with %q, not %q", pid, exe, cmdline, program)
 }
 
 // startOf returns when a process began, by its stat file.
