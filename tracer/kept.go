@@ -104,8 +104,11 @@ func (k *kept) drop(raw []byte, to *table.Table) error {
 	return nil
 }
 
-// collect applies the requests that nothing has followed on their CPU since.
-func (k *kept) collect(now uint64, to *table.Table) error {
+// collect applies the requests that nothing has followed on their CPU since. All that was
+// written to the ring before drained has been handled: the kernel side sends a request, too,
+// when the next one's timer stops on its CPU, and that record must come before the next one is
+// taken, which replaces it in taken.
+func (k *kept) collect(drained uint64, to *table.Table) error {
 	if k.lives == nil {
 		return nil
 	}
@@ -119,7 +122,7 @@ func (k *kept) collect(now uint64, to *table.Table) error {
 	}
 	for cpu := range k.latest {
 		s := &k.latest[cpu]
-		if s.Request.Event.Head.Sk == 0 || s.Gone+uint64(stoppedGrace) > now || s.Gone == k.taken[cpu] || *s != k.again[cpu] {
+		if s.Request.Event.Head.Sk == 0 || s.Gone+uint64(stoppedGrace) > drained || s.Gone == k.taken[cpu] || *s != k.again[cpu] {
 			continue
 		}
 		raw := unsafe.Slice((*byte)(unsafe.Pointer(s)), sizeDropped)

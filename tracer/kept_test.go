@@ -216,6 +216,17 @@ func (c *closesOf) bySocket() map[string][]*closeTold {
 	return by
 }
 
+// at says what was told of connections at the place of another.
+func (c *closesOf) at(d *closeTold) string {
+	var at strings.Builder
+	for i := range c.closes {
+		if t := &c.closes[i]; t.conn.Local == d.conn.Local && t.conn.Remote == d.conn.Remote {
+			fmt.Fprintf(&at, "[%d to %d: %v, outcome %d, errno %d, inferred %t]", t.conn.Start, t.time, t.conn.History.States(), t.closed.Outcome, t.closed.Errno, t.inferred)
+		}
+	}
+	return at.String()
+}
+
 // compareCloses compares what two tracers told of the same time.
 func compareCloses(t *testing.T, full, kept *closesOf, fullStats, keptStats table.Stats) {
 	t.Helper()
@@ -254,7 +265,7 @@ func compareCloses(t *testing.T, full, kept *closesOf, fullStats, keptStats tabl
 				inferred++
 				continue
 			}
-			wrong = append(wrong, fmt.Sprintf("not there: %s %+v", key, g.sharp(accepts)))
+			wrong = append(wrong, fmt.Sprintf("not there: %s %+v; at this place full %s, kept %s", key, g.sharp(accepts), full.at(g), kept.at(g)))
 		}
 	}
 	t.Logf("%d of %d were inferred", inferred, len(full.closes))

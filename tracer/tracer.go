@@ -257,7 +257,7 @@ func (t *Tracer) housekeep(now uint64) {
 		t.reportDrops(now)
 		t.scan.mend(t.losses.missed())
 		t.collectWitness(now)
-		t.out.keep(t.kept.collect(now, t.table))
+		t.out.keep(t.kept.collect(t.ring.drainedAt, t.table))
 		t.procs.Trim(now)
 		t.out.keep(t.kept.sweepProcesses(t.procs, t.drain))
 		t.sockets.trim(now)
