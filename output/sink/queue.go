@@ -19,11 +19,13 @@ const chunkSize = 256 << 10
 // many: all of a chunk but for the longest line.
 const Full = chunkSize - 4096
 
-// keptChunks are kept when they are empty. The others go back to the system.
-const keptChunks = 4
+// fewChunks are waiting at least where lines that come are packed.
+const fewChunks = 2
 
 // looseChunks are waiting before what comes then is compressed: a hiccup costs no
-// compression, and of a stall little memory is lines as they are.
+// compression, and of a stall little memory is lines as they are. As many are kept when they
+// are empty, as the writer lags by them again and again under load, and the first use of each
+// new page costs more than what is written to it. The others go back to the system.
 const looseChunks = 16
 
 // queue holds the lines that wait, oldest first. Its memory is the system's and not of
@@ -68,7 +70,7 @@ func (q *queue) count(lines []byte) {
 func (q *queue) short() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.chunks) < keptChunks/2
+	return len(q.chunks) < fewChunks
 }
 
 // spare returns a chunk without lines, which is not in the queue.
@@ -178,7 +180,7 @@ func (q *queue) take() ([]byte, error) {
 }
 
 func (q *queue) release(c *chunk) {
-	if len(q.free) < keptChunks && len(c.memory) == chunkSize {
+	if len(q.free) < looseChunks && len(c.memory) == chunkSize {
 		c.lines = c.memory[:0]
 		q.free = append(q.free, c)
 		return

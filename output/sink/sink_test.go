@@ -459,7 +459,7 @@ func TestMemory(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	s.queue.mu.Lock()
-	if len(s.queue.chunks) > 0 || len(s.queue.free) > keptChunks {
+	if len(s.queue.chunks) > 0 || len(s.queue.free) > looseChunks {
 		t.Errorf("%d chunks are used and %d kept", len(s.queue.chunks), len(s.queue.free))
 	}
 	s.queue.mu.Unlock()
