@@ -16,6 +16,14 @@ const (
 	percentChanges      = 20
 )
 
+// leastGarbage is how many bytes the stream allocates at least between two collections. With
+// few connections percentChanges of the live heap is little, and there would be a collection
+// every 50 ms under load.
+const leastGarbage = 6 << 20
+
+// leastHeap is the heap before the first collection at 100 % (debug.SetGCPercent).
+const leastHeap = 4 << 20
+
 // readers is the number of goroutines that read from the kernel at a time when
 // there are many sockets.
 const readers = 2
@@ -52,7 +60,26 @@ func InitialTable() {
 }
 
 // Changes is for the stream after its initial table. Collections are fewer, as
-// each one marks the whole table.
+// each one marks the whole table. Each of them sets when the next one comes.
 func Changes() {
 	debug.SetGCPercent(percentChanges)
+	next(percentChanges)
+}
+
+// next sets when the next collection comes, by the heap that the last one has left, and does
+// so again after that. before is the percentage that was in force.
+func next(before int) {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	percent := percentFor(m.NextGC * 100 / uint64(100+before))
+	if percent != before {
+		debug.SetGCPercent(percent)
+	}
+	type cell struct{ _ *cell } // which nothing refers to: the next collection finds it
+	runtime.AddCleanup(new(cell), next, percent)
+}
+
+// percentFor returns the part of a live heap that may be allocated before the next collection.
+func percentFor(live uint64) int {
+	return int(min(max(leastGarbage*100/max(live, 1), percentChanges), leastGarbage*100/leastHeap))
 }
