@@ -30,6 +30,10 @@ var keptMost uint32 = 1 << 16 // a variable for tests
 // for it to have ended.
 const stoppedGrace = 50 * time.Millisecond
 
+// closesInterval takes the place of pollInterval where closes alone are told: a record of two
+// ends of a connection is little for the ring, and each drain finds the caches cold.
+const closesInterval = 20 * time.Millisecond
+
 // kept is what the kernel side keeps of connections until they end (bpf/keep.h), where
 // closes alone are asked for. The zero value is that it keeps nothing.
 type kept struct {
@@ -65,6 +69,14 @@ func openKept(h *hooks) (kept, error) {
 // KeepsCloses reports whether closes alone come from the kernel side. Else its transitions
 // are read, and what is not asked for is left out.
 func (t *Tracer) KeepsCloses() bool { return t.kept.lives != nil }
+
+// pollInterval is the time between two drains of the ring while records come.
+func (k *kept) pollInterval() time.Duration {
+	if k.lives == nil {
+		return pollInterval
+	}
+	return closesInterval
+}
 
 // keeps returns what tells whether a connection is kept; nil: none is.
 func (k *kept) keeps() func(cookie uint64) bool {

@@ -94,6 +94,7 @@ func (t *Tracer) openRing() (err error) {
 	if t.kept, err = openKept(t.hooks); err != nil {
 		return errors.Join(err, t.refresher.close(), t.pace.bed.close())
 	}
+	t.pace.poll = t.kept.pollInterval()
 	if t.ring, err = openRing(t.hooks.maps.Maps[streamMapEvents], t.pace.bed); err != nil {
 		return errors.Join(err, t.kept.lives.close(), t.refresher.close(), t.pace.bed.close())
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // Where nothing happens the reader sleeps, and the first record wakes it. It is read with
-// those of the pollInterval that follows: connections make them in bursts. Waking costs the
+// those of the interval that follows: connections make them in bursts. Waking costs the
 // process that makes the record some 3 µs, so that under load the reader polls instead.
 
 // idleInterval is the longest sleep. No event waits for its end: it is for what nothing
@@ -86,6 +86,7 @@ type pace struct {
 	nextCheck uint64        // time of the next check of losses, witness and processes
 	unchecked uint64        // when a program was last seen to run; 0: a check came long enough after that
 	quiet     bool          // the last drain found nothing, and there is nothing to flush
+	poll      time.Duration // between two drains while records come
 	idle      time.Duration // the longest sleep
 }
 
@@ -124,7 +125,7 @@ func (t *Tracer) wait() error {
 	switch {
 	case t.scan.state != scanIdle: // its goroutines need the processors
 		return t.ring.wait(d)
-	case d <= pollInterval:
+	case d <= t.pace.poll:
 		return t.ring.poll(d)
 	}
 	woken, err := t.ring.sleep(t.pace.bed, d)
@@ -132,7 +133,7 @@ func (t *Tracer) wait() error {
 		return err
 	}
 	t.pace.unchecked = monotonic()
-	return t.ring.poll(pollInterval)
+	return t.ring.poll(t.pace.poll)
 }
 
 // pause is how long the ring is waited for.
@@ -143,7 +144,7 @@ func (t *Tracer) pause() time.Duration {
 	case t.scan.state != scanIdle:
 		return scanInterval
 	case !t.pace.quiet || !t.out.ready || t.shutdown != running:
-		return pollInterval
+		return t.pace.poll
 	}
 	d := t.pace.idle
 	now := monotonic()
@@ -155,7 +156,7 @@ func (t *Tracer) pause() time.Duration {
 			d = min(d, time.Until(due))
 		}
 	}
-	return max(d, pollInterval)
+	return max(d, t.pace.poll)
 }
 
 // nextDue is when the tracer itself has something to do though nothing happens.
