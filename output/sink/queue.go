@@ -28,6 +28,9 @@ const fewChunks = 2
 // new page costs more than what is written to it. The others go back to the system.
 const looseChunks = 16
 
+// restChunks are kept where nothing waits.
+const restChunks = 4
+
 // queue holds the lines that wait, oldest first. Its memory is the system's and not of
 // the heap of Go, which would be as large again before it is collected, and would keep
 // it after a stall.
@@ -186,6 +189,23 @@ func (q *queue) release(c *chunk) {
 		return
 	}
 	c.discard()
+}
+
+// canShrink reports whether shrink would give memory back.
+func (q *queue) canShrink() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.free) > restChunks
+}
+
+// shrink gives back what was needed while more lines waited.
+func (q *queue) shrink() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, c := range q.free[min(restChunks, len(q.free)):] {
+		c.discard()
+	}
+	q.free = q.free[:min(restChunks, len(q.free))]
 }
 
 // wrote counts lines that are written.

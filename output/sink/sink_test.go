@@ -463,6 +463,12 @@ func TestMemory(t *testing.T) {
 		t.Errorf("%d chunks are used and %d kept", len(s.queue.chunks), len(s.queue.free))
 	}
 	s.queue.mu.Unlock()
+	for end := time.Now().Add(time.Minute); s.queue.canShrink() && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if s.queue.canShrink() {
+		t.Error("the memory is kept though nothing comes")
+	}
 	drain(t, s)
 }
 

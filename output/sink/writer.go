@@ -10,6 +10,9 @@ import (
 // batch is how much is written at a time at most, unless a line is longer.
 const batch = 64 << 10
 
+// restAfter is how long nothing must have come for memory of the queue to be given back.
+const restAfter = time.Second
+
 // retryStandard is how long it takes until an output that failed is tried again.
 const retryStandard = time.Second
 
@@ -277,6 +280,7 @@ func (w *writer) idle() bool {
 	case <-w.sink.reopen:
 		w.reopen()
 	case <-w.timer.C:
+		w.sink.queue.shrink()
 	case <-w.sink.quit:
 	}
 	return w.tell()
@@ -285,10 +289,13 @@ func (w *writer) idle() bool {
 // setTimer sets when to look without being woken, if at all.
 func (w *writer) setTimer() {
 	w.timer.Stop()
-	if w.sink.losses.pending.Load() {
+	switch t, ticks := w.target.(Ticker); {
+	case w.sink.losses.pending.Load():
 		w.timer.Reset(tellInterval)
-	} else if t, ok := w.target.(Ticker); ok {
+	case ticks:
 		w.timer.Reset(max(t.Tick()-time.Since(w.ticked), 0))
+	case w.sink.queue.canShrink():
+		w.timer.Reset(restAfter)
 	}
 }
 
