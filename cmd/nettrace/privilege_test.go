@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -197,17 +198,21 @@ func checkRefused(t *testing.T, cmd *exec.Cmd, netns, message string) {
 // checkThreads checks the capabilities of every thread of a run, once it has begun.
 func checkThreads(t *testing.T, tr *tracing, want capability.Set, user int) {
 	t.Helper()
-	for range 3000 { // CAP_SETPCAP is given up last
-		left, err := capability.Read(fmt.Sprintf("/proc/%d/status", tr.cmd.Process.Pid), "CapPrm")
-		if err != nil || !left.Has(unix.CAP_SETPCAP) {
-			break
+	threads := func() []string {
+		files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", tr.cmd.Process.Pid))
+		if err != nil || len(files) < 2 {
+			t.Fatalf("%d threads, %v", len(files), err)
 		}
+		return files
+	}
+	mayCut := func(file string) bool { // CAP_SETPCAP is given up last, by one thread after the other
+		left, err := capability.Read(file, "CapPrm")
+		return err == nil && left.Has(unix.CAP_SETPCAP)
+	}
+	for end := time.Now().Add(30 * time.Second); slices.ContainsFunc(threads(), mayCut) && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
 	}
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", tr.cmd.Process.Pid))
-	if err != nil || len(files) < 2 {
-		t.Fatalf("%d threads, %v", len(files), err)
-	}
+	files := threads()
 	for _, file := range files {
 		status, err := os.ReadFile(file)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
