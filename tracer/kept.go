@@ -30,8 +30,8 @@ var keptMost uint32 = 1 << 16 // a variable for tests
 // for it to have ended.
 const stoppedGrace = 50 * time.Millisecond
 
-// closesInterval takes the place of pollInterval where closes alone are told: a record of two
-// ends of a connection is little for the ring, and each drain finds the caches cold.
+// closesInterval takes the place of pollInterval where closes alone are kept. One record for
+// each end of a connection fills the ring slowly, and each drain finds the caches cold.
 const closesInterval = 20 * time.Millisecond
 
 // kept is what the kernel side keeps of connections until they end (bpf/keep.h), where

@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	// pollInterval bounds how late a change is reported. While the reader polls, programs
-	// wake it only when a quarter of the ring is full.
+	// pollInterval bounds how late a change is reported; where closes alone are kept,
+	// closesInterval does. While the reader polls, programs wake it only when a quarter of
+	// the ring is full.
 	pollInterval = 5 * time.Millisecond
 	// scanInterval is the same while the kernel's table is read.
 	scanInterval = time.Millisecond

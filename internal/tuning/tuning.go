@@ -16,9 +16,10 @@ const (
 	percentChanges      = 20
 )
 
-// leastGarbage is how many bytes the stream allocates at least between two collections. With
-// few connections percentChanges of the live heap is little, and there would be a collection
-// every 50 ms under load.
+// leastGarbage is how many bytes the stream allocates between two collections where
+// percentChanges of the live heap is less: with few connections it is so little that there
+// would be a collection every 50 ms under load. A heap that is smaller than leastHeap grows to
+// as much.
 const leastGarbage = 6 << 20
 
 // leastHeap is the heap before the first collection at 100 % (debug.SetGCPercent).

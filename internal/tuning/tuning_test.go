@@ -9,7 +9,7 @@ import (
 var sink []byte
 
 // TestChanges allocates 64 MiB of garbage, of which hardly anything is alive at a time: with
-// 20 % alone there would be more than 60 collections.
+// 20 % alone there would be more than 50 collections.
 func TestChanges(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(100))
 	InitialTable()

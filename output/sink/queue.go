@@ -202,10 +202,11 @@ func (q *queue) canShrink() bool {
 func (q *queue) shrink() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, c := range q.free[min(restChunks, len(q.free)):] {
-		c.discard()
+	for len(q.free) > restChunks {
+		last := len(q.free) - 1
+		q.free[last].discard()
+		q.free = q.free[:last]
 	}
-	q.free = q.free[:min(restChunks, len(q.free))]
 }
 
 // wrote counts lines that are written.
